@@ -1,0 +1,39 @@
+# The two commands of a newcomer: `make up` and `make test`. Everything else is for contributors.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup up test check bench lock clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	@command -v uv >/dev/null || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet uv
+	@UV="$$(command -v uv || echo '$(PYTHON) -m uv')"; \
+	test -x $(BIN)/python || $$UV venv --quiet --python $(PYTHON) .venv && \
+	$$UV pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock && \
+	$$UV pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+up: setup
+	$(BIN)/comptroller up
+
+test: setup
+	$(BIN)/pytest -n 2 --dist loadfile
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: setup
+	$(BIN)/python -m bench
+
+# Names, versions and hashes only: an address would tie the lock to one mirror.
+lock:
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --group dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

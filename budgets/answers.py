@@ -1,0 +1,178 @@
+"""What is asked of the ledger and what it answers, as values.
+
+The codes are those of the scripts. A refusal carries the numbers that the caller's error message
+needs: which limit, what it has, what was asked, what would fit, and until when.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from budgets.plan import Bound, Plan, ScopePath
+
+RefusalCode = Literal[
+    "TOO_LARGE", "EXHAUSTED", "HELD", "FROZEN", "CLOSED", "FENCED", "RECOVERING", "BACKLOG"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A quote in the ledger's dimensions. An amount is fixed + output * per output token.
+
+    usd is nano-dollars fixed and PICO-dollars per output token; the caller keeps
+    `output_wanted * usd_pusd_per_output` below 9e15, so that Lua's doubles stay exact.
+    """
+
+    usd_fixed_nusd: int
+    usd_pusd_per_output: int
+    tokens_fixed: int
+    tokens_per_output: int
+    output_wanted: int
+    output_least: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What the tightest limit of a dimension has left after a grant."""
+
+    bound: Bound
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A grant: `output_tokens` may be produced, and these amounts are set aside under `id`."""
+
+    id: str
+    path: ScopePath
+    epoch: int
+    seq: int
+    granted_at_ms: int
+    output_tokens: int
+    reserved_nusd: int
+    reserved_tokens: int
+    usd: Remaining | None
+    tokens: Remaining | None
+    requests: Remaining | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No grant. `bound` and the amounts are of the limit that binds (absent for refusals by
+    state); `fits_output` is the output that would fit; `until_ms` is when it resets or the last
+    lease in its way expires, 0 for never or unknown."""
+
+    code: RefusalCode
+    scope: str
+    bound: Bound | None = None
+    spent: int = 0
+    reserved: int = 0
+    allotted: int = 0
+    asked: int = 0
+    fits_output: int = 0
+    until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a request really used; None where it is not known: charged as reserved."""
+
+    usd_nusd: int | None
+    tokens: int | None
+    requests: int | None = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A limit as it stands now, in the window that holds the ledger's time."""
+
+    bound: Bound
+    spent: int
+    reserved: int
+    allotted: int
+    resets_at_ms: int
+
+    @property
+    def free(self) -> int:
+        """What a request may still ask for; negative after an overrun."""
+        return self.bound.limit.amount - self.spent - self.reserved - self.allotted
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The state of a path (`refusal` None: open), its nodes' states, and its limits."""
+
+    refusal: Refusal | None
+    time_ms: int
+    states: tuple[tuple[str, str], ...]
+    standings: tuple[Standing, ...]
+
+
+STATES = {-1: "unknown", 0: "open", 1: "frozen", 2: "closing", 3: "closed"}
+
+
+def amount_asked(ask: Ask, output_tokens: int) -> tuple[int, int]:
+    """(nano-dollars, tokens) that the scripts set aside for this output."""
+    usd = ask.usd_fixed_nusd - (-output_tokens * ask.usd_pusd_per_output // 1000)
+    return usd, ask.tokens_fixed + output_tokens * ask.tokens_per_output
+
+
+def reservation_from(reply: list[object], id_: str, path: ScopePath, epoch: int, plan: Plan, ask: Ask) -> Reservation:
+    """A GRANTED reply: output, seq, time, then (limit number, free) of usd, tokens, requests."""
+    _, output, seq, time_ms, usd, usd_free, tokens, tokens_free, requests, requests_free = reply
+    assert isinstance(output, int)
+    assert isinstance(seq, int)
+    assert isinstance(time_ms, int)
+    reserved_nusd, reserved_tokens = amount_asked(ask, output)
+    return Reservation(
+        id_,
+        path,
+        epoch,
+        seq,
+        time_ms,
+        output,
+        reserved_nusd,
+        reserved_tokens,
+        _remaining(plan, usd, usd_free),
+        _remaining(plan, tokens, tokens_free),
+        _remaining(plan, requests, requests_free),
+    )
+
+
+def _remaining(plan: Plan, number: object, free: object) -> Remaining | None:
+    assert isinstance(number, int)
+    assert isinstance(free, int)
+    return Remaining(plan.bounds[number - 1], free) if number else None
+
+
+def refusal_from(reply: list[object], plan: Plan) -> Refusal:
+    """Any other reply: a limit's (code, number, limit, spent, reserved, allotted, asked, fits,
+    until), a state's (code, node number), or a bare code."""
+    code = _text(reply[0])
+    if code in ("FROZEN", "CLOSED", "FENCED"):
+        number = reply[1]
+        assert isinstance(number, int)
+        return Refusal(code, plan.nodes[number - 1])  # type: ignore[arg-type]  # checked above
+    if code in ("TOO_LARGE", "EXHAUSTED", "HELD"):
+        number, _, spent, reserved, allotted, asked, fits, until_ms = (
+            each for each in reply[1:] if isinstance(each, int)
+        )
+        bound = plan.bounds[number - 1]
+        return Refusal(
+            code,  # type: ignore[arg-type]  # checked above
+            bound.scope,
+            bound,
+            spent,
+            reserved,
+            allotted,
+            asked,
+            fits,
+            until_ms,
+        )
+    if code in ("RECOVERING", "BACKLOG"):
+        return Refusal(code, plan.nodes[0])  # type: ignore[arg-type]  # checked above
+    raise AssertionError(f"the ledger gave an answer that this version does not know: {reply!r}")
+
+
+def _text(value: object) -> str:
+    assert isinstance(value, bytes)
+    return value.decode()

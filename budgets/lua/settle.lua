@@ -1,0 +1,48 @@
+-- use: now meta counters resolve
+-- Books the true cost in place of a reservation and gives the rest back.
+-- INVARIANT: a reservation is charged once. After its expiry the truth replaces the charge, once;
+-- a second settlement books nothing. The truth is booked even above what was reserved.
+--
+-- KEYS  ledger, outbox, bodies, leases, expiry, done
+-- ARGV  numbers, id, event, body
+-- numbers: epoch, seq, usd, tokens, requests; -1 where the truth is unknown: charged as reserved
+local epoch_known, seq_known, usd, tokens, requests = struct.unpack('<i8i8i8i8i8', ARGV[1])
+local id, event, body = ARGV[2], ARGV[3], ARGV[4]
+local truth = {usd, tokens, requests}
+
+local function charge(dimension, held)
+  return truth[dimension] >= 0 and truth[dimension] or held
+end
+
+-- What the sweeper charged in full gives way to the truth.
+local function replace_expired(booked)
+  local writes, changed = {}, {}
+  for i = 1, #booked, 4 do
+    local field, dimension, held, charged = booked[i], booked[i + 1], booked[i + 2], booked[i + 3]
+    local actual = dimension == 4 and 0 or charge(dimension, charged)
+    local spent, reserved, allotted = counter(redis.call('HGET', KEYS[1], field))
+    writes[#writes + 1] = field
+    writes[#writes + 1] = struct.pack(COUNTER, spent + actual - charged, reserved, allotted)
+    changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, actual - charged
+  end
+  return cmsgpack.pack(changed), writes
+end
+
+if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
+local lease = redis.call('HGET', KEYS[4], id)
+local outcome, booked, writes = 'SETTLED', nil, nil
+if lease then
+  local _, lease_counters = cmsgpack.unpack(lease)
+  booked, writes = book(lease_counters, charge)
+else
+  local done = redis.call('HGET', KEYS[6], id)
+  if not done then return {'UNKNOWN'} end
+  if string.sub(done, 1, 8) ~= 'expired:' then return {'ALREADY', done} end
+  outcome = 'CORRECTED'
+  booked, writes = replace_expired(cmsgpack.unpack(string.sub(done, 9)))
+end
+append_body(append_event('llm_response', id, event, booked, 0), body)
+write_counters(writes)
+if lease then drop_lease(id) end
+bury(KEYS[6], id, 'settled')
+return {outcome, seq, time_ms}

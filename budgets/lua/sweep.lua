@@ -1,0 +1,27 @@
+-- use: now meta counters resolve
+-- Charges expired leases in full; concurrency returns.
+-- INVARIANT: only a lease whose time has passed by the ledger's own clock is swept, and none
+-- sooner than one lease after the ledger (re)opened, because workers could not extend before.
+--
+-- KEYS  ledger, outbox, bodies, leases, expiry, then one done key for each id
+-- ARGV  numbers (epoch, seq, lease_ms), ids...
+local epoch_known, seq_known, lease_ms = struct.unpack('<i8i8i8', ARGV[1])
+
+if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
+local swept = {}
+if time_ms < opened_ms + lease_ms then return {'SWEPT', swept} end
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local expires = redis.call('ZSCORE', KEYS[5], id)
+  local lease = redis.call('HGET', KEYS[4], id)
+  if lease and expires and tonumber(expires) <= time_ms then
+    local _, lease_counters = cmsgpack.unpack(lease)
+    local booked, writes = book(lease_counters, function(_, held) return held end)
+    append_event('reservation_expired', id, '', booked, 0)
+    write_counters(writes)
+    drop_lease(id)
+    bury(KEYS[4 + i], id, 'expired:' .. booked)
+    swept[#swept + 1] = id
+  end
+end
+return {'SWEPT', swept}

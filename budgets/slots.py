@@ -1,0 +1,38 @@
+"""An organisation's keys in Redis, all in one hash slot, and what this process knows of its head.
+
+Names: `{org}:ledger` (head, scopes, counters), `:outbox`, `:bodies`, `:leases`, `:expiry`,
+`:policies`, `:keys`, and `:done:<n>`, tombstones by ten minutes of the id's own time.
+"""
+
+DONE_BUCKET_MS = 600_000
+
+
+class Slot:
+    """Key names of one organisation, and the highest epoch and seq that this process has seen."""
+
+    __slots__ = ("_done", "_prefix", "epoch", "keys", "keys_key", "policies_key", "seq")
+
+    def __init__(self, organisation: str) -> None:
+        self._prefix = f"{{{organisation}}}:"
+        names = ("ledger", "outbox", "bodies", "leases", "expiry")
+        self.keys = tuple((self._prefix + name).encode() for name in names)
+        self.policies_key = f"{self._prefix}policies".encode()
+        self.keys_key = f"{self._prefix}keys".encode()
+        self.epoch = 0
+        self.seq = 0
+        self._done: tuple[int, tuple[bytes, ...]] = (-1, ())
+
+    def saw(self, seq: int) -> None:
+        """Remembers a seq that the ledger gave us."""
+        self.seq = max(self.seq, seq)
+
+    def done_key(self, id_: str) -> bytes:
+        """The tombstones among which this id is looked up."""
+        return self.keys_done(id_)[-1]
+
+    def keys_done(self, id_: str) -> tuple[bytes, ...]:
+        """The five keys and the tombstones' key, built anew once every ten minutes."""
+        bucket = int(id_[:12], 16) // DONE_BUCKET_MS
+        if self._done[0] != bucket:
+            self._done = (bucket, (*self.keys, f"{self._prefix}done:{bucket}".encode()))
+        return self._done[1]

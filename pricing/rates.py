@@ -1,0 +1,137 @@
+"""Rates in integers, and the only place where a decimal number becomes money.
+
+Published prices are decimal fractions of a dollar per token, and price files carry them as binary
+floats or as text. One careless multiplication makes 7.5e-08 dollars a little less than it is, and
+a ledger that must not overspend then rounds in the wrong direction. Here every number is read as
+the decimal that was written and is rounded up, once, to nano-dollars per million tokens.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, Context, Decimal
+
+RATE_NUSD_PER_MTOK_MAX = 10**15
+"""One dollar per token: a higher rate is a mistake in the unit (per thousand, per million)."""
+
+REQUEST_NUSD_MAX = 10**12
+"""A thousand dollars: the highest fixed fee of a request."""
+
+_PER_TOKEN_SHIFT = 15  # dollars per token -> nano-dollars per million tokens
+_DOLLAR_SHIFT = 9  # dollars -> nano-dollars
+_NUMBER_CHARS_MAX = 64
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,6})?", re.ASCII)
+_EXACT = Context(prec=200, Emax=MAX_EMAX, Emin=MIN_EMIN, rounding=ROUND_CEILING, traps=[])
+_LEAST_EXPONENT = -40  # below it, the ceiling is 1 whatever the digits are
+
+
+class PriceInvalid(ValueError):  # noqa: N818  # the product's word for it, used in refusals
+    """A price that cannot be used; the message names the key, the reason and what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What each meter costs, in nano-dollars per million tokens (int, 0 to RATE_..._MAX).
+
+    $0.0375 per million tokens is 37_500_000. Raises PriceInvalid.
+    """
+
+    input_nusd_per_mtok: int
+    cached_input_nusd_per_mtok: int
+    cache_write_5m_nusd_per_mtok: int
+    cache_write_1h_nusd_per_mtok: int
+    audio_input_nusd_per_mtok: int
+    image_input_nusd_per_mtok: int
+    output_nusd_per_mtok: int
+    reasoning_output_nusd_per_mtok: int
+    audio_output_nusd_per_mtok: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            rate = getattr(self, field.name)
+            if type(rate) is not int or not 0 <= rate <= RATE_NUSD_PER_MTOK_MAX:
+                raise PriceInvalid(
+                    f"rate {field.name} must be an int from 0 to {RATE_NUSD_PER_MTOK_MAX}"
+                )
+
+
+RATE_NAMES = tuple(field.name for field in fields(Rates))
+
+
+def complete_rates(known: Mapping[str, int], fallback: Mapping[str, int]) -> Rates:
+    """All rates of a price of which only some are known; what is not known is never too low.
+
+    `known` must have the input and the output rate. A missing rate is the higher one of what
+    `fallback` (the less specific price: the base of a tier) says and of a rule: cached input, audio
+    and images cost what text costs; a cache write costs 1.25 times, a long-lived one 2 times the
+    input (Anthropic's pricing page, "Prompt caching"; OpenAI's guide has the same 1.25); reasoning
+    and audio output cost what text output costs. Nano-dollars per million tokens throughout.
+    """
+    text_in, text_out = known["input_nusd_per_mtok"], known["output_nusd_per_mtok"]
+    write_5m = known.get("cache_write_5m_nusd_per_mtok", -(-text_in * 5 // 4))
+    rule = {
+        "input_nusd_per_mtok": text_in,
+        "cached_input_nusd_per_mtok": text_in,
+        "cache_write_5m_nusd_per_mtok": write_5m,
+        "cache_write_1h_nusd_per_mtok": max(2 * text_in, write_5m),
+        "audio_input_nusd_per_mtok": text_in,
+        "image_input_nusd_per_mtok": text_in,
+        "output_nusd_per_mtok": text_out,
+        "reasoning_output_nusd_per_mtok": text_out,
+        "audio_output_nusd_per_mtok": text_out,
+    }
+    return Rates(
+        **{
+            name: known[name] if name in known else max(rule[name], fallback.get(name, 0))
+            for name in RATE_NAMES
+        }
+    )
+
+
+def rate_from_usd_per_token(value: object) -> int:
+    """Dollars per token, as number or decimal text, in nano-dollars per million tokens, rounded up.
+
+    Raises PriceInvalid (without the key: the caller adds it) for what is not a number, negative,
+    not finite, or above one dollar per token.
+    """
+    return _shifted(value, _PER_TOKEN_SHIFT, RATE_NUSD_PER_MTOK_MAX, "$1 per token")
+
+
+def nusd_from_usd(value: object) -> int:
+    """Dollars, as number or decimal text, in nano-dollars, rounded up. Raises PriceInvalid."""
+    return _shifted(value, _DOLLAR_SHIFT, REQUEST_NUSD_MAX, "$1000 per request")
+
+
+def _shifted(value: object, shift: int, nusd_max: int, limit_name: str) -> int:
+    amount = _decimal(value)
+    if amount < 0:
+        raise PriceInvalid("is negative; a price is zero or more")
+    if amount.adjusted() + shift > len(str(nusd_max)):
+        raise PriceInvalid(f"is above {limit_name}; LiteLLM's unit is dollars for one")
+    if amount and amount.adjusted() < _LEAST_EXPONENT:
+        return 1
+    shifted = int(amount.scaleb(shift, _EXACT).to_integral_value(ROUND_CEILING, _EXACT))
+    if shifted > nusd_max:
+        raise PriceInvalid(f"is above {limit_name}; LiteLLM's unit is dollars for one")
+    return shifted
+
+
+def _decimal(value: object) -> Decimal:
+    """The decimal number that was written. `repr` of a float is the shortest text that means it."""
+    if isinstance(value, bool):
+        raise PriceInvalid("is a boolean; write a number of dollars")
+    if isinstance(value, Decimal):
+        text = str(value)
+    elif isinstance(value, float):
+        text = float.__repr__(value)
+    elif isinstance(value, int):
+        if value.bit_length() > _NUMBER_CHARS_MAX:
+            raise PriceInvalid("is absurdly large; write a number of dollars")
+        text = str(value)
+    elif isinstance(value, str):
+        text = value
+    else:
+        raise PriceInvalid(f"is of type {type(value).__name__}; write a number of dollars")
+    if len(text) > _NUMBER_CHARS_MAX or not _NUMBER.fullmatch(text):
+        raise PriceInvalid(f"is not a finite decimal number: {text[:_NUMBER_CHARS_MAX]!r}")
+    return Decimal(text)
