@@ -89,7 +89,6 @@ class Standing:
     spent: int
     reserved: int
     allotted: int
-    resets_at_ms: int
 
     @property
     def free(self) -> int:
@@ -116,7 +115,9 @@ def amount_asked(ask: Ask, output_tokens: int) -> tuple[int, int]:
     return usd, ask.tokens_fixed + output_tokens * ask.tokens_per_output
 
 
-def reservation_from(reply: list[object], id_: str, path: ScopePath, epoch: int, plan: Plan, ask: Ask) -> Reservation:
+def reservation_from(
+    reply: list[object], id_: str, path: ScopePath, epoch: int, plan: Plan, ask: Ask
+) -> Reservation:
     """A GRANTED reply: output, seq, time, then (limit number, free) of usd, tokens, requests."""
     _, output, seq, time_ms, usd, usd_free, tokens, tokens_free, requests, requests_free = reply
     assert isinstance(output, int)
@@ -153,7 +154,7 @@ def refusal_from(reply: list[object], plan: Plan) -> Refusal:
         assert isinstance(number, int)
         return Refusal(code, plan.nodes[number - 1])  # type: ignore[arg-type]  # checked above
     if code in ("TOO_LARGE", "EXHAUSTED", "HELD"):
-        number, _, spent, reserved, allotted, asked, fits, until_ms = (
+        number, spent, reserved, allotted, asked, fits, until_ms = (
             each for each in reply[1:] if isinstance(each, int)
         )
         bound = plan.bounds[number - 1]

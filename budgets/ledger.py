@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from budgets.answers import (
     STATES,
     Ask,
@@ -20,7 +22,7 @@ from budgets.answers import (
     refusal_from,
     reservation_from,
 )
-from budgets.plan import Plan, ScopePath
+from budgets.plan import Plan, ScopePath, ScopeRecord
 from budgets.policy import Policy, decode_policy, encode_policy, named_after
 from budgets.policycache import PolicyCache
 from budgets.scripts import Script
@@ -28,7 +30,7 @@ from budgets.slots import Slot
 from budgets.transport import LedgerTransport, LedgerUnavailable, Reply
 
 STALE_RETRIES_MAX = 5
-_RESERVE = struct.Struct("<13q")
+_RESERVE = struct.Struct("<14q")
 _SETTLE = struct.Struct("<5q")
 _TWO = struct.Struct("<2q")
 _THREE = struct.Struct("<3q")
@@ -88,7 +90,8 @@ class Ledger:
 
     async def plan(self, path: ScopePath, model: str | None) -> Plan:
         """What a request of this path and model is checked against."""
-        return await self._policies.plan(path, model)
+        slot = await self._slot(path.organisation)
+        return await self._plan(slot, path, model)
 
     async def reserve(
         self, path: ScopePath, model: str, ask: Ask, event: bytes, body: bytes, id_: str
@@ -101,12 +104,25 @@ class Ledger:
         slot = await self._slot(path.organisation)
         script = self._scripts["reserve"]
         for _ in range(STALE_RETRIES_MAX):
-            plan = await self._policies.plan(path, model)
+            plan = await self._plan(slot, path, model)
             epoch = slot.epoch
-            numbers = self._numbers(slot, ask)
+            numbers = self._numbers(slot, ask, len(plan.nodes))
             fingerprint = path.scope.encode() + numbers[16:80]
-            args = (numbers, id_, fingerprint, plan.packed_nodes, plan.packed_limits, event, body)
-            reply = await self.transport.call(script, slot.keys_done(id_), args)
+            reply = await self.transport.call(
+                script,
+                slot.keys_done(id_),
+                (
+                    numbers,
+                    id_,
+                    fingerprint,
+                    plan.expected,
+                    plan.attempts,
+                    plan.limits,
+                    event,
+                    body,
+                    *plan.fields,
+                ),
+            )
             code = reply[0]
             if code == b"GRANTED":
                 reservation = reservation_from(reply, id_, path, epoch, plan, ask)
@@ -114,13 +130,30 @@ class Ledger:
                 return reservation
             if code in (b"CONFLICT", b"ALREADY", b"TOO_OLD"):
                 raise LedgerConflict(f"reservation id {id_}: {code!r}; use a new id")
-            if code in (b"STALE", b"UNKNOWN"):
-                self._policies.forget(path.nodes())
-            elif code != b"RECOVERING" or not await self._moved_on(slot):
+            if not await self._refreshed(slot, path, model, reply):
                 return refusal_from(reply, plan)
         return Refusal("RECOVERING", path.organisation)
 
-    def _numbers(self, slot: Slot, ask: Ask) -> bytes:
+    async def _plan(self, slot: Slot, path: ScopePath, model: str | None) -> Plan:
+        return await self._policies.plan(path, model, self._clock.now_ms() + slot.ahead_ms)
+
+    async def _refreshed(
+        self, slot: Slot, path: ScopePath, model: str | None, reply: Reply
+    ) -> bool:
+        """Whether an answer was only about what this process believed, and that is mended now."""
+        code = reply[0]
+        if code in (b"STALE", b"UNKNOWN"):
+            self._policies.forget(path.nodes())
+        elif code == b"WINDOW":
+            slot.ahead_ms = _number(reply[1]) - self._clock.now_ms()
+            self._policies.forget_plan(path, model)
+        elif code == b"RECOVERING" and len(reply) == 1:
+            return await self._moved_on(slot)
+        else:
+            return False
+        return True
+
+    def _numbers(self, slot: Slot, ask: Ask, nodes: int) -> bytes:
         options = self.options
         return _RESERVE.pack(
             slot.epoch,
@@ -136,9 +169,12 @@ class Ledger:
             options.lease_ms,
             options.outbox_events_max,
             options.bodies_bytes_max,
+            nodes,
         )
 
-    async def settle(self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes) -> str:
+    async def settle(
+        self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes
+    ) -> str:
         """Books the truth. Answers SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN; raises
         LedgerUnavailable while the ledger cannot take it (RECOVERING included): try again."""
         slot = await self._slot(organisation)
@@ -155,7 +191,9 @@ class Ledger:
     async def release(self, organisation: str, id_: str, event: bytes) -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
         slot = await self._slot(organisation)
-        return await self._resolved("release", slot, id_, (_TWO.pack(slot.epoch, slot.seq), id_, event))
+        return await self._resolved(
+            "release", slot, id_, (_TWO.pack(slot.epoch, slot.seq), id_, event)
+        )
 
     async def _resolved(
         self, script: str, slot: Slot, id_: str, args: tuple[bytes | str, ...]
@@ -169,17 +207,21 @@ class Ledger:
             slot.saw(_number(reply[1]))
         return code
 
-    async def extend(self, organisation: str, ids: list[str]) -> dict[str, str]:
-        """Heartbeat: OK, GONE, FROZEN, CLOSED or FENCED for each id."""
+    async def extend(
+        self, organisation: str, leases: list[tuple[str, ScopePath]]
+    ) -> dict[str, str]:
+        """Heartbeat of (id, path): OK, GONE, FROZEN, CLOSED or FENCED for each id."""
         slot = await self._slot(organisation)
-        numbers = _THREE.pack(slot.epoch, slot.seq, self.options.lease_ms)
-        reply = await self.transport.call(self._scripts["extend"], slot.keys, (numbers, *ids))
+        args: list[bytes | str] = [_THREE.pack(slot.epoch, slot.seq, self.options.lease_ms)]
+        for id_, path in leases:
+            nodes, attempts = path.nodes(), dict(path.attempts)
+            fields = msgspec.msgpack.encode([f"s:{node}" for node in nodes])
+            args += (id_, msgspec.msgpack.encode([attempts.get(node, 0) for node in nodes]), fields)
+        reply = await self.transport.call(self._scripts["extend"], slot.keys, tuple(args))
         if _code(reply) == "RECOVERING":
             await self._moved_on(slot)
             raise LedgerUnavailable("the ledger is recovering")
-        answers = reply[1]
-        assert isinstance(answers, list)
-        return dict(zip(ids, (each.decode() for each in answers), strict=True))
+        return {id_: answer for (id_, _), answer in zip(leases, _texts(reply[1]), strict=True)}
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
         """Charges up to `at_most` expired leases in full; the ids that it swept."""
@@ -198,16 +240,14 @@ class Ledger:
         """State and limits of a path as they are now; reserves nothing."""
         slot = await self._slot(path.organisation)
         for _ in range(STALE_RETRIES_MAX):
-            plan = await self._policies.plan(path, model)
-            args = (_TWO.pack(slot.epoch, slot.seq), plan.packed_nodes, plan.packed_limits)
+            plan = await self._plan(slot, path, model)
+            numbers = _THREE.pack(slot.epoch, slot.seq, len(plan.nodes))
+            args = (numbers, plan.expected, plan.attempts, plan.limits, *plan.fields)
             reply = await self.transport.call(self._scripts["check"], slot.keys, args)
-            code = _code(reply)
-            if code in ("STALE", "UNKNOWN"):
-                self._policies.forget(path.nodes())
-            elif len(reply) > 1:
+            if not await self._refreshed(slot, path, model, reply):
+                if len(reply) == 1:
+                    break
                 return _checked(reply, plan)
-            elif not await self._moved_on(slot):
-                break
         raise LedgerUnavailable("the ledger is recovering")
 
     async def open_organisation(self, organisation: str, *, create: bool = False) -> None:
@@ -228,8 +268,8 @@ class Ledger:
         slot = await self._slot(scope.split("/", 1)[0])
         act = self.new_id()
         for _ in range(STALE_RETRIES_MAX):
-            _, loaded = await self._load([scope], create=False)
-            version, current = loaded[scope]
+            record = (await self._load([scope], create=False))[scope]
+            version, current = record.version, record.policy
             wanted = named_after(policy, current)
             if version >= 0 and wanted == current:
                 return current
@@ -289,7 +329,9 @@ class Ledger:
         """Adds (counter field, dimension number, delta) to what was spent, once: DONE, ALREADY, or
         NEGATIVE when a counter would fall below zero (nothing is booked then)."""
         slot = await self._slot(organisation)
-        flat = [text for field, number, delta in deltas for text in (field, str(number), str(delta))]
+        flat = [
+            text for field, number, delta in deltas for text in (field, str(number), str(delta))
+        ]
         args = (_TWO.pack(slot.epoch, slot.seq), id_, "", event, *flat)
         reply = await self.transport.call(self._scripts["adjust"], slot.keys_done(id_), args)
         return _policy_answer(reply, slot)
@@ -324,10 +366,8 @@ class Ledger:
             return True
         return False
 
-    async def _load(
-        self, scopes: list[str], *, create: bool = True
-    ) -> tuple[int, dict[str, tuple[int, Policy]]]:
-        """Versions and policies; scopes used for the first time are created on the way."""
+    async def _load(self, scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
+        """Records and policies; scopes used for the first time are created on the way."""
         slot = await self._slot(scopes[0].split("/", 1)[0])
         keys = (*slot.keys_done(self.new_id()), slot.policies_key)
         args = (_TWO.pack(slot.epoch, slot.seq), *scopes)
@@ -335,11 +375,17 @@ class Ledger:
             reply = await self.transport.call(self._scripts["load"], keys, args)
             if _code(reply) != "OK":
                 raise LedgerUnavailable("the ledger is recovering")
-            compaction, loaded = _loaded(reply, scopes)
-            missing = [scope for scope in scopes if loaded[scope][0] < 0]
+            _, compaction, loaded, time_ms = reply
+            assert isinstance(loaded, list)
+            slot.ahead_ms = _number(time_ms) - self._clock.now_ms()
+            records = {
+                scope: ScopeRecord(loaded[2 * n], decode_policy(loaded[2 * n + 1]))
+                for n, scope in enumerate(scopes)
+            }
+            missing = [scope for scope in scopes if not records[scope].packed]
             if not missing or not create:
-                return compaction, loaded
-            numbers = _THREE.pack(slot.epoch, slot.seq, compaction)
+                return records
+            numbers = _THREE.pack(slot.epoch, slot.seq, _number(compaction))
             await self.transport.call(self._scripts["create"], slot.keys, (numbers, *missing))
         raise LedgerUnavailable("the ledger could not create the scopes: try again")
 
@@ -350,18 +396,10 @@ def _checked(reply: Reply, plan: Plan) -> Checked:
     assert isinstance(counters, list)
     refusal = None if code == b"OK" else refusal_from(reply, plan)
     standings = tuple(
-        Standing(bound, *counters[4 * n : 4 * n + 4]) for n, bound in enumerate(plan.bounds)
+        Standing(bound, *counters[3 * n : 3 * n + 3]) for n, bound in enumerate(plan.bounds)
     )
     named = tuple((node, STATES[state]) for node, state in zip(plan.nodes, states, strict=True))
     return Checked(refusal, _number(time_ms), named, standings)
-
-
-def _loaded(reply: Reply, scopes: list[str]) -> tuple[int, dict[str, tuple[int, Policy]]]:
-    values = reply[2]
-    assert isinstance(values, list)
-    return _number(reply[1]), {
-        scope: (values[2 * n], decode_policy(values[2 * n + 1])) for n, scope in enumerate(scopes)
-    }
 
 
 def _policy_answer(reply: Reply, slot: Slot) -> str:

@@ -1,17 +1,22 @@
 """The checks that one request must pass, packed once for all requests like it.
 
-A plan is what a worker knows about a path and a model: the nodes whose state counts, and the limits
-that bind, each with the counter that it uses. It is built from cached policies and sent along; the
-script compares versions, so a plan that is out of date is answered STALE, never used.
+A plan is what a worker knows about a path and a model: the records of the nodes whose state counts,
+and the limits that bind, each with the counter of its current window. It is built from cached
+policies and sent along; the script compares records and time, so a plan that is out of date is
+answered STALE or WINDOW, never used.
 """
 
 import struct
 from dataclasses import dataclass
 
-from budgets.policy import DIMENSIONS, WINDOWS, Limit, Policy, ancestors
+import msgspec
 
-_NODE = struct.Struct("<qq")
-_LIMIT = struct.Struct("<BBBq")
+from budgets.policy import DIMENSIONS, Limit, Policy, ancestors
+from budgets.windows import window_bounds
+
+_RECORD = struct.Struct("<BqqB")
+_OPEN = 0
+_FOREVER_MS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,70 +40,103 @@ class ScopePath:
 
 
 @dataclass(frozen=True, slots=True)
+class ScopeRecord:
+    """A scope as the ledger has it: its packed record (empty: unknown there) and its policy."""
+
+    packed: bytes
+    policy: Policy
+
+    @property
+    def version(self) -> int:
+        """The seq of its last change of policy; -1 where the ledger does not know it."""
+        return int(_RECORD.unpack(self.packed)[1]) if self.packed else -1
+
+    def admits(self, attempt: int) -> bool:
+        """Whether it is open, counted in full, and not fenced against this attempt."""
+        if not self.packed:
+            return False
+        state, _, fence, pending = _RECORD.unpack(self.packed)
+        return bool(state == _OPEN and attempt >= fence and not pending)
+
+
+@dataclass(frozen=True, slots=True)
 class Bound:
     """A limit as it binds one path: `scope` is the one it is checked for."""
 
     scope: str
     limit: Limit
+    resets_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Packed nodes and limits, and what their numbers mean in an answer."""
+    """Packed for the scripts, and what the numbers in their answers mean."""
 
     nodes: tuple[str, ...]
     bounds: tuple[Bound, ...]
-    packed_nodes: bytes
-    packed_limits: bytes
+    expected: bytes
+    attempts: bytes
+    limits: bytes
+    fields: tuple[bytes, ...]
+    valid_until_ms: int
     clampable: bool
     output_tokens_default: int | None
 
 
 def build_plan(
-    path: ScopePath, model: str | None, policies: dict[str, tuple[int, Policy]]
+    path: ScopePath, model: str | None, records: dict[str, ScopeRecord], at_ms: int
 ) -> Plan:
-    """The plan for a path; `model` None means every limit (for showing), else those that cover it."""
+    """The plan for a path at a time of the ledger's; `model` None takes every limit (to show them)."""
     nodes = path.nodes()
     attempts = dict(path.attempts)
-    packed_nodes = b"".join(
-        _NODE.pack(policies[node][0], attempts.get(node, 0)) + node.encode() + b"\0"
-        for node in nodes
-    )
+    admitted = all(records[node].admits(attempts.get(node, 0)) for node in nodes)
     bounds: list[Bound] = []
-    packed_limits: list[bytes] = []
-    clampable = True
-    output_default = None
+    limits: list[int] = []
+    counters: list[bytes] = []
     for node in nodes:
-        policy = policies[node][1]
-        owner, limits = _limits_of(node, path, policies)
-        clampable = clampable and policy.on_exceed == "clamp"
-        output_default = policy.output_tokens_default or output_default
-        for limit in limits:
+        owner, own_limits = _limits_of(node, path, records)
+        for limit in own_limits:
             if model is None or limit.covers(model):
-                name = limit.id if owner is policy else f"{limit.id}:{node}"
-                bounds.append(Bound(node, limit))
-                packed_limits.append(_packed_limit(limit, owner.share_of_free_percent, name))
+                start_s, end_s = window_bounds(limit.window, at_ms)
+                bounds.append(Bound(node, limit, end_s * 1000))
+                limits += (
+                    _number(limit),
+                    owner.share_of_free_percent,
+                    limit.amount,
+                    start_s,
+                    end_s,
+                )
+                name = limit.id if owner is records[node].policy else f"{limit.id}:{node}"
+                counters.append(f"c:{name}:{start_s}".encode())
+    policies = [records[node].policy for node in nodes]
+    defaults = [each.output_tokens_default for each in policies if each.output_tokens_default]
     return Plan(
-        nodes, tuple(bounds), packed_nodes, b"".join(packed_limits), clampable, output_default
+        nodes=nodes,
+        bounds=tuple(bounds),
+        # Records are compared as a whole; one that does not admit is left to the script to name.
+        expected=b"".join(records[node].packed for node in nodes) if admitted else b"",
+        attempts=msgspec.msgpack.encode([attempts.get(node, 0) for node in nodes]),
+        limits=msgspec.msgpack.encode(limits),
+        fields=(*(f"s:{node}".encode() for node in nodes), *counters),
+        valid_until_ms=min((b.resets_at_ms for b in bounds if b.resets_at_ms), default=_FOREVER_MS),
+        clampable=all(each.on_exceed == "clamp" for each in policies),
+        output_tokens_default=defaults[-1] if defaults else None,
     )
 
 
 def _limits_of(
-    node: str, path: ScopePath, policies: dict[str, tuple[int, Policy]]
+    node: str, path: ScopePath, records: dict[str, ScopeRecord]
 ) -> tuple[Policy, tuple[Limit, ...]]:
     """A scope's own limits, or its parent's template where it has none, with the policy that they
     come from. A key's own scope is nobody's template child: templates are for the users and runs
     that a key names, and would else bind the key that serves all of them."""
-    policy = policies[node][1]
+    policy = records[node].policy
     parent = node.rpartition("/")[0]
-    if not policy.limits and node != path.key_scope and parent in policies:
-        template = policies[parent][1]
+    if not policy.limits and node != path.key_scope and parent in records:
+        template = records[parent].policy
         return template, template.per_child
     return policy, policy.limits
 
 
-def _packed_limit(limit: Limit, share_percent: int, name: str) -> bytes:
-    head = _LIMIT.pack(
-        DIMENSIONS.index(limit.dimension) + 1, WINDOWS.index(limit.window), share_percent, limit.amount
-    )
-    return head + name.encode() + b"\0"
+def _number(limit: Limit) -> int:
+    return DIMENSIONS.index(limit.dimension) + 1

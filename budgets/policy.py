@@ -75,7 +75,9 @@ def parse_scope(text: str) -> tuple[str, ...]:
     """The segments of a scope path. Raises PolicyInvalid."""
     segments = tuple(text.split("/")) if isinstance(text, str) else ()
     if not 1 <= len(segments) <= SEGMENTS_MAX:
-        raise PolicyInvalid(f"a scope has 1 to {SEGMENTS_MAX} segments, as in acme/research: {text!r}")
+        raise PolicyInvalid(
+            f"a scope has 1 to {SEGMENTS_MAX} segments, as in acme/research: {text!r}"
+        )
     for segment in segments:
         if len(segment) > SEGMENT_BYTES_MAX or not _SEGMENT.fullmatch(segment):
             raise PolicyInvalid(
@@ -101,7 +103,9 @@ def parse_policy(document: object) -> Policy:
     known = {"limits", "per_child", "on_exceed", "share_of_free", "output_tokens_default", "kind"}
     for name in document:
         if name not in known:
-            raise PolicyInvalid(f"unknown field {name!r} in a budget; known: {', '.join(sorted(known))}")
+            raise PolicyInvalid(
+                f"unknown field {name!r} in a budget; known: {', '.join(sorted(known))}"
+            )
     on_exceed = document.get("on_exceed", "clamp")
     if on_exceed not in ("clamp", "refuse"):
         raise PolicyInvalid(f"on_exceed is clamp or refuse, not {on_exceed!r}")
@@ -156,14 +160,18 @@ def _limits(document: object, where: str) -> tuple[Limit, ...]:
 
 def _limit(document: object) -> Limit:
     if not isinstance(document, dict):
-        raise PolicyInvalid(f"a limit is a mapping, as in {{usd: '5.00', window: month}}: {document!r}")
+        raise PolicyInvalid(
+            f"a limit is a mapping, as in {{usd: '5.00', window: month}}: {document!r}"
+        )
     dimensions: list[Dimension] = [name for name in DIMENSIONS if name in document]
     if len(dimensions) != 1:
         raise PolicyInvalid(f"a limit names one of {', '.join(DIMENSIONS)}: {document!r}")
     dimension = dimensions[0]
     unknown = set(document) - {dimension, "window", "models"}
     if unknown:
-        raise PolicyInvalid(f"unknown field {sorted(unknown)[0]!r} in a limit; known: window, models")
+        raise PolicyInvalid(
+            f"unknown field {sorted(unknown)[0]!r} in a limit; known: window, models"
+        )
     window = document.get("window", "total")
     if window not in WINDOWS:
         raise PolicyInvalid(f"window is one of {', '.join(WINDOWS)}, not {window!r}")
@@ -177,14 +185,18 @@ def parse_amount(dimension: Dimension, value: object) -> int:
     """Nano-dollars from a decimal string of dollars, or a whole count. Raises PolicyInvalid."""
     if dimension != "usd":
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= AMOUNT_MAX:
-            raise PolicyInvalid(f"{dimension} is a whole number from 0 to {AMOUNT_MAX}, not {value!r}")
+            raise PolicyInvalid(
+                f"{dimension} is a whole number from 0 to {AMOUNT_MAX}, not {value!r}"
+            )
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise PolicyInvalid(f"usd is dollars as a decimal string, as in '5.00', not {value!r}")
     try:
         nusd = Decimal(str(value)) * NUSD_PER_USD
     except InvalidOperation:
-        raise PolicyInvalid(f"usd is dollars as a decimal string, as in '5.00', not {value!r}") from None
+        raise PolicyInvalid(
+            f"usd is dollars as a decimal string, as in '5.00', not {value!r}"
+        ) from None
     if not nusd.is_finite() or nusd != nusd.to_integral_value() or not 0 <= nusd <= AMOUNT_MAX:
         raise PolicyInvalid(
             f"usd is from 0 to {AMOUNT_MAX // NUSD_PER_USD} with at most nine decimals, not {value!r}"

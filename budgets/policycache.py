@@ -1,15 +1,14 @@
 """Policies and plans that a worker has loaded, bounded, and never trusted blindly.
 
-An entry may be out of date at any time: the script compares its version and answers STALE, and the
-worker forgets it and loads again.
+An entry may be out of date at any time: the script compares it with what is there and answers
+STALE, and the worker forgets it and loads again.
 """
 
 from typing import Protocol, TypeVar
 
-from budgets.plan import Plan, ScopePath, build_plan
-from budgets.policy import Policy
+from budgets.plan import Plan, ScopePath, ScopeRecord, build_plan
 
-POLICIES_MAX = 50_000
+RECORDS_MAX = 50_000
 PLANS_MAX = 20_000
 
 K = TypeVar("K")
@@ -17,35 +16,35 @@ V = TypeVar("V")
 
 
 class Loader(Protocol):
-    """Reads versions and policies from the ledger, creating scopes that are new."""
+    """Reads scopes from the ledger, creating those that are new."""
 
-    async def __call__(self, scopes: list[str]) -> tuple[int, dict[str, tuple[int, Policy]]]:
-        """(compactions so far, version and policy by scope)."""
+    async def __call__(self, scopes: list[str]) -> dict[str, ScopeRecord]:
+        """Record and policy by scope."""
         ...
 
 
 class PolicyCache:
-    """Plans by (path, model), and the policies that they were built from."""
+    """Plans by (path, model), and the scopes that they were built from."""
 
     def __init__(self, load: Loader) -> None:
         self._load = load
-        self._policies: dict[str, tuple[int, Policy]] = {}
+        self._records: dict[str, ScopeRecord] = {}
         self._plans: dict[tuple[ScopePath, str | None], Plan] = {}
 
-    async def plan(self, path: ScopePath, model: str | None) -> Plan:
-        """The plan, from the cache or freshly loaded."""
+    async def plan(self, path: ScopePath, model: str | None, at_ms: int) -> Plan:
+        """The plan for a time of the ledger's, from the cache or freshly built."""
         plan = self._plans.get((path, model))
-        if plan is not None:
+        if plan is not None and at_ms < plan.valid_until_ms:
             return plan
         nodes = path.nodes()
-        known = {node: self._policies[node] for node in nodes if node in self._policies}
+        known = {node: self._records[node] for node in nodes if node in self._records}
         missing = [node for node in nodes if node not in known]
         if missing:
-            _, loaded = await self._load(missing)
+            loaded = await self._load(missing)
             known.update(loaded)
-            _make_room(self._policies, POLICIES_MAX, len(loaded))
-            self._policies.update(loaded)
-        plan = build_plan(path, model, known)
+            _make_room(self._records, RECORDS_MAX, len(loaded))
+            self._records.update(loaded)
+        plan = build_plan(path, model, known, at_ms)
         _make_room(self._plans, PLANS_MAX, 1)
         self._plans[path, model] = plan
         return plan
@@ -54,9 +53,13 @@ class PolicyCache:
         """Drops these scopes and every plan that stands on one of them."""
         gone = set(nodes)
         for node in nodes:
-            self._policies.pop(node, None)
+            self._records.pop(node, None)
         for key in [key for key, plan in self._plans.items() if gone.intersection(plan.nodes)]:
             del self._plans[key]
+
+    def forget_plan(self, path: ScopePath, model: str | None) -> None:
+        """Drops one plan: its windows are not the current ones."""
+        self._plans.pop((path, model), None)
 
 
 def _make_room(entries: dict[K, V], entries_max: int, coming: int) -> None:

@@ -49,9 +49,7 @@ def _compose(name: str, now_chunk: str | None) -> Script:
     body = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
     first_line = body.split("\n", 1)[0]
     chunks = first_line.removeprefix("-- use:").split()
-    parts = [
-        now_chunk if chunk == "now" and now_chunk else _chunk(chunk) for chunk in chunks
-    ]
+    parts = [now_chunk if chunk == "now" and now_chunk else _chunk(chunk) for chunk in chunks]
     text = "\n".join([*parts, body]).encode()
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)

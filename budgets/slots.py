@@ -10,7 +10,16 @@ DONE_BUCKET_MS = 600_000
 class Slot:
     """Key names of one organisation, and the highest epoch and seq that this process has seen."""
 
-    __slots__ = ("_done", "_prefix", "epoch", "keys", "keys_key", "policies_key", "seq")
+    __slots__ = (
+        "_done",
+        "_prefix",
+        "ahead_ms",
+        "epoch",
+        "keys",
+        "keys_key",
+        "policies_key",
+        "seq",
+    )
 
     def __init__(self, organisation: str) -> None:
         self._prefix = f"{{{organisation}}}:"
@@ -20,6 +29,7 @@ class Slot:
         self.keys_key = f"{self._prefix}keys".encode()
         self.epoch = 0
         self.seq = 0
+        self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told
         self._done: tuple[int, tuple[bytes, ...]] = (-1, ())
 
     def saw(self, seq: int) -> None:

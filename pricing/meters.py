@@ -136,7 +136,9 @@ def _writes(details: "_Details", prompt: int) -> tuple[int, int]:
     return long_lived, written - long_lived
 
 
-def _output_split(usage: Mapping[str, object], completion: int, unseen: int) -> tuple[int, int, int]:
+def _output_split(
+    usage: Mapping[str, object], completion: int, unseen: int
+) -> tuple[int, int, int]:
     """(text, reasoning, audio) output.
 
     `unseen` is what `total_tokens` has beyond prompt and completion. Servers that keep reasoning

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, Context, Decimal
 
+from pricing.meters import TOKENS_MAX
+
 RATE_NUSD_PER_MTOK_MAX = 10**15
 """One dollar per token: a higher rate is a mistake in the unit (per thousand, per million)."""
 
@@ -88,50 +90,49 @@ def complete_rates(known: Mapping[str, int], fallback: Mapping[str, int]) -> Rat
     )
 
 
-def rate_from_usd_per_token(value: object) -> int:
+def rate_from_usd_per_token(value: object, key: str) -> int:
     """Dollars per token, as number or decimal text, in nano-dollars per million tokens, rounded up.
 
-    Raises PriceInvalid (without the key: the caller adds it) for what is not a number, negative,
-    not finite, or above one dollar per token.
+    Raises PriceInvalid, with `key` in front, for what is not a number, negative, not finite, or
+    above one dollar per token.
     """
-    return _shifted(value, _PER_TOKEN_SHIFT, RATE_NUSD_PER_MTOK_MAX, "$1 per token")
+    return _shifted(value, key, _PER_TOKEN_SHIFT, RATE_NUSD_PER_MTOK_MAX)
 
 
-def nusd_from_usd(value: object) -> int:
+def nusd_from_usd(value: object, key: str) -> int:
     """Dollars, as number or decimal text, in nano-dollars, rounded up. Raises PriceInvalid."""
-    return _shifted(value, _DOLLAR_SHIFT, REQUEST_NUSD_MAX, "$1000 per request")
+    return _shifted(value, key, _DOLLAR_SHIFT, REQUEST_NUSD_MAX)
 
 
-def _shifted(value: object, shift: int, nusd_max: int, limit_name: str) -> int:
-    amount = _decimal(value)
+def whole_tokens(value: object, key: str) -> int:
+    """A number of tokens that a price file gives: 0 to TOKENS_MAX. Raises PriceInvalid."""
+    tokens = _decimal(value, key)
+    if not 0 <= tokens <= TOKENS_MAX or tokens != tokens.to_integral_value():
+        raise PriceInvalid(f"{key} must be a whole number of tokens from 0 to {TOKENS_MAX}")
+    return int(tokens)
+
+
+def _shifted(value: object, key: str, shift: int, nusd_max: int) -> int:
+    amount = _decimal(value, key)
     if amount < 0:
-        raise PriceInvalid("is negative; a price is zero or more")
-    if amount.adjusted() + shift > len(str(nusd_max)):
-        raise PriceInvalid(f"is above {limit_name}; LiteLLM's unit is dollars for one")
-    if amount and amount.adjusted() < _LEAST_EXPONENT:
+        raise PriceInvalid(f"{key} is negative; a price is zero or more")
+    if amount == 0:
+        return 0
+    if amount.adjusted() < _LEAST_EXPONENT:
         return 1
-    shifted = int(amount.scaleb(shift, _EXACT).to_integral_value(ROUND_CEILING, _EXACT))
-    if shifted > nusd_max:
-        raise PriceInvalid(f"is above {limit_name}; LiteLLM's unit is dollars for one")
-    return shifted
+    most = Decimal(nusd_max).scaleb(-shift)
+    if amount > most:
+        raise PriceInvalid(f"{key} is above ${most:f}; give the price of one, in dollars")
+    return int(amount.scaleb(shift, _EXACT).to_integral_value(ROUND_CEILING, _EXACT))
 
 
-def _decimal(value: object) -> Decimal:
+def _decimal(value: object, key: str) -> Decimal:
     """The decimal number that was written. `repr` of a float is the shortest text that means it."""
-    if isinstance(value, bool):
-        raise PriceInvalid("is a boolean; write a number of dollars")
-    if isinstance(value, Decimal):
-        text = str(value)
-    elif isinstance(value, float):
-        text = float.__repr__(value)
-    elif isinstance(value, int):
-        if value.bit_length() > _NUMBER_CHARS_MAX:
-            raise PriceInvalid("is absurdly large; write a number of dollars")
-        text = str(value)
-    elif isinstance(value, str):
-        text = value
-    else:
-        raise PriceInvalid(f"is of type {type(value).__name__}; write a number of dollars")
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        raise PriceInvalid(f"{key} must be a number, not {type(value).__name__}")
+    if isinstance(value, int) and value.bit_length() > _NUMBER_CHARS_MAX:
+        raise PriceInvalid(f"{key} is absurdly large")
+    text = float.__repr__(value) if isinstance(value, float) else str(value)
     if len(text) > _NUMBER_CHARS_MAX or not _NUMBER.fullmatch(text):
-        raise PriceInvalid(f"is not a finite decimal number: {text[:_NUMBER_CHARS_MAX]!r}")
+        raise PriceInvalid(f"{key} is not a finite decimal number: {text[:_NUMBER_CHARS_MAX]!r}")
     return Decimal(text)

@@ -10,11 +10,11 @@ local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
 local id, path, event = ARGV[2], ARGV[3], ARGV[4]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
-if redis.call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
+if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
 local writes, booked = {}, {}
 for i = 5, #ARGV, 3 do
   local field, dimension, delta = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local raw = redis.call('HGET', KEYS[1], field)
+  local raw = call('HGET', KEYS[1], field)
   if raw or path ~= '' then
     local spent, reserved, allotted = counter(raw)
     if spent + delta < 0 then return {'NEGATIVE', field} end
@@ -25,7 +25,7 @@ for i = 5, #ARGV, 3 do
   end
 end
 if path ~= '' then
-  local raw = redis.call('HGET', KEYS[1], 's:' .. path)
+  local raw = call('HGET', KEYS[1], 's:' .. path)
   if not raw then return {'UNKNOWN'} end
   local state, version, fence, pending = struct.unpack(SCOPE, raw)
   writes[#writes + 1] = 's:' .. path

@@ -1,4 +1,4 @@
--- use: now meta resolve
+-- use: now meta counters resolve
 -- Puts an event of somebody else (orchestrator, admin) into the organisation's sequence.
 -- INVARIANT: an event id is appended once.
 --
@@ -8,9 +8,9 @@ local epoch_known, seq_known, outbox_max = struct.unpack('<i8i8i8', ARGV[1])
 local id, kind, event = ARGV[2], ARGV[3], ARGV[4]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
-if redis.call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
-if redis.call('XLEN', KEYS[2]) >= outbox_max then return {'BACKLOG'} end
+if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
+if call('XLEN', KEYS[2]) >= outbox_max then return {'BACKLOG'} end
 append_event(kind, id, event, '', 0)
-redis.call('HSET', KEYS[1], 'meta', packed_meta())
+call('HSET', KEYS[1], 'meta', packed_meta())
 bury(KEYS[6], id, 'appended')
 return {'DONE', seq}

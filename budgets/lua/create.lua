@@ -10,6 +10,6 @@ local epoch_known, seq_known, compaction_known = struct.unpack('<i8i8i8', ARGV[1
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if compaction_known ~= compaction then return {'STALE'} end
 for i = 2, #ARGV do
-  redis.call('HSETNX', KEYS[1], 's:' .. ARGV[i], struct.pack(SCOPE, OPEN, seq, 0, 0))
+  call('HSETNX', KEYS[1], 's:' .. ARGV[i], struct.pack(SCOPE, OPEN, seq, 0, 0))
 end
 return {'CREATED', seq}

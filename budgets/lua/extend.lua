@@ -4,26 +4,22 @@
 -- INVARIANT: a lease that is gone is never brought back.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry
--- ARGV  numbers (epoch, seq, lease_ms), ids...
+-- ARGV  numbers (epoch, seq, lease_ms), then id, attempts (packed), fields of the nodes (packed)...
 local epoch_known, seq_known, lease_ms = struct.unpack('<i8i8i8', ARGV[1])
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local expires = string.format('%.0f', time_ms + lease_ms)
 local answers = {}
-for i = 2, #ARGV do
+for i = 2, #ARGV, 3 do
   local id = ARGV[i]
-  local lease = redis.call('HGET', KEYS[4], id)
   local answer = 'GONE'
-  if lease then
-    redis.call('ZADD', KEYS[5], 'XX', expires, id)
-    local _, _, _, nodes = cmsgpack.unpack(lease)
-    local fields, versions, attempts = {}, {}, {}
-    local count = node_fields(nodes, fields, versions, attempts)
-    for k = 1, count do versions[k] = -1 end
-    local values = redis.call('HMGET', KEYS[1], unpack(fields))
-    answer = refused_by_state(values, count, versions, attempts) or 'OK'
-    if answer == 'RECOVERING' then answer = 'OK' end
+  if call('HEXISTS', KEYS[4], id) == 1 then
+    call('ZADD', KEYS[5], 'XX', expires, id)
+    local fields = cmsgpack.unpack(ARGV[i + 2])
+    local records = call('HMGET', KEYS[1], unpack(fields))
+    answer = refused_by_state(records, #fields, '', ARGV[i + 1])
+    if answer == 'STALE' or answer == 'RECOVERING' then answer = 'OK' end
   end
-  answers[i - 1] = answer
+  answers[#answers + 1] = answer
 end
 return {'EXTENDED', answers}

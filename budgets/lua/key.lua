@@ -1,4 +1,4 @@
--- use: now meta resolve
+-- use: now meta counters resolve
 -- Records a minted key (its scope exists already; the record by secret is written last, outside
 -- the organisation's slot), or forgets one.
 -- INVARIANT: a secret is never here, only what a key may do and the hash that finds it.
@@ -9,13 +9,13 @@ local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
 local act, key_id, record, kind, event = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
-if redis.call('HEXISTS', KEYS[6], act) == 1 then return {'ALREADY'} end
+if call('HEXISTS', KEYS[6], act) == 1 then return {'ALREADY'} end
 append_event(kind, act, event, '', 0)
 if record == '' then
-  redis.call('HDEL', KEYS[7], key_id)
+  call('HDEL', KEYS[7], key_id)
 else
-  redis.call('HSET', KEYS[7], key_id, record)
+  call('HSET', KEYS[7], key_id, record)
 end
-redis.call('HSET', KEYS[1], 'meta', packed_meta())
+call('HSET', KEYS[1], 'meta', packed_meta())
 bury(KEYS[6], act, 'key')
 return {'DONE', seq}

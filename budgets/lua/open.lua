@@ -6,13 +6,13 @@
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry
 -- ARGV  create (1 or 0)
-local raw = redis.call('HGET', KEYS[1], 'meta')
+local raw = call('HGET', KEYS[1], 'meta')
 if not raw then
   if ARGV[1] ~= '1' then return {'UNKNOWN'} end
   epoch, seq, compaction, bodies_bytes = 1, 0, 0, 0
   time_ms = now()
   opened_ms = time_ms
-  redis.call('HSET', KEYS[1], 'meta', packed_meta())
+  call('HSET', KEYS[1], 'meta', packed_meta())
   return {'OPEN', epoch, seq}
 end
 epoch, seq = struct.unpack(META, raw)

@@ -9,15 +9,14 @@ local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
 local id, event = ARGV[2], ARGV[3]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
-local lease = redis.call('HGET', KEYS[4], id)
+local lease = call('HGET', KEYS[4], id)
 if not lease then
-  local done = redis.call('HGET', KEYS[6], id)
+  local done = call('HGET', KEYS[6], id)
   if done then return {'ALREADY', string.match(done, '^%a+')} end
   bury(KEYS[6], id, 'released')
   return {'RELEASED', seq, time_ms}
 end
-local _, lease_counters = cmsgpack.unpack(lease)
-local booked, writes = book(lease_counters, function() return 0 end)
+local booked, writes = book(lease, {0, 0, 0})
 append_event('llm_response', id, event, booked, 0)
 write_counters(writes)
 drop_lease(id)

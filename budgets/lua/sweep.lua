@@ -12,11 +12,10 @@ local swept = {}
 if time_ms < opened_ms + lease_ms then return {'SWEPT', swept} end
 for i = 2, #ARGV do
   local id = ARGV[i]
-  local expires = redis.call('ZSCORE', KEYS[5], id)
-  local lease = redis.call('HGET', KEYS[4], id)
+  local expires = call('ZSCORE', KEYS[5], id)
+  local lease = call('HGET', KEYS[4], id)
   if lease and expires and tonumber(expires) <= time_ms then
-    local _, lease_counters = cmsgpack.unpack(lease)
-    local booked, writes = book(lease_counters, function(_, held) return held end)
+    local booked, writes = book(lease, {})
     append_event('reservation_expired', id, '', booked, 0)
     write_counters(writes)
     drop_lease(id)
