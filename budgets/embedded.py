@@ -71,11 +71,12 @@ class EmbeddedServer:
                 )
             if self._answers():
                 return
-            # Nothing can be awaited here: a server that loads its file only refuses or says LOADING.
+            # No event to await: a server that loads its file only refuses or says LOADING.
             time.sleep(0.01)
         self.stop()
         raise EmbeddedServerFailed(
-            f"valkey-server was not ready in {READY_TIMEOUT_S:.0f} s: see {self.folder / 'valkey.log'}"
+            f"valkey-server was not ready in {READY_TIMEOUT_S:.0f} s: "
+            f"see {self.folder / 'valkey.log'}"
         )
 
     def _answers(self) -> bool:

@@ -1,13 +1,11 @@
-"""The ledger as the rest of the product sees it: typed calls over the scripts.
+"""The ledger as the path of a request sees it: typed calls over the scripts.
 
-It owns what makes a call repeatable: ids, the epoch and seq that this process knows, the retry
-after STALE, and the queue of endings that Redis has not taken yet. It holds no money of its own.
+It owns what makes a call right: the plan that fits the request, and the answer to STALE and WINDOW.
+It holds no money of its own; what must not be lost when Redis is away is in `budgets.endings`.
 """
 
-import os
 import struct
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -22,27 +20,16 @@ from budgets.answers import (
     refusal_from,
     reservation_from,
 )
-from budgets.plan import Plan, ScopePath, ScopeRecord
-from budgets.policy import Policy, decode_policy, encode_policy, named_after
+from budgets.plan import Plan, ScopePath
 from budgets.policycache import PolicyCache
-from budgets.scripts import Script
+from budgets.session import STALE_RETRIES_MAX, Session, code_of, number, texts
 from budgets.slots import Slot
-from budgets.transport import LedgerTransport, LedgerUnavailable, Reply
+from budgets.transport import LedgerUnavailable, Reply
 
-STALE_RETRIES_MAX = 5
 _RESERVE = struct.Struct("<14q")
 _SETTLE = struct.Struct("<5q")
 _TWO = struct.Struct("<2q")
 _THREE = struct.Struct("<3q")
-_FOUR = struct.Struct("<4q")
-
-
-class Clock(Protocol):
-    """Time outside the ledger: ids, timers, expiry of keys."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since 1970."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +45,23 @@ class LedgerConflict(Exception):
     """An id was used for two different things: a fault of the caller."""
 
 
-class OrganisationUnknown(Exception):
-    """No such organisation at the ledger."""
-
-
 class Ledger:
-    """Reserves, settles, and keeps policy. One per process."""
+    """Reserves and settles. One per process."""
 
-    def __init__(
-        self,
-        transport: LedgerTransport,
-        scripts: dict[str, Script],
-        clock: Clock,
-        options: LedgerOptions | None = None,
-    ) -> None:
+    def __init__(self, session: Session, options: LedgerOptions | None = None) -> None:
         self.options = options or LedgerOptions()
-        self.transport = transport
-        self._scripts = scripts
-        self._clock = clock
-        self._slots: dict[str, Slot] = {}
-        self._policies = PolicyCache(self._load)
-
-    def new_id(self) -> str:
-        """An id that carries its time: 12 hex digits of milliseconds, 20 of chance."""
-        return f"{self._clock.now_ms():012x}{os.urandom(10).hex()}"
+        self.new_id = session.new_id
+        self._session = session
+        self._policies = PolicyCache(session.load)
 
     @property
     def organisations(self) -> tuple[str, ...]:
         """Those that this process has worked for."""
-        return tuple(self._slots)
+        return self._session.organisations
 
     async def plan(self, path: ScopePath, model: str | None) -> Plan:
         """What a request of this path and model is checked against."""
-        slot = await self._slot(path.organisation)
+        slot = await self._session.slot(path.organisation)
         return await self._plan(slot, path, model)
 
     async def reserve(
@@ -101,15 +72,14 @@ class Ledger:
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
         """
-        slot = await self._slot(path.organisation)
-        script = self._scripts["reserve"]
+        slot = await self._session.slot(path.organisation)
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
             epoch = slot.epoch
             numbers = self._numbers(slot, ask, len(plan.nodes))
             fingerprint = path.scope.encode() + numbers[16:80]
-            reply = await self.transport.call(
-                script,
+            reply = await self._session.run(
+                "reserve",
                 slot.keys_done(id_),
                 (
                     numbers,
@@ -135,7 +105,7 @@ class Ledger:
         return Refusal("RECOVERING", path.organisation)
 
     async def _plan(self, slot: Slot, path: ScopePath, model: str | None) -> Plan:
-        return await self._policies.plan(path, model, self._clock.now_ms() + slot.ahead_ms)
+        return await self._policies.plan(path, model, self._session.clock.now_ms() + slot.ahead_ms)
 
     async def _refreshed(
         self, slot: Slot, path: ScopePath, model: str | None, reply: Reply
@@ -145,10 +115,10 @@ class Ledger:
         if code in (b"STALE", b"UNKNOWN"):
             self._policies.forget(path.nodes())
         elif code == b"WINDOW":
-            slot.ahead_ms = _number(reply[1]) - self._clock.now_ms()
+            slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()
             self._policies.forget_plan(path, model)
         elif code == b"RECOVERING" and len(reply) == 1:
-            return await self._moved_on(slot)
+            return await self._session.moved_on(slot)
         else:
             return False
         return True
@@ -177,7 +147,7 @@ class Ledger:
     ) -> str:
         """Books the truth. Answers SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN; raises
         LedgerUnavailable while the ledger cannot take it (RECOVERING included): try again."""
-        slot = await self._slot(organisation)
+        slot = await self._session.slot(organisation)
         numbers = _SETTLE.pack(
             slot.epoch,
             slot.seq,
@@ -190,7 +160,7 @@ class Ledger:
 
     async def release(self, organisation: str, id_: str, event: bytes) -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
-        slot = await self._slot(organisation)
+        slot = await self._session.slot(organisation)
         return await self._resolved(
             "release", slot, id_, (_TWO.pack(slot.epoch, slot.seq), id_, event)
         )
@@ -198,196 +168,57 @@ class Ledger:
     async def _resolved(
         self, script: str, slot: Slot, id_: str, args: tuple[bytes | str, ...]
     ) -> str:
-        reply = await self.transport.call(self._scripts[script], slot.keys_done(id_), args)
-        code = _code(reply)
+        reply = await self._session.run(script, slot.keys_done(id_), args)
+        code = code_of(reply)
         if code == "RECOVERING":
-            await self._moved_on(slot)
+            await self._session.moved_on(slot)
             raise LedgerUnavailable("the ledger is recovering")
         if code in ("SETTLED", "CORRECTED", "RELEASED"):
-            slot.saw(_number(reply[1]))
+            slot.saw(number(reply[1]))
         return code
 
     async def extend(
         self, organisation: str, leases: list[tuple[str, ScopePath]]
     ) -> dict[str, str]:
         """Heartbeat of (id, path): OK, GONE, FROZEN, CLOSED or FENCED for each id."""
-        slot = await self._slot(organisation)
+        slot = await self._session.slot(organisation)
         args: list[bytes | str] = [_THREE.pack(slot.epoch, slot.seq, self.options.lease_ms)]
         for id_, path in leases:
             nodes, attempts = path.nodes(), dict(path.attempts)
             fields = msgspec.msgpack.encode([f"s:{node}" for node in nodes])
             args += (id_, msgspec.msgpack.encode([attempts.get(node, 0) for node in nodes]), fields)
-        reply = await self.transport.call(self._scripts["extend"], slot.keys, tuple(args))
-        if _code(reply) == "RECOVERING":
-            await self._moved_on(slot)
+        reply = await self._session.run("extend", slot.keys, tuple(args))
+        if code_of(reply) == "RECOVERING":
+            await self._session.moved_on(slot)
             raise LedgerUnavailable("the ledger is recovering")
-        return {id_: answer for (id_, _), answer in zip(leases, _texts(reply[1]), strict=True)}
+        return {id_: answer for (id_, _), answer in zip(leases, texts(reply[1]), strict=True)}
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
         """Charges up to `at_most` expired leases in full; the ids that it swept."""
-        slot = await self._slot(organisation)
+        slot = await self._session.slot(organisation)
         numbers = _THREE.pack(slot.epoch, slot.seq, at_most)
-        due = await self.transport.call(self._scripts["due"], slot.keys, (numbers,))
-        if _code(due) != "DUE" or not due[1]:
+        due = await self._session.run("due", slot.keys, (numbers,))
+        if code_of(due) != "DUE" or not due[1]:
             return []
-        ids = _texts(due[1])
+        ids = texts(due[1])
         keys = (*slot.keys, *(slot.done_key(each) for each in ids))
         numbers = _THREE.pack(slot.epoch, slot.seq, self.options.lease_ms)
-        reply = await self.transport.call(self._scripts["sweep"], keys, (numbers, *ids))
-        return _texts(reply[1]) if _code(reply) == "SWEPT" else []
+        reply = await self._session.run("sweep", keys, (numbers, *ids))
+        return texts(reply[1]) if code_of(reply) == "SWEPT" else []
 
     async def check(self, path: ScopePath, model: str | None = None) -> Checked:
         """State and limits of a path as they are now; reserves nothing."""
-        slot = await self._slot(path.organisation)
+        slot = await self._session.slot(path.organisation)
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
             numbers = _THREE.pack(slot.epoch, slot.seq, len(plan.nodes))
             args = (numbers, plan.expected, plan.attempts, plan.limits, *plan.fields)
-            reply = await self.transport.call(self._scripts["check"], slot.keys, args)
+            reply = await self._session.run("check", slot.keys, args)
             if not await self._refreshed(slot, path, model, reply):
                 if len(reply) == 1:
                     break
                 return _checked(reply, plan)
         raise LedgerUnavailable("the ledger is recovering")
-
-    async def open_organisation(self, organisation: str, *, create: bool = False) -> None:
-        """Learns epoch and seq; with `create`, begins an organisation that is new everywhere."""
-        slot = Slot(organisation)
-        reply = await self.transport.call(
-            self._scripts["open"], slot.keys, ("1" if create else "0",)
-        )
-        if _code(reply) != "OPEN":
-            raise OrganisationUnknown(
-                f"organisation {organisation!r} is unknown: declare a budget or key for it first"
-            )
-        slot.epoch, slot.seq = _number(reply[1]), _number(reply[2])
-        self._slots.setdefault(organisation, slot)
-
-    async def set_policy(self, scope: str, policy: Policy, event: bytes) -> Policy:
-        """Replaces a scope's policy, durably. Limits that stay keep their counters."""
-        slot = await self._slot(scope.split("/", 1)[0])
-        act = self.new_id()
-        for _ in range(STALE_RETRIES_MAX):
-            record = (await self._load([scope], create=False))[scope]
-            version, current = record.version, record.policy
-            wanted = named_after(policy, current)
-            if version >= 0 and wanted == current:
-                return current
-            args = (
-                _FOUR.pack(slot.epoch, slot.seq, version, 0),
-                act,
-                scope,
-                encode_policy(wanted),
-                event,
-            )
-            keys = (*slot.keys_done(act), slot.policies_key)
-            reply = await self.transport.call_durably(self._scripts["set"], keys, args)
-            code = _code(reply)
-            if code == "CLOSED":
-                raise LedgerConflict(f"scope {scope} is closed: its budget cannot change any more")
-            if code == "SET":
-                slot.saw(_number(reply[1]))
-                self._policies.forget((scope,))
-            elif code == "RECOVERING" and not await self._moved_on(slot):
-                break
-        else:
-            raise LedgerUnavailable(f"the budget of {scope} keeps changing: try again")
-        raise LedgerUnavailable("the ledger is recovering")
-
-    async def set_state(
-        self, scope: str, action: str, event_type: str, event: bytes, *, attempt: int = 0
-    ) -> str:
-        """freeze, thaw, close or fence (with `attempt`), durably: DONE, or CLOSED for a closed one."""
-        slot = await self._slot(scope.split("/", 1)[0])
-        act = self.new_id()
-        numbers = _THREE.pack(slot.epoch, slot.seq, attempt)
-        args = (numbers, act, scope, action, event_type, event)
-        return await self._policy_call("state", slot, slot.keys_done(act), args)
-
-    async def record_key(
-        self, organisation: str, key_id: str, record: bytes, event_type: str, event: bytes
-    ) -> str:
-        """Writes (or, with an empty record, forgets) a key in its organisation's index, durably."""
-        slot = await self._slot(organisation)
-        act = self.new_id()
-        args = (_TWO.pack(slot.epoch, slot.seq), act, key_id, record, event_type, event)
-        keys = (*slot.keys_done(act), slot.keys_key)
-        return await self._policy_call("key", slot, keys, args)
-
-    async def append(self, organisation: str, id_: str, event_type: str, event: bytes) -> str:
-        """Puts an event into the organisation's sequence, once: DONE or ALREADY."""
-        slot = await self._slot(organisation)
-        numbers = _THREE.pack(slot.epoch, slot.seq, self.options.outbox_events_max)
-        reply = await self.transport.call(
-            self._scripts["append"], slot.keys_done(id_), (numbers, id_, event_type, event)
-        )
-        return _policy_answer(reply, slot)
-
-    async def adjust(
-        self, organisation: str, id_: str, deltas: list[tuple[str, int, int]], event: bytes
-    ) -> str:
-        """Adds (counter field, dimension number, delta) to what was spent, once: DONE, ALREADY, or
-        NEGATIVE when a counter would fall below zero (nothing is booked then)."""
-        slot = await self._slot(organisation)
-        flat = [
-            text for field, number, delta in deltas for text in (field, str(number), str(delta))
-        ]
-        args = (_TWO.pack(slot.epoch, slot.seq), id_, "", event, *flat)
-        reply = await self.transport.call(self._scripts["adjust"], slot.keys_done(id_), args)
-        return _policy_answer(reply, slot)
-
-    async def confirm(self, organisation: str, through_seq: int, bodies_bytes: int) -> int:
-        """The records hold everything up to this seq: forgets it; how many entries went."""
-        slot = await self._slot(organisation)
-        numbers = _FOUR.pack(slot.epoch, slot.seq, through_seq, bodies_bytes)
-        reply = await self.transport.call(self._scripts["confirm"], slot.keys, (numbers,))
-        if _code(reply) != "DONE":
-            raise LedgerUnavailable("the ledger is recovering")
-        return _number(reply[1])
-
-    async def _policy_call(
-        self, script: str, slot: Slot, keys: tuple[bytes, ...], args: tuple[bytes | str, ...]
-    ) -> str:
-        reply = await self.transport.call_durably(self._scripts[script], keys, args)
-        return _policy_answer(reply, slot)
-
-    async def _slot(self, organisation: str) -> Slot:
-        slot = self._slots.get(organisation)
-        if slot is None:
-            await self.open_organisation(organisation)
-            slot = self._slots[organisation]
-        return slot
-
-    async def _moved_on(self, slot: Slot) -> bool:
-        """Whether the ledger was recovered into a later epoch: then this process follows it."""
-        reply = await self.transport.call(self._scripts["open"], slot.keys, ("0",))
-        if _code(reply) == "OPEN" and _number(reply[1]) > slot.epoch:
-            slot.epoch, slot.seq = _number(reply[1]), _number(reply[2])
-            return True
-        return False
-
-    async def _load(self, scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
-        """Records and policies; scopes used for the first time are created on the way."""
-        slot = await self._slot(scopes[0].split("/", 1)[0])
-        keys = (*slot.keys_done(self.new_id()), slot.policies_key)
-        args = (_TWO.pack(slot.epoch, slot.seq), *scopes)
-        for _ in range(STALE_RETRIES_MAX):
-            reply = await self.transport.call(self._scripts["load"], keys, args)
-            if _code(reply) != "OK":
-                raise LedgerUnavailable("the ledger is recovering")
-            _, compaction, loaded, time_ms = reply
-            assert isinstance(loaded, list)
-            slot.ahead_ms = _number(time_ms) - self._clock.now_ms()
-            records = {
-                scope: ScopeRecord(loaded[2 * n], decode_policy(loaded[2 * n + 1]))
-                for n, scope in enumerate(scopes)
-            }
-            missing = [scope for scope in scopes if not records[scope].packed]
-            if not missing or not create:
-                return records
-            numbers = _THREE.pack(slot.epoch, slot.seq, _number(compaction))
-            await self.transport.call(self._scripts["create"], slot.keys, (numbers, *missing))
-        raise LedgerUnavailable("the ledger could not create the scopes: try again")
 
 
 def _checked(reply: Reply, plan: Plan) -> Checked:
@@ -399,28 +230,4 @@ def _checked(reply: Reply, plan: Plan) -> Checked:
         Standing(bound, *counters[3 * n : 3 * n + 3]) for n, bound in enumerate(plan.bounds)
     )
     named = tuple((node, STATES[state]) for node, state in zip(plan.nodes, states, strict=True))
-    return Checked(refusal, _number(time_ms), named, standings)
-
-
-def _policy_answer(reply: Reply, slot: Slot) -> str:
-    code = _code(reply)
-    if code in ("RECOVERING", "BACKLOG"):
-        raise LedgerUnavailable(f"the ledger answers {code}: try again")
-    if code == "DONE":
-        slot.saw(_number(reply[1]))
-    return code
-
-
-def _code(reply: Reply) -> str:
-    assert isinstance(reply[0], bytes)
-    return reply[0].decode()
-
-
-def _number(value: object) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-def _texts(value: object) -> list[str]:
-    assert isinstance(value, list)
-    return [each.decode() for each in value]
+    return Checked(refusal, number(time_ms), named, standings)

@@ -142,9 +142,9 @@ class _Connection(asyncio.Protocol):
         commands: list[bytes] = []
         if address.password:
             user = (address.username,) if address.username else ()
-            commands.append(hiredis.pack_command(("AUTH", *user, address.password)))
+            commands.append(_packed(("AUTH", *user, address.password)))
         if address.database:
-            commands.append(hiredis.pack_command(("SELECT", address.database)))
+            commands.append(_packed(("SELECT", address.database)))
         return commands
 
     def data_received(self, data: bytes) -> None:
@@ -160,7 +160,7 @@ class _Connection(asyncio.Protocol):
             if not future.done():
                 future.set_result(reply)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Forgets the connection; calls that still wait are sent again on the next one."""
         self._transport = None
         self._buffer.clear()
@@ -230,7 +230,7 @@ class PipelinedTransport:
         """See LedgerTransport."""
         reply = await self._run(self._durable, script, keys, args)
         timeout_ms = self._limits.durable_timeout_ms
-        wait = hiredis.pack_command(("WAITAOF", 1, 0, timeout_ms))
+        wait = _packed(("WAITAOF", 1, 0, timeout_ms))
         synced = _checked(await self._durable.submit(wait, timeout_ms + 500))
         assert isinstance(synced, list)
         if synced[0] < 1:
@@ -239,7 +239,7 @@ class PipelinedTransport:
 
     async def command(self, *args: Argument) -> object:
         """See LedgerTransport."""
-        packed = hiredis.pack_command(args)
+        packed = _packed(args)
         return _checked(await self._hot.submit(packed, self._limits.call_timeout_ms))
 
     async def close(self) -> None:
@@ -254,14 +254,19 @@ class PipelinedTransport:
         keys: tuple[bytes, ...],
         args: tuple[Argument, ...],
     ) -> Reply:
-        packed = hiredis.pack_command((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
+        packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
         reply = await connection.submit(packed, self._limits.call_timeout_ms)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            packed = hiredis.pack_command((b"EVAL", script.text, _count(len(keys)), *keys, *args))
+            packed = _packed((b"EVAL", script.text, _count(len(keys)), *keys, *args))
             reply = await connection.submit(packed, self._limits.call_timeout_ms)
         checked = _checked(reply)
         assert isinstance(checked, list)
         return checked
+
+
+def _packed(args: tuple[Argument | int, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub: one element
+    return packed
 
 
 @functools.cache

@@ -86,7 +86,7 @@ class Plan:
 def build_plan(
     path: ScopePath, model: str | None, records: dict[str, ScopeRecord], at_ms: int
 ) -> Plan:
-    """The plan for a path at a time of the ledger's; `model` None takes every limit (to show them)."""
+    """The plan for a path at a time of the ledger's; `model` None takes every limit."""
     nodes = path.nodes()
     attempts = dict(path.attempts)
     admitted = all(records[node].admits(attempts.get(node, 0)) for node in nodes)

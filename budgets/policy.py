@@ -123,7 +123,7 @@ def parse_policy(document: object) -> Policy:
 
 
 def named_after(policy: Policy, earlier: Policy) -> Policy:
-    """The policy with the ids of those earlier limits that it keeps, and placeholders for new ones."""
+    """The policy with the ids of the earlier limits that it keeps, placeholders for new ones."""
     known = {limit.identity: limit.id for limit in earlier.limits}
     known_children = {limit.identity: limit.id for limit in earlier.per_child}
     limits = tuple(
@@ -169,9 +169,7 @@ def _limit(document: object) -> Limit:
     dimension = dimensions[0]
     unknown = set(document) - {dimension, "window", "models"}
     if unknown:
-        raise PolicyInvalid(
-            f"unknown field {sorted(unknown)[0]!r} in a limit; known: window, models"
-        )
+        raise PolicyInvalid(f"unknown field {min(unknown)!r} in a limit; known: window, models")
     window = document.get("window", "total")
     if window not in WINDOWS:
         raise PolicyInvalid(f"window is one of {', '.join(WINDOWS)}, not {window!r}")
@@ -199,7 +197,7 @@ def parse_amount(dimension: Dimension, value: object) -> int:
         ) from None
     if not nusd.is_finite() or nusd != nusd.to_integral_value() or not 0 <= nusd <= AMOUNT_MAX:
         raise PolicyInvalid(
-            f"usd is from 0 to {AMOUNT_MAX // NUSD_PER_USD} with at most nine decimals, not {value!r}"
+            f"usd is 0 to {AMOUNT_MAX // NUSD_PER_USD} with at most nine decimals, not {value!r}"
         )
     return int(nusd)
 

@@ -36,7 +36,7 @@ class RedisPyTransport:
         durable_s = self._limits.durable_timeout_ms / 1000 + 0.5
         once = Retry(NoBackoff(), 0)
         self._client: Any = aioredis.Redis.from_url(url, socket_timeout=call_s, retry=once)
-        # WAITAOF speaks of the writes of its own connection: policy has one, and one call at a time.
+        # WAITAOF speaks of the writes of its own connection: policy has one, a call at a time.
         self._durable: Any = aioredis.Redis.from_url(
             url, socket_timeout=durable_s, retry=once, single_connection_client=True
         )

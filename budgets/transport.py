@@ -21,8 +21,8 @@ class LedgerSilent(LedgerUnavailable):
     """The call was or may have been sent and no answer came in time: it may have happened."""
 
 
-class LedgerRejected(Exception):
-    """The server answered with an error: a fault of ours or of its configuration."""
+class LedgerRejected(LedgerUnavailable):
+    """The server answered with an error (out of memory, read-only replica, our own fault)."""
 
 
 class LedgerTransport(Protocol):

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from gateway.upstream.body_writer import BodyWriter
 from gateway.upstream.contract import (
     Phase,
     Timeouts,
@@ -29,7 +30,7 @@ from gateway.upstream.exchange import Exchange
 
 # A loop's timer may fire a rounding error early; this much later it has certainly passed.
 _TIMER_SLACK_S = 0.001
-# Up to here one copy is cheaper than a vectored write (measured: 7 us less for 100 KB with one).
+# Up to here one copy is cheaper than a vectored write (which saves 2 of 31 us at 100 KB).
 _JOINED_BYTES_MAX = 16 * 1024
 
 
@@ -69,15 +70,13 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_paused_at",
         "_poller",
-        "_send_scheduled",
         "_surplus",
         "_timeouts",
         "_timer",
         "_timer_at",
         "_transport",
-        "_unsent",
         "_until_eof",
-        "_write_paused",
+        "_writer",
         "closed",
     )
 
@@ -101,10 +100,7 @@ class Connection(asyncio.Protocol):
         self._surplus = False
         self._until_eof = False
         self._overhead_bytes = 0  # received since the last byte of content
-        # What of the request is still to be written.
-        self._unsent: memoryview | None = None
-        self._write_paused = False
-        self._send_scheduled = False
+        self._writer = BodyWriter(loop, limits.send_slice_bytes, self._slice_written)
         # One timer that is re-armed when it fires, not when something happens: `_deadline` moves
         # with every chunk, the timer at most once in an `idle_ms`.
         self._deadline = 0.0
@@ -220,13 +216,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket takes no more of the request for now."""
-        self._write_paused = True
+        self._writer.pause()
 
     def resume_writing(self) -> None:
         """The socket takes more of the request."""
-        self._write_paused = False
-        if self._unsent is not None:
-            self._send_more()
+        self._writer.resume(self._transport)
 
     # The parser's side.
 
@@ -303,45 +297,25 @@ class Connection(asyncio.Protocol):
         self._overhead_bytes = 0
         self._arm(self._loop.time() + request.timeouts.first_byte_ms / 1000)
         body = request.body
-        slice_bytes = self._limits.send_slice_bytes
         if len(body) <= _JOINED_BYTES_MAX:
             self._transport.write(head + body)
-        elif len(body) <= slice_bytes:
+        elif len(body) <= self._limits.send_slice_bytes:
             self._transport.writelines((head, body))
         else:
-            self._unsent = memoryview(body)[slice_bytes:]
-            self._transport.write(head + body[:slice_bytes])
-            self._schedule_send()
+            self._writer.start(self._transport, head, body)
         return exchange
 
-    def _send_more(self) -> None:
-        """Writes the next slice; each one that the socket takes is a sign of life."""
-        unsent = self._unsent
-        if unsent is None or self._write_paused:
-            return
-        slice_bytes = self._limits.send_slice_bytes
-        self._unsent = unsent[slice_bytes:] if len(unsent) > slice_bytes else None
+    def _slice_written(self) -> None:
+        """Each slice of a large body that the socket takes is a sign of life."""
         if self._exchange is not None and not self._exchange.status:
             self._deadline = self._loop.time() + self._timeouts.first_byte_ms / 1000
-        self._transport.write(unsent[:slice_bytes])
-        self._schedule_send()
-
-    def _schedule_send(self) -> None:
-        """`resume_writing` only follows on a pause: a socket that takes all at once has none."""
-        if self._unsent is not None and not self._send_scheduled:
-            self._send_scheduled = True
-            self._loop.call_soon(self._send_scheduled_slice)
-
-    def _send_scheduled_slice(self) -> None:
-        self._send_scheduled = False
-        self._send_more()
 
     # Endings.
 
     def _finish(self, exchange: Exchange) -> None:
         """The answer is whole. An answer that came before its request was all sent still counts."""
         self._exchange = None
-        reusable = self._keep_alive and not self._surplus and self._unsent is None
+        reusable = self._keep_alive and not self._surplus and not self._writer.pending
         exchange.finish()
         if not reusable or self._owner is None:
             self._shut()
@@ -360,7 +334,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         self.closed = True
-        self._unsent = None
+        self._writer.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,0 +1,104 @@
+"""Endings that the ledger has not taken yet: settlements and releases that must not be lost.
+
+A request ends once, through one call here. While the ledger does not answer, its ending waits in
+this bounded queue and is tried again, oldest first; ids make the repetition harmless. When the
+queue is full the worker admits nothing new. What is still here when the process dies is what the
+leases then charge.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from budgets.answers import Reservation, Truth
+from budgets.ledger import Ledger
+from budgets.transport import LedgerUnavailable
+
+ENDINGS_WAITING_MAX = 10_000
+RETRY_DELAY_MS_FIRST = 50
+RETRY_DELAY_MS_MAX = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one reservation ends: `truth` settles it, None releases it."""
+
+    organisation: str
+    id: str
+    truth: Truth | None
+    event: bytes
+    body: bytes
+
+
+class Endings:
+    """Takes endings to the ledger, sooner or later."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: deque[Ending] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing new may be admitted."""
+        return len(self._waiting) >= ENDINGS_WAITING_MAX
+
+    @property
+    def waiting(self) -> int:
+        """How many endings the ledger has not taken."""
+        return len(self._waiting)
+
+    async def settle(
+        self, reservation: Reservation, truth: Truth, event: bytes, body: bytes
+    ) -> None:
+        """Books the truth now, or as soon as the ledger takes it."""
+        await self._end(Ending(reservation.path.organisation, reservation.id, truth, event, body))
+
+    async def release(self, organisation: str, id_: str, event: bytes) -> None:
+        """Gives a reservation back, also one whose reserve was never answered."""
+        await self._end(Ending(organisation, id_, None, event, b""))
+
+    async def _end(self, ending: Ending) -> None:
+        try:
+            await self._take(ending)
+        except LedgerUnavailable:
+            self._wait(ending)
+        except asyncio.CancelledError:
+            self._wait(ending)
+            raise
+
+    async def _take(self, ending: Ending) -> None:
+        if ending.truth is None:
+            await self._ledger.release(ending.organisation, ending.id, ending.event)
+        else:
+            await self._ledger.settle(
+                ending.organisation, ending.id, ending.truth, ending.event, ending.body
+            )
+
+    def _wait(self, ending: Ending) -> None:
+        self._waiting.append(ending)
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        delay_ms = RETRY_DELAY_MS_FIRST
+        try:
+            while self._waiting:
+                try:
+                    await self._take(self._waiting[0])
+                except LedgerUnavailable:
+                    await asyncio.sleep(delay_ms / 1000)
+                    delay_ms = min(2 * delay_ms, RETRY_DELAY_MS_MAX)
+                else:
+                    self._waiting.popleft()
+                    delay_ms = RETRY_DELAY_MS_FIRST
+        finally:
+            self._worker = None
+
+    async def drain(self, timeout_ms: int) -> int:
+        """Waits for the queue to empty, at most this long; how many endings are left."""
+        if self._worker is not None:
+            await asyncio.wait({self._worker}, timeout=timeout_ms / 1000)
+        if self._worker is not None:
+            self._worker.cancel()
+        return len(self._waiting)

@@ -1,0 +1,91 @@
+"""Keeps the leases of this process alive while their requests run, and sweeps those of the dead.
+
+A lease says: this worker lives and its request goes on. Every third of a lease all open ones are
+extended in one call for each organisation. A lease that the ledger reports as gone, or whose path
+was closed, frozen or fenced, has its stream cut; so has one that could not be extended in time,
+because what streams without a lease is not covered by anybody's money.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from budgets.answers import Reservation
+from budgets.ledger import Ledger
+from budgets.session import Clock
+from budgets.transport import LedgerUnavailable
+
+EXTENDED_AT_ONCE_MAX = 500
+
+Cut = Callable[[str], None]
+_log = logging.getLogger("comptroller.leases")
+
+
+class _Lease:
+    __slots__ = ("cut", "expires_at_ms", "reservation")
+
+    def __init__(self, reservation: Reservation, cut: Cut, expires_at_ms: int) -> None:
+        self.reservation = reservation
+        self.cut = cut
+        self.expires_at_ms = expires_at_ms
+
+
+class LeaseKeeper:
+    """Open leases of this process by id, and the loop that extends and sweeps."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._lease_ms = ledger.options.lease_ms
+        self._open: dict[str, _Lease] = {}
+
+    def hold(self, reservation: Reservation, cut: Cut) -> None:
+        """Extends this lease until it is dropped; `cut` is called once with the reason if the
+        request must stop: GONE, FROZEN, CLOSED, FENCED or EXPIRED."""
+        expires_at_ms = self._clock.now_ms() + self._lease_ms
+        self._open[reservation.id] = _Lease(reservation, cut, expires_at_ms)
+
+    def drop(self, reservation: Reservation) -> None:
+        """The request has ended."""
+        self._open.pop(reservation.id, None)
+
+    async def run(self) -> None:
+        """Beats until cancelled."""
+        while True:
+            await asyncio.sleep(self._lease_ms / 3000)
+            await self.beat()
+
+    async def beat(self) -> None:
+        """One round: extends what is open, cuts what may not go on, sweeps what has expired."""
+        for organisation in self._ledger.organisations:
+            try:
+                await self._extend(organisation)
+                while await self._ledger.sweep(organisation):
+                    pass
+            except LedgerUnavailable as error:
+                _log.warning("leases of %s not extended: %s", organisation, error)
+        now_ms = self._clock.now_ms()
+        for lease in [each for each in self._open.values() if each.expires_at_ms <= now_ms]:
+            self._cut(lease, "EXPIRED")
+
+    async def _extend(self, organisation: str) -> None:
+        leases = [
+            each
+            for each in self._open.values()
+            if each.reservation.path.organisation == organisation
+        ]
+        for start in range(0, len(leases), EXTENDED_AT_ONCE_MAX):
+            batch = leases[start : start + EXTENDED_AT_ONCE_MAX]
+            asked_at_ms = self._clock.now_ms()
+            named = [(each.reservation.id, each.reservation.path) for each in batch]
+            answers = await self._ledger.extend(organisation, named)
+            for lease in batch:
+                answer = answers[lease.reservation.id]
+                if answer == "OK":
+                    lease.expires_at_ms = asked_at_ms + self._lease_ms
+                else:
+                    self._cut(lease, answer)
+
+    def _cut(self, lease: _Lease, reason: str) -> None:
+        if self._open.pop(lease.reservation.id, None) is not None:
+            lease.cut(reason)

@@ -1,0 +1,22 @@
+"""Parts that every suite uses: a real valkey-server from the wheel, one for each test process."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from budgets.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedServer]:
+    """A valkey-server with an append-only file on a private socket; tests use organisations of
+    their own in it, so that they do not see each other."""
+    with tempfile.TemporaryDirectory(prefix="comptroller-test-") as folder:
+        server = EmbeddedServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
