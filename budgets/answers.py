@@ -48,6 +48,7 @@ class Reservation:
     seq: int
     granted_at_ms: int
     output_tokens: int
+    ask: Ask
     reserved_nusd: int
     reserved_tokens: int
     usd: Remaining | None
@@ -131,6 +132,7 @@ def reservation_from(
         seq,
         time_ms,
         output,
+        ask,
         reserved_nusd,
         reserved_tokens,
         _remaining(plan, usd, usd_free),

@@ -5,6 +5,7 @@ It holds no money of its own; what must not be lost when Redis is away is in `bu
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -59,15 +60,31 @@ class Ledger:
         """Those that this process has worked for."""
         return self._session.organisations
 
+    async def ping(self) -> None:
+        """Raises LedgerUnavailable where the server does not answer."""
+        await self._session.transport.command("PING")
+
+    def time_ms(self, organisation: str) -> int:
+        """The ledger's time, as far as this process knows it."""
+        ahead_ms = self._session.known_slot(organisation).ahead_ms
+        return self._session.clock.now_ms() + ahead_ms
+
     async def plan(self, path: ScopePath, model: str | None) -> Plan:
         """What a request of this path and model is checked against."""
         slot = await self._session.slot(path.organisation)
         return await self._plan(slot, path, model)
 
     async def reserve(
-        self, path: ScopePath, model: str, ask: Ask, event: bytes, body: bytes, id_: str
+        self,
+        path: ScopePath,
+        model: str,
+        ask_for: Callable[[Plan], Ask],
+        event: bytes,
+        body: bytes,
+        id_: str,
     ) -> Reservation | Refusal:
-        """Sets the quote aside on every limit of the path, or says why not.
+        """Sets a quote aside on every limit of the path, or says why not. `ask_for` makes the
+        quote from the plan: a default cap, or whether a grant may be lowered, is policy.
 
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
@@ -75,6 +92,7 @@ class Ledger:
         slot = await self._session.slot(path.organisation)
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
+            ask = ask_for(plan)
             epoch = slot.epoch
             numbers = self._numbers(slot, ask, len(plan.nodes))
             fingerprint = path.scope.encode() + numbers[16:80]

@@ -72,6 +72,10 @@ class Session:
         slot.epoch, slot.seq = number(reply[1]), number(reply[2])
         self._slots.setdefault(organisation, slot)
 
+    def known_slot(self, organisation: str) -> Slot:
+        """The same for one that this process has opened already."""
+        return self._slots[organisation]
+
     async def slot(self, organisation: str) -> Slot:
         """The organisation's keys and head. Raises OrganisationUnknown."""
         slot = self._slots.get(organisation)

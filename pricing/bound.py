@@ -30,12 +30,12 @@ the end; the properties are covered by the quotes and braces of their JSON."""
 IMAGE_OVERHEAD_TOKENS = 4
 """Per image, audio or file part, beside what its content costs: the marks around it."""
 
-RUN_CHARS_MAX = 256
+RUN_CHARS_MAX = 64
 """Longest run of non-ASCII characters that is normalised in one piece: normalising sorts combining
 marks in quadratic time, and 64,000 of them (a body of 128 KB) would hold a worker for seconds."""
 
 _LONG_RUN = re.compile(rf"[^\x00-\x7f]{{{RUN_CHARS_MAX + 1},}}")
-_HTML_SPECIAL = "<>&'"
+_ESCAPED_ASCII = "<>&'\x7f"
 _BRACKETS = "{}[],"
 
 
@@ -54,11 +54,11 @@ def json_tokens_max(text: str) -> int:
     """The most tokens that JSON `text` (a tool's schema) can be after a provider wrote it anew.
 
     Providers parse tools and put them into the prompt in their own style: chat templates of open
-    models indent them, and escape what is not ASCII (6 bytes for 2 or 3, 12 for 4) or has a
-    meaning in HTML (6 bytes for 1). A line break with its indent is counted as two tokens.
+    models indent them, and escape what is not ASCII (6 bytes for 2 or 3, 12 for 4), DEL and what
+    has a meaning in HTML (6 bytes for 1). A line break with its indent is counted as two tokens.
     """
     spaced = 2 * sum(map(text.count, _BRACKETS)) + text.count(":")
-    escaped = 5 * sum(map(text.count, _HTML_SPECIAL))
+    escaped = 5 * sum(map(text.count, _ESCAPED_ASCII))
     if text.isascii():
         return len(text) + spaced + escaped
     ascii_bytes = len(text.encode("ascii", "ignore"))

@@ -16,7 +16,7 @@ TOKENS_MAX = 10**9
 _SHOWN_CHARS_MAX = 40
 
 
-class UsageInvalid(ValueError):  # noqa: N818  # the product's word for it, used in events
+class UsageInvalid(ValueError):  # the product's word for it, used in events
     """A usage object that cannot be metered; the message names the field and the reason.
 
     What to do: book the whole reservation and record the usage as unknown.

@@ -36,6 +36,7 @@ _TIERED = "tiered_pricing"
 _OFF_PEAK = "off_peak_pricing"
 _SEARCH_FEE = "search_context_cost_per_query"
 _PROVIDER_ENTRY = "provider_specific_entry"
+_SHAPED = (_REQUEST_FEE, _TIERED, _OFF_PEAK, _PROVIDER_ENTRY)
 
 # Charged only when a request or its route asks for it: reported in `unpriced`, so that whoever
 # routes can refuse such a request. The rates do not contain them.
@@ -63,7 +64,6 @@ _WHEN_ASKED = (
     "regional_processing_uplift_multiplier_eu",
     "regional_processing_uplift_multiplier_us",
     "fedramp_uplift_multiplier",
-    _PROVIDER_ENTRY,
 )
 # Charged without being asked, on a meter that does not exist here: cannot be bounded.
 _UNMETERED = (
@@ -100,9 +100,7 @@ _KEY = re.compile(
     rf"(_(?P<tier>{'|'.join(_SERVICE_TIERS + _OTHER_APIS)}))?",
     re.ASCII,
 )
-_KNOWN = frozenset(
-    (*_RATES, *_WHEN_ASKED, *_UNMETERED, *_CHEAPER, _REQUEST_FEE, _TIERED, _OFF_PEAK)
-)
+_KNOWN = frozenset((*_RATES, *_WHEN_ASKED, *_UNMETERED, *_CHEAPER, *_SHAPED))
 
 # xAI bills the long-context rate from the threshold on, others above it (so LiteLLM's calculator).
 _INCLUSIVE_THRESHOLDS = ("xai",)
@@ -192,6 +190,10 @@ def _read(table: RateTable, key: _Key, value: object) -> None:
         _read_tiered(table, value)
     elif key.base == _REQUEST_FEE:
         table.request_nusd += nusd_from_usd(value, key.text)
+    elif key.base == _PROVIDER_ENTRY:
+        # Multipliers by request option (Anthropic's `{us: 1.1, fast: 2.0}`); elsewhere a mere tag.
+        options = value if isinstance(value, Mapping) else {}
+        table.unpriced.update(f"{_PROVIDER_ENTRY}.{option}" for option in options)
     elif _is_free(value, key.text):
         return
     elif key.base in _WHEN_ASKED:
@@ -204,11 +206,16 @@ def _read(table: RateTable, key: _Key, value: object) -> None:
 
 
 def _unknown(text: str) -> PriceInvalid:
-    nearest = get_close_matches(text.casefold(), sorted(_KNOWN), n=1, cutoff=0.0)
+    begins = [key for key in _KNOWN if text.startswith(key)]
+    nearest = max(begins, key=len, default="") or _closest(text.casefold())
     return PriceInvalid(
         f"{text} is not a price key that is understood, and ignoring it could underprice; "
-        f"the nearest known one is {nearest[0]}"
+        f"the nearest known one is {nearest} (after a rate: _above_<n>k_tokens, _<service tier>)"
     )
+
+
+def _closest(text: str) -> str:
+    return get_close_matches(text, sorted(_KNOWN), n=1, cutoff=0.0)[0]
 
 
 def _is_free(value: object, key: str) -> bool:

@@ -27,7 +27,7 @@ _PUSD_PER_NUSD = 1000
 _MTOK_PER_KTOK = TOKENS_PER_MTOK // _PUSD_PER_NUSD
 
 
-class QuoteTooLarge(ValueError):  # noqa: N818  # a refusal's reason, not a failure
+class QuoteTooLarge(ValueError):  # a refusal's reason, not a failure
     """A quote beyond what the ledger computes exactly; the message names the limit."""
 
 
@@ -37,7 +37,7 @@ class Quote:
 
     `output_tokens_max`: the most tokens that one choice may be granted; `output_least`: the least
     that are worth sending. `fixed_nusd`: all that does not depend on the output cap.
-    `output_pusd_per_token`: pico-dollars per token of the granted cap, for all `n` choices together.
+    `output_pusd_per_token`: pico-dollars per token of the granted cap, all `n` choices together.
     """
 
     input_tokens_max: int

@@ -27,7 +27,7 @@ _EXACT = Context(prec=200, Emax=MAX_EMAX, Emin=MIN_EMIN, rounding=ROUND_CEILING,
 _LEAST_EXPONENT = -40  # below it, the ceiling is 1 whatever the digits are
 
 
-class PriceInvalid(ValueError):  # noqa: N818  # the product's word for it, used in refusals
+class PriceInvalid(ValueError):  # the product's word for it, used in refusals
     """A price that cannot be used; the message names the key, the reason and what to write."""
 
 

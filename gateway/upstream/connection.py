@@ -315,7 +315,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         """The answer is whole. An answer that came before its request was all sent still counts."""
         self._exchange = None
-        reusable = self._keep_alive and not self._surplus and not self._writer.pending
+        all_sent = not self._writer.pending and self._transport.get_write_buffer_size() == 0
+        reusable = self._keep_alive and not self._surplus and all_sent
         exchange.finish()
         if not reusable or self._owner is None:
             self._shut()

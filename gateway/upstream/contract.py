@@ -22,11 +22,11 @@ class UpstreamError(Exception):
     """Base of everything that `send`, `read` and `read_all` raise."""
 
 
-class UpstreamNotReached(UpstreamError):  # noqa: N818 - named by what it tells the ledger
+class UpstreamNotReached(UpstreamError):
     """Provably nothing of the request was sent: refused, no name, no TLS, no place in the pool."""
 
 
-class UpstreamUnknown(UpstreamError):  # noqa: N818 - named by what it tells the ledger
+class UpstreamUnknown(UpstreamError):
     """Bytes of the request were or may have been sent and the answer is not whole.
 
     `bytes_received` tells whether any byte of an answer had arrived.
@@ -50,7 +50,7 @@ class UpstreamTimeout(UpstreamUnknown):
         self.limit_ms = limit_ms
 
 
-class UpstreamAborted(UpstreamError):  # noqa: N818 - named by what it tells the ledger
+class UpstreamAborted(UpstreamError):
     """The response was given up by `abort`, by a reader that stalled, or by closing the pool."""
 
 

@@ -1,0 +1,141 @@
+"""The data plane as an ASGI application: a short table of endpoints behind one door.
+
+Every endpoint but the two health checks is reached through `_authenticated`, so that no route can
+forget it. What is not in the table is refused: a route that is not metered is not forwarded.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from fnmatch import fnmatchcase
+
+from budgets.keys import Key
+from budgets.plan import ScopePath
+from budgets.session import OrganisationUnknown
+from budgets.transport import LedgerUnavailable
+from gateway.dialects.chat import ChatDialect
+from gateway.dialects.contract import Dialect
+from gateway.endpoints import Budget, Models, QuoteEndpoint
+from gateway.errors import (
+    EndpointNotFound,
+    GatewayError,
+    InvalidKey,
+    LedgerGone,
+    MethodNotAllowed,
+    NotAllowed,
+)
+from gateway.parts import Parts
+from gateway.path import RequestPath
+from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
+
+Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
+_log = logging.getLogger("comptroller.gateway")
+
+
+class Gateway:
+    """ASGI: HTTP and lifespan; a WebSocket is refused."""
+
+    def __init__(self, parts: Parts, close: Callable[[], Awaitable[None]]) -> None:
+        self._parts = parts
+        self._close = close
+        self._beating: asyncio.Task[None] | None = None
+        chat = ChatDialect()
+        self._fallback: Dialect = chat
+        self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
+            ("POST", "/v1/chat/completions"): (
+                RequestPath(parts, chat, "/v1/chat/completions"),
+                chat,
+            ),
+            ("POST", "/v1/quote"): (QuoteEndpoint(parts, chat), chat),
+            ("GET", "/v1/models"): (Models(parts), chat),
+            ("GET", "/v1/budget"): (Budget(parts), chat),
+        }
+        self._paths = {path for _, path in self._endpoints}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        if scope["type"] == "http":
+            await self._http(Request(scope, receive, send))
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "not served"})
+
+    async def _http(self, request: Request) -> None:
+        if request.method == "GET" and request.path in ("/healthz", "/readyz"):
+            await self._health(request)
+            return
+        endpoint, dialect = self._endpoints.get((request.method, request.path), (None, None))
+        dialect = dialect or self._fallback
+        try:
+            if endpoint is None:
+                raise self._unserved(request)
+            await self._authenticated(request, endpoint)
+        except ClientGone:
+            return
+        except GatewayError as error:
+            await _refuse(request, error, dialect)
+        except (LedgerUnavailable, OrganisationUnknown) as error:
+            await _refuse(request, LedgerGone(str(error)), dialect)
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.path)
+            failure = GatewayError("the gateway failed; its log has the reason")
+            await _refuse(request, failure, dialect)
+
+    async def _authenticated(self, request: Request, endpoint: Endpoint) -> None:
+        """The one door. State of the key's scope is the ledger's to judge, at every call."""
+        found = await self._parts.keyring.find(request.secret())
+        if found is None:
+            raise InvalidKey("this key is unknown here: mint one with `comptroller key create`")
+        key, path = found
+        if key.expires_at_ms is not None and key.expires_at_ms <= self._parts.clock.now_ms():
+            raise InvalidKey("this key has expired: mint another with `comptroller key create`")
+        if key.endpoints and not any(fnmatchcase(request.path, each) for each in key.endpoints):
+            raise NotAllowed(f"key {key.name} may not use {request.path}")
+        await endpoint(request, key, path)
+
+    def _unserved(self, request: Request) -> GatewayError:
+        if request.path in self._paths:
+            return MethodNotAllowed(f"{request.path} does not take {request.method}")
+        served = ", ".join(sorted(self._paths))
+        return EndpointNotFound(f"{request.path} is not served here; this gateway serves {served}")
+
+    async def _health(self, request: Request) -> None:
+        """/healthz: the process runs. /readyz: it can reserve and settle."""
+        if request.path == "/readyz":
+            try:
+                await self._parts.ledger.ping()
+            except LedgerUnavailable as error:
+                await _refuse(request, LedgerGone(str(error)), self._fallback)
+                return
+            if self._parts.endings.full:
+                await _refuse(request, LedgerGone("settlements wait"), self._fallback)
+                return
+        await respond(request.send, 200, [(b"content-type", b"text/plain")], b"ok\n")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._beating = asyncio.get_running_loop().create_task(self._parts.keeper.run())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _stop(self) -> None:
+        """Requests in flight have ended by now; their endings may still wait for the ledger."""
+        left = await self._parts.endings.drain(self._parts.options.drain_ms)
+        if left:
+            _log.error("%d settlements were not taken: their leases will be charged whole", left)
+        if self._beating is not None:
+            self._beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._beating
+        await self._close()
+
+
+async def _refuse(request: Request, error: GatewayError, dialect: Dialect) -> None:
+    if request.started:
+        return  # the answer has begun: its stream was ended with an error event
+    headers = [(b"content-type", b"application/json"), *error.headers]
+    await respond(request.send, error.status, headers, dialect.error_body(error))

@@ -1,0 +1,175 @@
+"""The built-in provider: answers without a key, a network or chance, so that budgets can be tried.
+
+It speaks the upstream side of chat completions: it gets the very bytes that a provider would get and
+answers with the bytes that a provider would send. The same request gets the same answer; tokens are
+counted by words; it obeys the output cap, calls the first tool once, and streams at a pace.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from gateway.upstream import UpstreamAborted, UpstreamRequest
+
+CHUNK_DELAY_MS = 15
+WORDS_PER_CHUNK = 4
+CHARS_PER_TOKEN = 4
+ANSWER_WORDS_MAX = 120
+REASONING_TOKENS = 64
+_JSON = [(b"content-type", b"application/json")]
+_STREAM = [(b"content-type", b"text/event-stream")]
+
+
+class DemoUpstream:
+    """An Upstream (see gateway.upstream) without a network."""
+
+    def __init__(self, chunk_delay_ms: int = CHUNK_DELAY_MS) -> None:
+        self._chunk_delay_ms = chunk_delay_ms
+
+    async def send(self, request: UpstreamRequest) -> "DemoResponse":
+        """See Upstream."""
+        asked = msgspec.json.decode(request.body)
+        pieces = _Answer(asked).pieces()
+        delay_ms = self._chunk_delay_ms if asked.get("stream") else 0
+        return DemoResponse(_STREAM if asked.get("stream") else _JSON, pieces, delay_ms)
+
+
+class DemoResponse:
+    """An UpstreamResponse whose bytes are known."""
+
+    status = 200
+
+    def __init__(
+        self, headers: list[tuple[bytes, bytes]], pieces: list[bytes], delay_ms: int
+    ) -> None:
+        self.headers = headers
+        self._pieces = iter(pieces)
+        self._delay_ms = delay_ms
+        self._aborted = asyncio.Event()
+
+    async def read(self) -> bytes:
+        """See UpstreamResponse."""
+        if self._delay_ms:
+            try:
+                await asyncio.wait_for(self._aborted.wait(), self._delay_ms / 1000)
+            except TimeoutError:
+                return next(self._pieces, b"")
+        if self._aborted.is_set():
+            raise UpstreamAborted("the answer was given up")
+        return next(self._pieces, b"")
+
+    async def read_all(self, bytes_max: int) -> bytes:
+        """See UpstreamResponse."""
+        body = b"".join(self._pieces)
+        assert len(body) <= bytes_max
+        return body
+
+    def abort(self) -> None:
+        """See UpstreamResponse."""
+        self._aborted.set()
+
+
+class _Answer:
+    """One deterministic answer to one request."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self._asked = asked
+        self._model = str(asked.get("model", ""))
+        caps = [asked[name] for name in ("max_tokens", "max_completion_tokens") if name in asked]
+        self._cap = min(caps, default=ANSWER_WORDS_MAX)
+        self._reasoning = 0
+        if "reasoner" in self._model:
+            self._reasoning = min(REASONING_TOKENS, self._cap // 2)
+        self._tool = self._tool_call()
+        words = self._text().split()
+        self._words = words[: self._cap - self._reasoning]
+        self._finish = "stop" if len(self._words) == len(words) else "length"
+
+    def pieces(self) -> list[bytes]:
+        """The body, or the events of the stream."""
+        if not self._asked.get("stream"):
+            return [msgspec.json.encode(self._whole())]
+        return [b"data: " + msgspec.json.encode(each) + b"\n\n" for each in self._chunks()] + [
+            b"data: [DONE]\n\n"
+        ]
+
+    def _text(self) -> str:
+        last = self._asked["messages"][-1]
+        content = last.get("content")
+        question = content if isinstance(content, str) else "that"
+        about = " ".join(question.split()[:12]) or "nothing"
+        if last.get("role") == "tool":
+            return f"Using the tool's result ({about}), the demo model is done."
+        return (
+            f"This is the demo model. You asked about: {about}. "
+            "It answers the same way every time, it costs what its price says, and it stops at the "
+            "cap that your budget allows. Point this key at a real model when you are ready."
+        )
+
+    def _tool_call(self) -> dict[str, Any] | None:
+        tools = self._asked.get("tools")
+        if not tools or self._asked["messages"][-1].get("role") == "tool":
+            return None
+        function = tools[0].get("function", {})
+        properties = function.get("parameters", {}).get("properties", {})
+        arguments = {name: _example(schema) for name, schema in properties.items()}
+        return {
+            "id": f"call_{len(self._asked['messages'])}",
+            "type": "function",
+            "function": {
+                "name": function.get("name", ""),
+                "arguments": msgspec.json.encode(arguments).decode(),
+            },
+        }
+
+    def _usage(self) -> dict[str, Any]:
+        prompt = len(msgspec.json.encode(self._asked["messages"])) // CHARS_PER_TOKEN + 1
+        completion = self._reasoning + (1 if self._tool else len(self._words))
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": self._reasoning},
+        }
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": "chatcmpl-demo", "object": kind, "created": 0, "model": self._model}
+
+    def _whole(self) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": " ".join(self._words)}
+        finish = self._finish
+        if self._tool:
+            message = {"role": "assistant", "content": None, "tool_calls": [self._tool]}
+            finish = "tool_calls"
+        choices = [
+            {"index": n, "message": message, "finish_reason": finish, "logprobs": None}
+            for n in range(self._asked.get("n", 1))
+        ]
+        usage = self._usage()
+        return self._head("chat.completion") | {"choices": choices, "usage": usage}
+
+    def _chunks(self) -> list[dict[str, Any]]:
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+        if self._tool:
+            deltas.append({"tool_calls": [{"index": 0, **self._tool}]})
+        else:
+            for at in range(0, len(self._words), WORDS_PER_CHUNK):
+                text = " ".join(self._words[at : at + WORDS_PER_CHUNK])
+                deltas.append({"content": (" " if at else "") + text})
+        finish = "tool_calls" if self._tool else self._finish
+        head = self._head("chat.completion.chunk")
+        chunks = [
+            head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+            for delta in deltas
+        ]
+        chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        if (self._asked.get("stream_options") or {}).get("include_usage"):
+            chunks.append(head | {"choices": [], "usage": self._usage()})
+        return chunks
+
+
+def _example(schema: Any) -> Any:  # noqa: ANN401  # any JSON value
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return {"string": "demo", "integer": 1, "number": 1, "boolean": True, "array": []}.get(kind, {})

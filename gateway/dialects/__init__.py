@@ -1,0 +1,1 @@
+"""Wire formats, one file each: how a surface writes requests, answers, streams and errors."""

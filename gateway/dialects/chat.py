@@ -1,0 +1,192 @@
+"""OpenAI's chat completions: requests, answers, streams, errors.
+
+Shapes are those of the API reference (POST /v1/chat/completions). Values stay as the client wrote
+them; only what costs money is read, and only the output cap, the model's name and the request for
+usage are written.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from gateway.dialects.chat_input import InputBound
+from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
+from gateway.dialects.contract import Call, Usage
+from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
+from gateway.errors import GatewayError, InvalidRequest, NotPriced
+from pricing import text_tokens_max
+
+N_MAX = 128
+OUTPUT_TOKENS_MAX = 10**7
+MODEL_CHARS_MAX = 256
+CAPS = ("max_completion_tokens", "max_tokens")
+# Fields that would choose another server, key, model or bill than the one that is priced. The first
+# group is how LiteLLM's and OpenRouter's own parameters leak provider keys when passed through.
+REFUSED_FIELDS = frozenset(
+    (
+        *("api_base", "api_key", "api_version", "base_url", "custom_llm_provider"),
+        *("extra_headers", "fallbacks", "mock_response", "models", "organization"),
+        *("plugins", "provider", "route", "transforms"),
+    )
+)
+UNPRICED_FIELDS = frozenset(["best_of", "prompt_logprobs", "use_beam_search", "web_search_options"])
+SERVICE_TIERS = ("auto", "default", "standard")
+# Parts of a request that a provider writes into the prompt, beside messages and tools.
+PROMPT_FIELDS = ("response_format", "functions", "prediction", "chat_template_kwargs")
+_TEXT_OF_DELTAS = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"')
+
+
+class _Answer(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"")
+    model: str | None = None
+    choices: list[Choice] | None = None
+
+
+_answer_decoder = msgspec.json.Decoder(_Answer)
+
+
+class ChatDialect:
+    """See Dialect."""
+
+    def parse(self, body: bytes) -> Call:
+        """See Dialect."""
+        fields = parse_object(body)
+        _refuse_fields(fields)
+        stream = boolean(fields, "stream")
+        bound = InputBound()
+        bound.add_messages(decoded(fields, "messages"))
+        bound.add_tools(decoded(fields, "tools"))
+        for name in PROMPT_FIELDS:
+            if (value := decoded(fields, name)) is not None:
+                bound.add_json(value)
+        caps = [whole_number(fields, name, 1, OUTPUT_TOKENS_MAX) for name in CAPS]
+        n = whole_number(fields, "n", 1, N_MAX) or 1
+        wants_usage = stream and _include_usage(fields)
+        return Call(
+            model=_model(fields),
+            stream=stream,
+            wants_usage=wants_usage,
+            n=n,
+            output_cap=min((cap for cap in caps if cap is not None), default=None),
+            fields=fields,
+            input_tokens_max=bound.tokens_max,
+            unseen_content=bound.unseen,
+            audio_input=bound.audio,
+            audio_output=_audio_output(fields),
+            image_input=bound.image,
+        )
+
+    def encode(self, call: Call, model: str) -> bytes:
+        """See Dialect."""
+        fields = {name: raw for name, raw in call.fields.items() if name not in CAPS}
+        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+        if call.stream:
+            options = decoded(call.fields, "stream_options") or {}
+            options["include_usage"] = True
+            fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
+        return msgspec.json.encode(fields)
+
+    def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:
+        """See Dialect."""
+        return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
+
+    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+        """See Dialect."""
+        try:
+            answer = _answer_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Usage(None), b""
+        raw = bytes(answer.usage)
+        return usage_from(raw, answer.model, answer.choices), raw
+
+    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
+        """See Dialect."""
+        at = body.rfind(raw_usage)
+        end = at + len(raw_usage) - 1
+        return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
+
+    def stream_reader(self, call: Call) -> ChatStreamReader:
+        """See Dialect."""
+        return ChatStreamReader(wants_usage=call.wants_usage)
+
+    def streamed_tokens_max(self, received: bytes) -> int:
+        """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
+        tokens = 0
+        for event in received.replace(b"\r\n", b"\n").split(b"\n\n"):
+            data = event.removeprefix(b"data:").strip()
+            if _TEXT_OF_DELTAS.search(data):
+                try:
+                    tokens += _texts_tokens(msgspec.json.decode(data))
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    tokens += len(data)
+        return tokens
+
+    def error_body(self, error: GatewayError) -> bytes:
+        """See Dialect: `{"error": {message, type, param, code}}`, and a reason where one is."""
+        fields: dict[str, Any] = {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+        if error.reason:
+            fields["reason"] = error.reason
+        return msgspec.json.encode({"error": fields})
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """See Dialect."""
+        return b"data: " + self.error_body(error) + b"\n\n"
+
+
+def _refuse_fields(fields: dict[str, msgspec.Raw]) -> None:
+    for name in fields:
+        if name in REFUSED_FIELDS:
+            raise InvalidRequest(
+                f"{name} is the gateway's to decide: remove it from the request", param=name
+            )
+        if name in UNPRICED_FIELDS and decoded(fields, name) not in (None, False):
+            raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
+    tier = decoded(fields, "service_tier")
+    if tier is not None and tier not in SERVICE_TIERS:
+        raise NotPriced(
+            f"service_tier {tier!r} has no price here; use {' or '.join(SERVICE_TIERS[:2])}",
+            param="service_tier",
+        )
+
+
+def _model(fields: dict[str, msgspec.Raw]) -> str:
+    model = decoded(fields, "model")
+    if not isinstance(model, str) or not 1 <= len(model) <= MODEL_CHARS_MAX:
+        raise InvalidRequest("model is the name of a model, see GET /v1/models", param="model")
+    return model
+
+
+def _include_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    options = decoded(fields, "stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise InvalidRequest("stream_options is an object", param="stream_options")
+    return options.get("include_usage") is True
+
+
+def _audio_output(fields: dict[str, msgspec.Raw]) -> bool:
+    modalities = decoded(fields, "modalities")
+    if modalities is not None and not isinstance(modalities, list):
+        raise InvalidRequest("modalities is a list", param="modalities")
+    return "audio" in (modalities or ()) or decoded(fields, "audio") is not None
+
+
+def _texts_tokens(value: Any) -> int:  # noqa: ANN401  # any JSON value
+    """The bytes of every string in the choices of an event."""
+    if isinstance(value, str):
+        return text_tokens_max(value)
+    if isinstance(value, list):
+        return sum(_texts_tokens(each) for each in value)
+    if isinstance(value, dict):
+        inner = value.get("choices", value)
+        if inner is not value:
+            return _texts_tokens(inner)
+        return sum(_texts_tokens(each) for each in value.values())
+    return 0

@@ -1,0 +1,111 @@
+"""How many tokens the input of a chat request can be, counted on what is really sent.
+
+Every text counts its bytes; what is not text (images, audio, files) or not known is unseen content,
+which the caller counts as the whole context window. Kept apart from the wire format because it is
+the part that money hangs on.
+"""
+
+from typing import Any
+
+import msgspec
+
+from gateway.errors import InvalidRequest
+from pricing import json_tokens_max, overhead_tokens, text_tokens_max
+
+MESSAGES_MAX = 10_000
+_TEXT_KEYS = ("content", "role", "name", "refusal", "tool_call_id", "reasoning_content")
+_PLAIN_PARTS = ("text", "refusal")
+
+
+class InputBound:
+    """Adds up one request."""
+
+    __slots__ = ("audio", "image", "messages", "other", "texts", "tokens", "tools")
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.messages = 0
+        self.texts = 0
+        self.tools = 0
+        self.image = False
+        self.audio = False
+        self.other = False
+
+    @property
+    def unseen(self) -> bool:
+        """Whether there is content whose tokens cannot be bounded by its bytes."""
+        return self.image or self.audio or self.other
+
+    @property
+    def tokens_max(self) -> int:
+        """The bound, overheads included; only for requests without unseen content."""
+        return self.tokens + overhead_tokens(
+            messages=self.messages, texts=self.texts, tools=self.tools
+        )
+
+    def add_messages(self, messages: Any) -> None:  # noqa: ANN401  # any JSON value
+        """Raises InvalidRequest where they are not a list of messages."""
+        if not isinstance(messages, list) or not messages:
+            raise InvalidRequest("messages is a list of at least one message", param="messages")
+        if len(messages) > MESSAGES_MAX:
+            raise InvalidRequest(f"messages has more than {MESSAGES_MAX} entries", param="messages")
+        for message in messages:
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                raise InvalidRequest(
+                    "each message is an object with a role and a content", param="messages"
+                )
+            self._add_message(message)
+
+    def _add_message(self, message: dict[str, Any]) -> None:
+        self.messages += 1
+        for key, value in message.items():
+            if isinstance(value, str):
+                self.tokens += text_tokens_max(value)
+                self.texts += 1
+                if key not in _TEXT_KEYS:
+                    self.tokens += len(key)
+            elif key == "content" and isinstance(value, list):
+                for part in value:
+                    self._add_part(part)
+            elif value is not None:
+                self.add_json(value)
+                self.other = self.other or key in ("audio", "video", "images")
+
+    def _add_part(self, part: Any) -> None:  # noqa: ANN401  # any JSON value
+        if isinstance(part, str):
+            self._add_text(part)
+            return
+        if not isinstance(part, dict):
+            raise InvalidRequest("each part of a content is an object", param="messages")
+        kind = part.get("type")
+        if kind in _PLAIN_PARTS and isinstance(part.get(kind), str):
+            self._add_text(part[kind])
+            # Whatever stands beside the text may be content too, for a server that reads it.
+            self.other = self.other or not part.keys() <= {"type", kind, "cache_control"}
+        elif kind == "image_url":
+            self.image = True
+        elif kind == "input_audio":
+            self.audio = True
+        else:
+            self.other = True
+
+    def _add_text(self, text: str) -> None:
+        self.tokens += text_tokens_max(text)
+        self.texts += 1
+
+    def add_json(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
+        """Tool calls, schemas: the provider writes them into the prompt in a style of its own."""
+        self.tokens += json_tokens_max(msgspec.json.encode(value).decode())
+        self.texts += 1
+
+    def add_tools(self, tools: Any) -> None:  # noqa: ANN401  # any JSON value
+        """Raises InvalidRequest where they are not a list; a tool that the provider runs itself
+        brings content that nobody has seen."""
+        if tools is None:
+            return
+        if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+            raise InvalidRequest("tools is a list of tools", param="tools")
+        self.tools += len(tools)
+        for tool in tools:
+            self.add_json(tool)
+            self.other = self.other or tool.get("type") not in ("function", "custom")

@@ -1,0 +1,116 @@
+"""Follows a streamed chat completion: a copy and a byte search per chunk, nothing more.
+
+A chunk of whole events without usage in it is passed on as it came. Only the rest is looked at
+event by event: pieces of events, the usage (the gateway always asks for it, and hides it from
+clients that did not), and the end.
+"""
+
+import re
+import msgspec
+
+from gateway.dialects.contract import Usage
+from pricing import UsageInvalid, meters_from_openai_chat
+
+EVENT_BYTES_MAX = 4 * 1024 * 1024
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_DONE = b"[DONE]"
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+
+
+class Choice(msgspec.Struct):
+    """What is read of a choice; the rest is skipped."""
+
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"")
+    model: str | None = None
+    choices: list[Choice] | None = None
+
+
+_chunk_decoder = msgspec.json.Decoder(_Chunk)
+
+
+class ChatStreamReader:
+    """See StreamReader."""
+
+    __slots__ = ("_held", "_pending", "_usage_event", "_wants_usage", "complete", "usage")
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self._wants_usage = wants_usage
+        self._pending = b""
+        self._usage_event = b""
+        self._held = b""
+        self.usage = Usage(None)
+        self.complete = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """See StreamReader."""
+        if (
+            not self._pending
+            and chunk.endswith(b"\n\n")
+            and _DONE not in chunk[-32:]
+            and _USAGE.search(chunk) is None
+        ):
+            return chunk
+        return self._by_event(chunk)
+
+    def _by_event(self, chunk: bytes) -> bytes:
+        data = self._pending + chunk
+        passed: list[bytes] = []
+        at = 0
+        for end in _EVENT_END.finditer(data):
+            event = data[at : end.end()]
+            at = end.end()
+            if self._passes(event):
+                passed.append(event)
+        self._pending = data[at:]
+        if len(self._pending) > EVENT_BYTES_MAX:
+            passed.append(self._pending)
+            self._pending = b""
+        return b"".join(passed)
+
+    def _passes(self, event: bytes) -> bool:
+        """Whether an event goes to the client now; usage and the end are kept back."""
+        payload = event.strip().removeprefix(b"data:").strip()
+        if payload == _DONE:
+            self.complete = True
+            self._held += event
+            return False
+        if _USAGE.search(event) is None:
+            return True
+        try:
+            parsed = _chunk_decoder.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return True
+        raw = bytes(parsed.usage)
+        if not raw.startswith(b"{"):
+            return True
+        self.usage = usage_from(raw, parsed.model, parsed.choices)
+        if parsed.choices:
+            return True
+        if self._wants_usage:
+            self._usage_event = event
+        return False
+
+    def finish(self, cost_usd: str | None) -> bytes:
+        """See StreamReader."""
+        usage_event = self._usage_event
+        if usage_event and cost_usd is not None:
+            found = _USAGE.search(usage_event)
+            assert found is not None
+            at = found.end()
+X
+        return usage_event + self._held + self._pending
+
+
+def usage_from(raw: bytes, model: str | None, choices: list[Choice] | None) -> Usage:
+    """Meters and names of an answer; meters None where its usage is absent or not believable."""
+    meters = None
+    if raw.startswith(b"{"):
+        try:
+            meters = meters_from_openai_chat(msgspec.json.decode(raw))
+        except (UsageInvalid, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            meters = None
+    return Usage(meters, model or "", choices[0].finish_reason or "" if choices else "")

@@ -1,0 +1,98 @@
+"""What the path of a request needs to know of a wire format."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from gateway.errors import GatewayError
+from pricing import Meters
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it was priced. `fields` is its top level, values raw: what is forwarded is
+    written from these, so that nothing can be forwarded that was not priced."""
+
+    model: str
+    stream: bool
+    wants_usage: bool
+    n: int
+    output_cap: int | None
+    fields: dict[str, msgspec.Raw]
+    input_tokens_max: int
+    unseen_content: bool
+    audio_input: bool
+    audio_output: bool
+    image_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer says about itself: its meters (None: no usable usage) and names."""
+
+    meters: Meters | None
+    model_served: str = ""
+    finish_reason: str = ""
+
+
+class StreamReader(Protocol):
+    """Follows one streamed answer: passes bytes on and learns how it ended."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the stream has said so far."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether its end mark came."""
+        ...
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Bytes to pass on now; the end of the stream is kept for `finish`."""
+        ...
+
+    def finish(self, cost_usd: str | None) -> bytes:
+        """What is left to send, with the cost where the client asked for usage."""
+        ...
+
+
+class Dialect(Protocol):
+    """One surface. To add one is to add a file and a line in the table of endpoints."""
+
+    def parse(self, body: bytes) -> Call:
+        """Raises InvalidRequest, NotPriced."""
+        ...
+
+    def encode(self, call: Call, model: str) -> bytes:
+        """The request as it is recorded and priced, without an output cap."""
+        ...
+
+    def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:
+        """The request as it is sent: the provider enforces our bound."""
+        ...
+
+    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+        """What a whole answer says, and its raw usage object (empty: none)."""
+        ...
+
+    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
+        """The answer with its cost in the usage object."""
+        ...
+
+    def stream_reader(self, call: Call) -> StreamReader:
+        """A reader for one streamed answer."""
+        ...
+
+    def streamed_tokens_max(self, received: bytes) -> int:
+        """A bound on the output tokens in what was received of a stream."""
+        ...
+
+    def error_body(self, error: GatewayError) -> bytes:
+        """The error in this surface's shape."""
+        ...
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """The error inside a stream that has begun."""
+        ...

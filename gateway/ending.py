@@ -1,0 +1,191 @@
+"""How a request ends: one owner of its reservation, one exit.
+
+`Ending` collects what becomes known while an answer runs. Leaving its `async with` block books
+exactly one of: the truth, zero, what was streamed, the whole reservation, or nothing (released). No
+other code settles or releases.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Literal, Self
+
+from budgets.answers import Reservation, Truth
+from budgets.keys import Key
+from gateway.dialects.contract import Call, Dialect, Usage
+from gateway.events import ResponseEvent, encode, meter_fields
+from gateway.parts import Parts
+from gateway.request import Request
+from gateway.routes import Route
+from gateway.upstream import UpstreamAborted, UpstreamNotReached, UpstreamRequest, UpstreamResponse
+from pricing import cost_nusd
+
+Outcome = Literal["unknown", "not_reached", "provider_error", "answered"]
+RECORDED_BYTES_MAX = 8 * 1024 * 1024
+
+
+class Ending:
+    """The reservation of one request, from its grant to its booking."""
+
+    def __init__(
+        self, parts: Parts, reservation: Reservation, route: Route, key: Key, dialect: Dialect
+    ) -> None:
+        self.reservation = reservation
+        self.outcome: Outcome = "not_reached"
+        self.usage = Usage(None)
+        self.status = 0
+        self.error = ""
+        self.cut_reason = ""
+        self._route = route
+        self._key = key
+        self._dialect = dialect
+        self._parts = parts
+        self._pieces: list[bytes] = []
+        self._received_bytes = 0
+        self._response: UpstreamResponse | None = None
+        self._sender: asyncio.Task[object] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._started_ms = parts.clock.now_ms()
+        self._first_byte_ms = 0
+        self._booked = False
+
+    async def __aenter__(self) -> Self:
+        self._parts.keeper.hold(self.reservation, self.cut)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and not self.error:
+            self.error = type(error).__name__
+        if self._response is not None:
+            self._response.abort()  # after a whole answer this closes nothing
+        await self.book()
+
+    def watch(self, request: Request) -> None:
+        """Notices a client that hangs up, from now on."""
+        self._watch = asyncio.get_running_loop().create_task(request.gone())
+        self._watch.add_done_callback(self._client_gone)
+
+    def _client_gone(self, watch: "asyncio.Task[None]") -> None:
+        """A provider that would bill on, or bill what nobody saw, is read to its end: the truth
+        is booked. Any other is cancelled, and what it had streamed is counted."""
+        if self._booked or watch.cancelled():
+            return
+        if self._route.bills_after_cancel or self._route.reasons_unseen:
+            self.error = "client gone"
+        else:
+            self.cut("client gone")
+
+    async def send(self, upstream_request: UpstreamRequest) -> UpstreamResponse:
+        """Forwards the request; from here on the provider may have seen it, unless the upstream
+        says that it provably has not."""
+        self.outcome = "unknown"
+        self._sender = asyncio.current_task()
+        try:
+            response = await self._route.upstream.send(upstream_request)
+        except UpstreamNotReached:
+            self.outcome = "not_reached"
+            raise
+        except asyncio.CancelledError:
+            if self._sender is None or not self.cut_reason or self._sender.uncancel():
+                raise
+            raise UpstreamAborted("cut before the provider answered") from None
+        finally:
+            self._sender = None
+        self._response = response
+        self.status = response.status
+        self._first_byte_ms = self._elapsed_ms()
+        return response
+
+    def lowered(self, call: Call) -> bool:
+        """Whether the grant is less than the cap that the client sent."""
+        return call.output_cap is not None and self.reservation.output_tokens < call.output_cap
+
+    def received(self, piece: bytes) -> None:
+        """Keeps a piece of the answer for the record, up to a bound."""
+        self._received_bytes += len(piece)
+        if self._received_bytes <= RECORDED_BYTES_MAX:
+            self._pieces.append(piece)
+
+    def cut(self, reason: str) -> None:
+        """Stops the answer: its lease is gone, its path closed, or its client hung up."""
+        self.cut_reason = self.cut_reason or reason
+        if self._response is not None:
+            self._response.abort()
+        elif self._sender is not None:
+            self._sender.cancel()  # the upstream closes its connection: the provider sees it
+
+    @property
+    def cost(self) -> int | None:
+        """The true cost in nano-dollars, where the provider said what it used."""
+        meters = self.usage.meters
+        return None if meters is None else cost_nusd(self._route.price, meters)
+
+    async def book(self) -> None:
+        """Ends the reservation; the second call does nothing."""
+        if self._booked:
+            return
+        self._booked = True
+        self._parts.keeper.drop(self.reservation)
+        source, truth = self._truth()
+        body = b"".join(self._pieces)
+        event = encode(self._event(source, truth))
+        if source == "released":
+            path = self.reservation.path
+            await self._parts.endings.release(path.organisation, self.reservation.id, event)
+        else:
+            await self._parts.endings.settle(self.reservation, truth, event, body)
+
+    def _truth(self) -> tuple[str, Truth]:
+        """What to book, and where that comes from."""
+        if self.outcome == "not_reached":
+            return "released", Truth(0, 0, 0)
+        if self.outcome == "provider_error":
+            return "none", Truth(0, 0)
+        meters = self.usage.meters
+        if meters is not None:
+            return "provider", Truth(self.cost, meters.total_tokens)
+        route = self._route
+        countable = self.status == 200 and self.cut_reason
+        if countable and not route.reasons_unseen and not route.bills_after_cancel:
+            return "counted", self._counted()
+        return "reserved", Truth(None, None)
+
+    def _counted(self) -> Truth:
+        """The input's ceiling and the streamed text's bound: never above the reservation."""
+        reservation, ask = self.reservation, self.reservation.ask
+        streamed = self._dialect.streamed_tokens_max(b"".join(self._pieces))
+        output_pusd = streamed * ask.usd_pusd_per_output // ask.tokens_per_output
+        nusd = ask.usd_fixed_nusd - (-output_pusd // 1000)
+        return Truth(
+            min(nusd, reservation.reserved_nusd),
+            min(ask.tokens_fixed + streamed, reservation.reserved_tokens),
+        )
+
+    def _event(self, source: str, truth: Truth) -> ResponseEvent:
+        reservation = self.reservation
+        charged = reservation.reserved_nusd if truth.usd_nusd is None else truth.usd_nusd
+        return ResponseEvent(
+            request_id=reservation.id,
+            scope=reservation.path.scope,
+            key_id=self._key.id,
+            status=self.status,
+            usage_source=source,
+            reserved_nusd=reservation.reserved_nusd,
+            charged_nusd=charged,
+            price_version=self._route.price.version,
+            model_served=self.usage.model_served,
+            finish_reason=self.usage.finish_reason,
+            overrun=charged > reservation.reserved_nusd,
+            error=self.error or self.cut_reason,
+            first_byte_ms=self._first_byte_ms,
+            duration_ms=self._elapsed_ms(),
+            response_bytes=self._received_bytes,
+            **meter_fields(self.usage.meters),
+        )
+
+    def _elapsed_ms(self) -> int:
+        return self._parts.clock.now_ms() - self._started_ms

@@ -1,0 +1,167 @@
+"""What a key can ask about itself: models, budget, and a quote. Nothing here reserves."""
+
+from typing import Any
+
+import msgspec
+
+from budgets.answers import Ask, Checked, Standing, amount_asked
+from budgets.keys import Key
+from budgets.plan import ScopePath
+from gateway.dialects.contract import Dialect
+from gateway.money import dollars
+from gateway.parts import Parts
+from gateway.quoting import Quoting
+from gateway.refusals import refusal_error
+from gateway.request import Headers, Request, respond
+
+_JSON: Headers = [(b"content-type", b"application/json")]
+
+
+async def _json(request: Request, document: object) -> None:
+    await respond(request.send, 200, _JSON, msgspec.json.encode(document))
+
+
+async def _checked(parts: Parts, path: ScopePath, model: str | None = None) -> Checked:
+    """The path's standing; a revoked key or a frozen scope is refused here as anywhere."""
+    checked = await parts.ledger.check(path, model)
+    if checked.refusal is not None:
+        raise refusal_error(
+            checked.refusal,
+            key_scope=path.key_scope,
+            refusal_status=parts.options.refusal_status,
+            now_ms=checked.time_ms,
+        )
+    return checked
+
+
+class Models:
+    """GET /v1/models, in OpenAI's shape, with prices in nano-dollars per million tokens beside."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
+        """Only the models that this key may use."""
+        await _checked(self._parts, path)
+        data = [
+            {
+                "id": route.name,
+                "object": "model",
+                "created": 0,
+                "owned_by": route.provider,
+                "max_input_tokens": route.price.max_input_tokens,
+                "max_output_tokens": route.price.max_output_tokens,
+                "input_nusd_per_mtok": route.price.rates.input_nusd_per_mtok,
+                "output_nusd_per_mtok": route.price.rates.output_nusd_per_mtok,
+            }
+            for route in self._parts.routes.names(key)
+        ]
+        await _json(request, {"object": "list", "data": data})
+
+
+class Budget:
+    """GET /v1/budget: every scope above the key and what its limits have left."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def __call__(self, request: Request, _key: Key, path: ScopePath) -> None:
+        """`{scopes: [{scope, state, limits}]}`, organisation first."""
+        checked = await _checked(self._parts, path)
+        scopes = [
+            {
+                "scope": scope,
+                "state": state,
+                "limits": [_limit(each) for each in checked.standings if each.bound.scope == scope],
+            }
+            for scope, state in checked.states
+        ]
+        await _json(request, {"scopes": scopes})
+
+
+class QuoteEndpoint:
+    """POST /v1/quote: what a chat request would reserve, without sending it."""
+
+    def __init__(self, parts: Parts, dialect: Dialect) -> None:
+        self._parts = parts
+        self._dialect = dialect
+
+    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
+        """`{reserved_usd, reserved_nusd, input_tokens_max, output_tokens_max, fits, scope,
+        reason?}`; `scope` is that of the tightest limit."""
+        parts = self._parts
+        call = self._dialect.parse(await request.body(parts.options.body_bytes_max))
+        route = parts.routes.find(key, call.model)
+        checked = await _checked(parts, path, route.name)
+        plan = await parts.ledger.plan(path, route.name)
+        ask = Quoting(call, route, parts.options).ask(plan)
+        output, tightest, reason = _granted(ask, checked.standings)
+        reserved_nusd, _ = amount_asked(ask, output)
+        document: dict[str, Any] = {
+            "reserved_usd": dollars(reserved_nusd),
+            "reserved_nusd": reserved_nusd,
+            "input_tokens_max": ask.tokens_fixed,
+            "output_tokens_max": output,
+            "fits": not reason,
+            "scope": tightest.bound.scope if tightest else path.scope,
+        }
+        if reason:
+            document["reason"] = reason
+        await _json(request, document)
+
+
+def _limit(standing: Standing) -> dict[str, Any]:
+    limit = standing.bound.limit
+    amounts = {
+        "limit": limit.amount,
+        "spent": standing.spent,
+        "reserved": standing.reserved,
+        "allotted": standing.allotted,
+        "free": standing.free,
+    }
+    shown: dict[str, Any] = {"dimension": limit.dimension, "window": limit.window}
+    if limit.models:
+        shown["models"] = list(limit.models)
+    if limit.dimension == "usd":
+        shown |= {name: dollars(amount) for name, amount in amounts.items()}
+        shown |= {f"{name}_nusd": amount for name, amount in amounts.items()}
+    else:
+        shown |= amounts
+    shown["resets_at"] = standing.bound.resets_at_ms or None
+    return shown
+
+
+def _granted(ask: Ask, standings: tuple[Standing, ...]) -> tuple[int, Standing | None, str]:
+    """What `reserve` would grant if nothing else was in flight beside: (output, tightest, reason
+    why not)."""
+    output, tightest = ask.output_wanted, None
+    worst = ""
+    for standing in standings:
+        fits = _fitting(ask, standing, standing.free)
+        if fits < ask.output_least and not worst:
+            tightest = standing
+            if _fitting(ask, standing, standing.bound.limit.amount) < ask.output_least:
+                worst = "request_too_large"
+            elif _fitting(ask, standing, standing.bound.limit.amount - standing.spent) < (
+                ask.output_least
+            ):
+                worst = "exhausted"
+            else:
+                worst = "held"
+        elif fits < output and not worst:
+            output, tightest = fits, standing
+    return max(output, ask.output_least), tightest, worst
+
+
+def _fitting(ask: Ask, standing: Standing, room: int) -> int:
+    """The largest output that fits into `room` of this limit, -1 for not even the input."""
+    match standing.bound.limit.dimension:
+        case "usd":
+            room, per = (room - ask.usd_fixed_nusd) * 1000, ask.usd_pusd_per_output
+        case "tokens":
+            room, per = room - ask.tokens_fixed, ask.tokens_per_output
+        case _:
+            room, per = room - 1, 0
+    if room < 0:
+        return -1
+    return min(ask.output_wanted, room // per) if per else ask.output_wanted

@@ -1,0 +1,22 @@
+"""What an operator can set of the data plane."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """`refusal_status` answers an exhausted budget (400 suits Codex). `output_tokens_default`
+    stands for a cap that nobody sent, `output_tokens_least` is the least that a clamped grant may
+    have. `usage_cost` writes `usage.cost` into answers. `drain_ms` bounds how long a worker waits
+    for requests in flight when it stops."""
+
+    refusal_status: int = 402
+    body_bytes_max: int = 8 * 1024 * 1024
+    answer_bytes_max: int = 64 * 1024 * 1024
+    output_tokens_default: int = 8_192
+    output_tokens_least: int = 1_024
+    usage_cost: bool = True
+    drain_ms: int = 30_000
+    connect_timeout_ms: int = 10_000
+    first_byte_timeout_ms: int = 600_000
+    idle_timeout_ms: int = 120_000

@@ -1,0 +1,24 @@
+"""What a worker is made of, put together once at its start and passed down."""
+
+from dataclasses import dataclass
+
+from budgets.endings import Endings
+from budgets.keys import KeyRing
+from budgets.leases import LeaseKeeper
+from budgets.ledger import Ledger
+from budgets.session import Clock
+from gateway.options import GatewayOptions
+from gateway.routes import Routes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Clock, ledger and upstreams (in the routes) are the seams that the simulation replaces."""
+
+    clock: Clock
+    ledger: Ledger
+    endings: Endings
+    keeper: LeaseKeeper
+    keyring: KeyRing
+    routes: Routes
+    options: GatewayOptions

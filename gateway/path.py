@@ -1,0 +1,114 @@
+"""The path of one request, top to bottom.
+
+parse -> route -> quote -> reserve -> forward with the granted cap -> stream back -> settle. The
+caller is authenticated before, in `gateway.app`; the reservation is booked in `gateway.ending`,
+whatever happens here.
+"""
+
+import asyncio
+
+from budgets.answers import Refusal, Reservation
+from budgets.keys import Key
+from budgets.plan import ScopePath
+from budgets.transport import LedgerUnavailable
+from gateway.dialects.contract import Call, Dialect
+from gateway.ending import Ending
+from gateway.errors import LedgerGone
+from gateway.events import RequestEvent, encode
+from gateway.parts import Parts
+from gateway.quoting import Quoting
+from gateway.refusals import refusal_error
+from gateway.relay import relay_answer, relay_failure, relay_stream, upstream_failure
+from gateway.request import Request
+from gateway.routes import Route
+from gateway.upstream import UpstreamError, UpstreamRequest
+
+
+class RequestPath:
+    """Serves the metered calls of one surface."""
+
+    def __init__(self, parts: Parts, dialect: Dialect, endpoint: str) -> None:
+        self._parts = parts
+        self._dialect = dialect
+        self._endpoint = endpoint
+
+    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
+        """One request, from its body to its last byte. Raises GatewayError before the first."""
+        parts, dialect, options = self._parts, self._dialect, self._parts.options
+        call = dialect.parse(await request.body(options.body_bytes_max))
+        route = parts.routes.find(key, call.model)
+        encoded = dialect.encode(call, route.model)
+        reservation = await self._reserve(key, path, call, route, encoded)
+        async with Ending(parts, reservation, route, key, dialect) as ending:
+            ending.watch(request)
+            try:
+                response = await ending.send(self._forwarded(call, route, encoded, reservation))
+                if response.status != 200:
+                    await relay_failure(request, ending, response)
+                elif call.stream:
+                    await relay_stream(request, ending, response, dialect, call, options)
+                else:
+                    await relay_answer(request, ending, response, dialect, call, options)
+            except UpstreamError as error:
+                failure = upstream_failure(error, ending.cut_reason)
+                if not request.started:
+                    raise failure from error
+                await ending.book()
+                last = dialect.error_event(failure)
+                await request.send({"type": "http.response.body", "body": last})
+
+    def _forwarded(
+        self, call: Call, route: Route, encoded: bytes, reservation: Reservation
+    ) -> UpstreamRequest:
+        """What the provider gets: the request as priced, with the cap that was granted."""
+        body = self._dialect.with_cap(encoded, route.cap_field, reservation.output_tokens)
+        timeouts = route.stream_timeouts if call.stream else route.timeouts
+        return UpstreamRequest(route.origin, "POST", route.target, route.headers, body, timeouts)
+
+    async def _reserve(
+        self, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes
+    ) -> Reservation:
+        """The grant, or the error that the caller reads. A reserve without an answer may have
+        happened: it is released, now or when the ledger is back."""
+        parts = self._parts
+        if parts.endings.full:
+            raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
+        id_ = parts.ledger.new_id()
+        quoting = Quoting(call, route, parts.options)
+        event = self._event(id_, key, path, call, route, encoded)
+        try:
+            answer = await parts.ledger.reserve(path, route.name, quoting.ask, event, encoded, id_)
+        except (LedgerUnavailable, asyncio.CancelledError) as error:
+            await parts.endings.release(path.organisation, id_, b"")
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise LedgerGone(str(error)) from error
+        if isinstance(answer, Refusal):
+            raise refusal_error(
+                answer,
+                key_scope=path.key_scope,
+                refusal_status=parts.options.refusal_status,
+                now_ms=parts.ledger.time_ms(path.organisation),
+            )
+        return answer
+
+    def _event(
+        self, id_: str, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes
+    ) -> bytes:
+        return encode(
+            RequestEvent(
+                request_id=id_,
+                scope=path.scope,
+                key_id=key.id,
+                agent=key.agent,
+                endpoint=self._endpoint,
+                provider=route.provider,
+                model_requested=route.name,
+                model=route.model,
+                streamed=call.stream,
+                input_tokens_max=call.input_tokens_max,
+                output_cap_asked=call.output_cap or 0,
+                price_version=route.price.version,
+                request_bytes=len(encoded),
+            )
+        )

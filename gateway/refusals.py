@@ -1,0 +1,91 @@
+"""From the ledger's refusal to the answer that the caller reads.
+
+Whoever is refused must learn which budget said no, what it has, what was asked, what would fit,
+when it comes back, and the command that raises it.
+"""
+
+from datetime import UTC, datetime
+
+from budgets.answers import Refusal
+from budgets.plan import Bound
+from gateway.errors import (
+    BudgetExceeded,
+    GatewayError,
+    InvalidKey,
+    LedgerGone,
+    RateLimited,
+)
+from gateway.money import dollars
+
+# A lease that holds the money may run for long; asking again after this is honest enough, because
+# settlements come far sooner than expiries.
+HELD_RETRY_AFTER_S_MAX = 30
+_UNITS = {"tokens": "tokens", "requests": "requests", "concurrency": "requests in flight"}
+
+
+def refusal_error(
+    refusal: Refusal, *, key_scope: str, refusal_status: int, now_ms: int
+) -> GatewayError:
+    """The error for this refusal; `now_ms` is the ledger's time."""
+    match refusal.code:
+        case "RECOVERING" | "BACKLOG":
+            return LedgerGone(_UNAVAILABLE[refusal.code])
+        case "CLOSED" | "FENCED" if refusal.scope == key_scope:
+            return InvalidKey("this key was revoked: ask for a new one")
+        case "FROZEN":
+            message = (
+                f"scope {refusal.scope} is frozen: `comptroller budget thaw {refusal.scope}` "
+                "lets it go on"
+            )
+            return BudgetExceeded(refusal_status, message, "frozen")
+        case "CLOSED" | "FENCED":
+            message = f"scope {refusal.scope} is closed: its run was halted or has ended"
+            return BudgetExceeded(refusal_status, message, "run_halted")
+    bound = refusal.bound
+    assert bound is not None
+    retry_s = max(1, -(-(refusal.until_ms - now_ms) // 1000))
+    if refusal.code == "HELD":
+        message = f"{_standing(refusal, bound)} Requests in flight hold the rest: try again."
+        return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
+    if refusal.code == "EXHAUSTED" and bound.limit.window == "minute":
+        message = f"{_standing(refusal, bound)} It resets in {retry_s} s."
+        return RateLimited(message, "exhausted", retry_s)
+    reason = "request_too_large" if refusal.code == "TOO_LARGE" else "exhausted"
+    return BudgetExceeded(refusal_status, _explained(refusal, bound), reason)
+
+
+_UNAVAILABLE = {
+    "RECOVERING": "the ledger is recovering: nothing is forwarded until it has caught up",
+    "BACKLOG": "events are not being recorded fast enough: is the recorder running?",
+}
+
+
+def _standing(refusal: Refusal, bound: Bound) -> str:
+    limit = bound.limit
+    free = limit.amount - refusal.spent - refusal.reserved - refusal.allotted
+    window = "" if limit.window == "total" else f" per {limit.window}"
+    models = f" for {', '.join(limit.models)}" if limit.models else ""
+    return (
+        f"budget of {bound.scope} ({amount_text(limit.dimension, limit.amount)}{window}{models}): "
+        f"{amount_text(limit.dimension, max(0, free))} free, "
+        f"{amount_text(limit.dimension, refusal.asked)} asked."
+    )
+
+
+def _explained(refusal: Refusal, bound: Bound) -> str:
+    parts = [_standing(refusal, bound)]
+    if bound.limit.dimension in ("usd", "tokens"):
+        if refusal.fits_output > 0:
+            parts.append(f"At most {refusal.fits_output} output tokens would fit.")
+        else:
+            parts.append("Not even the input fits.")
+    if refusal.until_ms:
+        resets = datetime.fromtimestamp(refusal.until_ms / 1000, UTC)
+        parts.append(f"It resets at {resets:%Y-%m-%dT%H:%M:%SZ}.")
+    parts.append(f"Raise it with `comptroller budget set {bound.scope} ...`.")
+    return " ".join(parts)
+
+
+def amount_text(dimension: str, amount: int) -> str:
+    """An amount with its unit."""
+    return f"${dollars(amount)}" if dimension == "usd" else f"{amount} {_UNITS[dimension]}"

@@ -1,0 +1,118 @@
+"""Carries an answer from the provider to the client: whole, streamed, or failed.
+
+The reservation is booked before the last byte leaves, so that whoever has the whole answer already
+finds its cost in the budget.
+"""
+
+from gateway.answer_headers import grant_headers
+from gateway.dialects.contract import Call, Dialect
+from gateway.ending import Ending
+from gateway.errors import GatewayError, UpstreamFailed
+from gateway.money import dollars
+from gateway.options import GatewayOptions
+from gateway.request import Headers, Request, respond
+from gateway.upstream import UpstreamNotReached, UpstreamResponse, UpstreamTimeout
+
+PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"))
+# What stands between us and a provider answers so; whether the provider worked is not known.
+BETWEEN_STATUSES = frozenset((502, 503, 504))
+ERROR_BODY_BYTES_MAX = 1024 * 1024
+_JSON: Headers = [(b"content-type", b"application/json")]
+_EVENT_STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+]
+
+
+async def relay_answer(
+    request: Request,
+    ending: Ending,
+    response: UpstreamResponse,
+    dialect: Dialect,
+    call: Call,
+    options: GatewayOptions,
+) -> None:
+    """A whole answer, with its cost."""
+    body = await response.read_all(options.answer_bytes_max)
+    ending.received(body)
+    ending.usage, raw_usage = dialect.usage(body)
+    cost_nusd = ending.cost
+    await ending.book()
+    if cost_nusd is not None and options.usage_cost:
+        body = dialect.with_cost(body, raw_usage, dollars(cost_nusd))
+    headers = grant_headers(ending.reservation, cost_nusd, lowered=ending.lowered(call))
+    await respond(request.send, 200, _JSON + headers, body)
+
+
+async def relay_stream(
+    request: Request,
+    ending: Ending,
+    response: UpstreamResponse,
+    dialect: Dialect,
+    call: Call,
+    options: GatewayOptions,
+) -> None:
+    """A streamed answer: per chunk a copy and a search."""
+    reader = dialect.stream_reader(call)
+    send, read, feed, received = request.send, response.read, reader.feed, ending.received
+    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, lowered=ending.lowered(call))
+    request.started = True
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while chunk := await read():
+        received(chunk)
+        passed = feed(chunk)
+        if passed:
+            await send({"type": "http.response.body", "body": passed, "more_body": True})
+    ending.usage = reader.usage
+    cost_nusd = ending.cost
+    await ending.book()
+    cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
+    tail = reader.finish(cost_usd)
+    if not reader.complete:
+        tail += dialect.error_event(UpstreamFailed("the provider ended its stream without its end"))
+    await send({"type": "http.response.body", "body": tail})
+
+
+async def relay_failure(request: Request, ending: Ending, response: UpstreamResponse) -> None:
+    """The provider's own error costs nothing and is passed on as it is; an answer of something
+    between us and the provider leaves the outcome unknown."""
+    status = response.status
+    body = await response.read_all(ERROR_BODY_BYTES_MAX)
+    ending.received(body)
+    ending.error = f"status {status}"
+    headers = [each for each in response.headers if each[0] in PASSED_HEADERS]
+    content_type = dict(headers).get(b"content-type", b"")
+    if (
+        status < 400
+        or status in BETWEEN_STATUSES
+        or not content_type.startswith(b"application/json")
+    ):
+        await ending.book()
+        raise UpstreamFailed(
+            f"the provider's side answered with status {status}: what it did is not known",
+            status if status >= 400 else 502,
+        )
+    ending.outcome = "provider_error"
+    await ending.book()
+    headers.append((b"x-comptroller-request-id", ending.reservation.id.encode()))
+    await respond(request.send, status, headers, body)
+
+
+def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
+    """What the caller is told when sending or reading failed."""
+    if cut_reason:
+        return UpstreamFailed(f"the answer was stopped: {_CUT.get(cut_reason, cut_reason)}")
+    if isinstance(error, UpstreamTimeout):
+        return UpstreamFailed(f"the provider did not answer in time: {error}", 504)
+    if isinstance(error, UpstreamNotReached):
+        return UpstreamFailed(f"the provider cannot be reached: {error}")
+    return UpstreamFailed(f"the provider's answer broke off: {error}")
+
+
+_CUT = {
+    "GONE": "its reservation is no longer there",
+    "EXPIRED": "the ledger could not extend its reservation",
+    "FROZEN": "a budget above it was frozen",
+    "CLOSED": "its key was revoked or its run halted",
+    "FENCED": "a later attempt of its step has begun",
+}

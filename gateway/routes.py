@@ -1,0 +1,63 @@
+"""Which upstream serves a model name, and at what price."""
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from budgets.keys import Key
+from gateway.errors import NotAllowed, NotFound
+from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
+from pricing import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One deployment of a model. `headers` hold the provider's key and never leave this process
+    but to the provider. `cap_field` is the output cap that the provider obeys;
+    `bills_after_cancel` and `reasons_unseen` decide what a broken stream is charged."""
+
+    name: str
+    provider: str
+    model: str
+    price: Price
+    upstream: Upstream = field(repr=False)
+    origin: Origin
+    target: bytes
+    headers: HeaderBlock = field(repr=False)
+    timeouts: Timeouts
+    stream_timeouts: Timeouts
+    cap_field: str = "max_tokens"
+    reasons_unseen: bool = True
+    bills_after_cancel: bool = True
+
+
+class Routes:
+    """All routes by the name that clients use."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._by_name = {route.name: route for route in routes}
+
+    def find(self, key: Key, model: str) -> Route:
+        """The route of a model that this key may use. Raises NotAllowed, NotFound."""
+        route = self._by_name.get(model)
+        if key.models and not allowed(key.models, model):
+            raise NotAllowed(
+                f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
+                param="model",
+            )
+        if route is None:
+            known = ", ".join(sorted(self._by_name)[:10])
+            raise NotFound(f"unknown model {model!r}; this gateway serves {known}", param="model")
+        return route
+
+    def names(self, key: Key) -> list[Route]:
+        """The routes that a key may use."""
+        return [
+            route
+            for route in self._by_name.values()
+            if not key.models or allowed(key.models, route.name)
+        ]
+
+
+def allowed(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether a shell pattern of the list matches."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
