@@ -24,7 +24,8 @@ CACHED_KEY_MS = 30_000
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a key may do. `models` and `endpoints` are shell patterns, empty for all."""
+    """What a key may do. `models` and `endpoints` are shell patterns, empty for all;
+    `secret_sha256` finds its record again, for rotation."""
 
     id: str
     name: str
@@ -36,6 +37,7 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     agent: str = ""
     tags: dict[str, str] = {}
     subscopes: bool = False
+    secret_sha256: str = ""
     attempts: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -85,8 +87,10 @@ class KeyRing:
         self._events = events
         self._found: dict[bytes, tuple[int, Key, ScopePath]] = {}
 
-    async def mint(self, key: Key, secret: str, budget: Policy) -> None:
-        """Makes a key usable. Repeating it with the same secret changes nothing but the record."""
+    async def mint(
+        self, key: Key, secret: str, budget: Policy, *, replaces: Key | None = None
+    ) -> None:
+        """Makes a key usable, and the secret of the one that it replaces useless."""
         parse_scope(key.key_scope)
         event = self._events.minted(key)
         policy = msgspec.structs.replace(budget, kind="key")
@@ -94,6 +98,8 @@ class KeyRing:
         record = msgspec.json.encode(key)
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
         await self._transport.command("SET", record_key(digest(secret)), record)
+        if replaces is not None and replaces.secret_sha256 != digest(secret):
+            await self._transport.command("DEL", record_key(replaces.secret_sha256))
 
     async def find(self, secret: bytes) -> tuple[Key, ScopePath] | None:
         """The key of this secret with its path, or None; expiry and state are for the caller."""

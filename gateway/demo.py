@@ -1,7 +1,7 @@
 """The built-in provider: answers without a key, a network or chance, so that budgets can be tried.
 
-It speaks the upstream side of chat completions: it gets the very bytes that a provider would get and
-answers with the bytes that a provider would send. The same request gets the same answer; tokens are
+It speaks the upstream side of chat completions: it gets the very bytes that a provider would get
+and answers with the bytes that a provider would send. The same request gets the same answer; tokens are
 counted by words; it obeys the output cap, calls the first tool once, and streams at a pace.
 """
 

@@ -69,6 +69,13 @@ class KeyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     agent: str = ""
 
 
+class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`budget_changed`: the ledger adds the seq that names the new limits."""
+
+    scope: str
+    by: str
+
+
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 

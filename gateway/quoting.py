@@ -1,4 +1,4 @@
-"""From a parsed call to what the ledger is asked for: pricing's quote in the ledger's dimensions."""
+"""From a parsed call to what the ledger is asked for: a quote in the ledger's dimensions."""
 
 from dataclasses import dataclass
 

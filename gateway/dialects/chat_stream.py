@@ -101,7 +101,8 @@ class ChatStreamReader:
             found = _USAGE.search(usage_event)
             assert found is not None
             at = found.end()
-X
+            cost = b'"cost":%b,' % cost_usd.encode()
+            usage_event = usage_event[:at] + cost + usage_event[at:]
         return usage_event + self._held + self._pending
 
 

@@ -11,6 +11,7 @@ framing are bounded, and whatever does not fit the message it belongs to closes 
 import asyncio
 import select
 import socket
+import ssl
 from typing import Protocol, cast
 
 import httptools
@@ -62,13 +63,13 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_idle_s",
         "_is_head_request",
+        "_is_paused",
         "_keep_alive",
         "_limits",
         "_loop",
         "_overhead_bytes",
         "_owner",
         "_parser",
-        "_paused_at",
         "_poller",
         "_surplus",
         "_timeouts",
@@ -106,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._paused_at: float | None = None  # when reading was paused
+        self._is_paused = False  # reading is
 
     # The pool's side.
 
@@ -151,17 +152,18 @@ class Connection(asyncio.Protocol):
         self._shut()
 
     def pause_reading(self) -> None:
-        """See `Line`."""
-        if self._paused_at is None:
-            self._paused_at = self._loop.time()
+        """See `Line`. Now the reader is the slow side, and has its own, longer limit."""
+        if not self._is_paused:
+            self._is_paused = True
             self._transport.pause_reading()
+            self._arm(self._loop.time() + self._limits.stall_ms_max / 1000)
 
     def resume_reading(self) -> None:
         """See `Line`."""
-        if self._paused_at is not None:
-            self._paused_at = None
-            self._deadline = self._loop.time() + self._idle_s
+        if self._is_paused:
+            self._is_paused = False
             self._transport.resume_reading()
+            self._arm(self._loop.time() + self._idle_s)
 
     # asyncio's side.
 
@@ -185,11 +187,22 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The peer sends nothing more. asyncio closes the transport after this."""
-        if self._exchange is not None and self._exchange.status and self._until_eof:
+        exchange = self._exchange
+        if exchange is not None and exchange.status and self._until_eof and self._is_goodbye():
             self._keep_alive = False
-            self._finish(self._exchange)
+            self._finish(exchange)
         else:
             self._fail(self._unknown("the upstream closed the connection before its answer ended"))
+
+    def _is_goodbye(self) -> bool:
+        """Whether the end is the peer's own: asyncio reports a bare FIN under TLS as well."""
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return tls.read(1) == b""  # nothing, for good: close_notify has come
+        except ssl.SSLError:
+            return False
 
     def data_received(self, data: bytes) -> None:
         """One receive: feeds the parser, then tells the reader once."""
@@ -366,17 +379,12 @@ class Connection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self._loop.time()
-        if self._paused_at is not None:
-            if now - self._paused_at >= self._limits.stall_ms_max / 1000:
-                self._fail(UpstreamAborted("the answer was not read for too long"))
-                return
-            # We are the slow side.
-            self._deadline = now + min(self._idle_s, self._limits.stall_ms_max / 1000)
-        if now < self._deadline:
+        if self._loop.time() < self._deadline:
             self._arm(self._deadline)
         elif self._exchange is None:
             self.close()
+        elif self._is_paused:
+            self._fail(UpstreamAborted("the answer was not read for too long"))
         else:
             self._fail(self._timeout(self._exchange))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -108,6 +109,11 @@ class Peer:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             await self.writer.wait_closed()
 
+    def shut_at_once(self) -> None:
+        """Sends FIN within this tick of the loop, so that the client cannot have noticed yet."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+
     def reset(self) -> None:
         """Closes with RST."""
         sock = self.writer.get_extra_info("socket")
@@ -166,7 +172,10 @@ class ScriptedServer:
         except Exception as error:
             self.failures.append(error)
         finally:
-            writer.transport.abort() if task.cancelling() else writer.close()
+            if task.cancelling():
+                writer.transport.abort()
+            else:
+                writer.close()
             self._tasks.discard(task)
 
 

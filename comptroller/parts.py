@@ -1,0 +1,136 @@
+"""Puts a worker together from its settings: the one place where floors meet."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from budgets.administration import Administration
+from budgets.endings import Endings
+from budgets.keys import KeyRing
+from budgets.leases import LeaseKeeper
+from budgets.ledger import Ledger
+from budgets.pipelined import NodeAddress, PipelinedTransport
+from budgets.redispy import RedisPyTransport
+from budgets.scripts import load_scripts
+from budgets.session import Session
+from budgets.transport import LedgerTransport
+from comptroller.settings import ModelEntry, Settings
+from gateway.app import Gateway
+from gateway.clock import SystemClock
+from gateway.demo import DemoUpstream
+from gateway.events import KeyEvents
+from gateway.options import GatewayOptions
+from gateway.parts import Parts
+from gateway.routes import Route, Routes
+from gateway.upstream import (
+    NO_HEADERS,
+    Origin,
+    OwnedUpstream,
+    Timeouts,
+    header_block,
+    upstream_from_environment,
+)
+
+OPENAI_HOST = "api.openai.com"
+DEMO_ORIGIN = Origin("http", "demo", 80)
+
+
+def ledger_transport(redis_url: str) -> LedgerTransport:
+    """The fast transport for a single node, redis-py for what it does not speak (TLS)."""
+    url = urlsplit(redis_url)
+    if url.scheme == "rediss":
+        return RedisPyTransport(redis_url)
+    return PipelinedTransport(
+        NodeAddress(
+            unix_path=url.path if url.scheme == "unix" else "",
+            host=url.hostname or "127.0.0.1",
+            port=url.port or 6379,
+            username=url.username or "",
+            password=url.password or "",
+            database=int(url.path.strip("/") or 0) if url.scheme == "redis" else 0,
+        )
+    )
+
+
+def open_session(redis_url: str) -> Session:
+    """A session over the real scripts and the real clock."""
+    return Session(ledger_transport(redis_url), load_scripts(), SystemClock())
+
+
+def build_gateway(settings: Settings, redis_url: str) -> Gateway:
+    """One worker's application."""
+    session = open_session(redis_url)
+    upstream = upstream_from_environment()
+    ledger = Ledger(session, settings.ledger)
+    administration = Administration(session)
+    parts = Parts(
+        clock=session.clock,
+        ledger=ledger,
+        endings=Endings(ledger),
+        keeper=LeaseKeeper(ledger, session.clock),
+        keyring=KeyRing(session, administration, KeyEvents("gateway")),
+        routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
+        options=settings.gateway,
+    )
+    return Gateway(parts, _closer(session.transport, upstream))
+
+
+def _closer(transport: LedgerTransport, upstream: OwnedUpstream) -> Callable[[], Awaitable[None]]:
+    async def close() -> None:
+        await upstream.close()
+        await transport.close()
+
+    return close
+
+
+def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -> Route:
+    """The route of one entry of model_list."""
+    if entry.provider == "demo":
+        return _demo_route(entry, options)
+    base = urlsplit(entry.api_base)
+    assert base.hostname is not None
+    scheme = "https" if base.scheme == "https" else "http"
+    port = base.port or (443 if scheme == "https" else 80)
+    headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
+    if entry.api_key:
+        headers.append((b"authorization", b"Bearer " + entry.api_key.encode()))
+    return Route(
+        name=entry.name,
+        provider=entry.provider,
+        model=entry.upstream_model,
+        price=entry.price,
+        upstream=upstream,
+        origin=Origin(scheme, base.hostname, port),
+        target=base.path.rstrip("/").encode() + b"/chat/completions",
+        headers=header_block(headers),
+        timeouts=_timeouts(options, entry.timeout_ms),
+        stream_timeouts=_timeouts(options, entry.stream_timeout_ms or entry.timeout_ms),
+        # OpenAI's newer models refuse max_tokens; other servers may not know its successor.
+        cap_field="max_completion_tokens" if base.hostname == OPENAI_HOST else "max_tokens",
+        reasons_unseen=entry.reasons_unseen,
+        bills_after_cancel=False,
+    )
+
+
+def _demo_route(entry: ModelEntry, options: GatewayOptions) -> Route:
+    return Route(
+        name=entry.name,
+        provider=entry.provider,
+        model=entry.upstream_model,
+        price=entry.price,
+        upstream=DemoUpstream(),
+        origin=DEMO_ORIGIN,
+        target=b"/v1/chat/completions",
+        headers=NO_HEADERS,
+        timeouts=_timeouts(options, None),
+        stream_timeouts=_timeouts(options, None),
+        reasons_unseen="reasoner" in entry.upstream_model,
+        bills_after_cancel=False,
+    )
+
+
+def _timeouts(options: GatewayOptions, first_byte_ms: int | None) -> Timeouts:
+    return Timeouts(
+        connect_ms=options.connect_timeout_ms,
+        first_byte_ms=first_byte_ms or options.first_byte_timeout_ms,
+        idle_ms=options.idle_timeout_ms,
+    )
