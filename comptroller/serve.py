@@ -1,7 +1,7 @@
 """Runs gateway workers: processes behind one listening socket, restarted when they die.
 
-A worker is built from the environment alone (`COMPTROLLER_CONFIG`, `COMPTROLLER_REDIS_URL`), because
-it is a fresh process: nothing is forked that holds a connection.
+A worker is built from the environment alone (`COMPTROLLER_CONFIG`, `COMPTROLLER_REDIS_URL`),
+because it is a fresh process: nothing is forked that holds a connection.
 """
 
 import os

@@ -48,8 +48,8 @@ async def _declared(settings: Settings, redis_url: str) -> None:
 
 
 def _with_first_key(settings: Settings, data_dir: Path) -> Settings:
-    """A key with a one-dollar budget for whoever has declared none; its secret is kept, so that the
-    next start prints the same one."""
+    """A key with a one-dollar budget for whoever has declared none; its secret is kept, so that
+    the next start prints the same one."""
     secret_file = data_dir / "first-key"
     if not secret_file.exists():
         descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -68,16 +68,14 @@ def _greeting(settings: Settings) -> str:
     base = f"http://{settings.host}:{settings.port}/v1"
     key = settings.keys[0]
     model = settings.models[0].name
-    lines = [f"base URL  {base}"]
     if key.name != DEMO_KEY:
-        return "\n".join([*lines, f"keys      {', '.join(each.name for each in settings.keys)}"])
+        return f"base URL  {base}\nkeys      {', '.join(each.name for each in settings.keys)}"
+    message = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
     return "\n".join(
-        [
-            *lines,
+        (
+            f"base URL  {base}",
             f"key       {key.secret}   (budget: $1.00)",
-            "try it    "
-            f"curl {base}/chat/completions -H 'Authorization: Bearer {key.secret}' "
-            "-H 'Content-Type: application/json' "
-            f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'""",
-        ]
+            f"try it    curl {base}/chat/completions -H 'Authorization: Bearer {key.secret}' "
+            f"-H 'Content-Type: application/json' -d '{message}'",
+        )
     )

@@ -1,8 +1,8 @@
 """The built-in provider: answers without a key, a network or chance, so that budgets can be tried.
 
 It speaks the upstream side of chat completions: it gets the very bytes that a provider would get
-and answers with the bytes that a provider would send. The same request gets the same answer; tokens are
-counted by words; it obeys the output cap, calls the first tool once, and streams at a pace.
+and answers with the bytes that a provider would send. The same request gets the same answer; tokens
+are counted by words; it obeys the output cap, calls the first tool once, and streams at a pace.
 """
 
 import asyncio
@@ -171,5 +171,5 @@ class _Answer:
 
 
 def _example(schema: Any) -> Any:  # noqa: ANN401  # any JSON value
-    kind = schema.get("type") if isinstance(schema, dict) else None
+    kind = str(schema.get("type")) if isinstance(schema, dict) else ""
     return {"string": "demo", "integer": 1, "number": 1, "boolean": True, "array": []}.get(kind, {})

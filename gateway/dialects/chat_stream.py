@@ -6,6 +6,7 @@ clients that did not), and the end.
 """
 
 import re
+
 import msgspec
 
 from gateway.dialects.contract import Usage

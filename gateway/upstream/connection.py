@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
         if tls is None:
             return True
         try:
-            return tls.read(1) == b""  # nothing, for good: close_notify has come
+            return bool(tls.read(1) == b"")  # nothing, for good: close_notify has come
         except ssl.SSLError:
             return False
 
@@ -224,7 +224,8 @@ class Connection(asyncio.Protocol):
         elif self._overhead_bytes > self._limits.head_bytes_max:
             self._fail(self._unknown(self._too_much_overhead()))
         elif exchange.status:
-            self._deadline = self._loop.time() + self._idle_s
+            if not self._is_paused:
+                self._deadline = self._loop.time() + self._idle_s
             exchange.progress()
 
     def pause_writing(self) -> None:

@@ -168,7 +168,7 @@ class Desk:
         return await self.ledger.reserve(
             path or ScopePath(scope or self.organisation),
             model,
-            asked,
+            lambda _plan: asked,
             b"request",
             b"",
             id_ or self.session.new_id(),

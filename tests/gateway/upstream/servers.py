@@ -76,6 +76,8 @@ class Peer:
     writer: asyncio.StreamWriter
     number: int
     received: list[Received] = field(default_factory=list)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the handler has returned: after `gone`, when the client has closed."""
 
     async def request(self) -> Received:
         """Reads one request. Raises asyncio.IncompleteReadError when the client has gone."""
@@ -169,13 +171,14 @@ class ScriptedServer:
             pass  # the client has gone, as most tests let it
         except asyncio.CancelledError:
             pass  # the test is over
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - `stop` reports it
             self.failures.append(error)
         finally:
             if task.cancelling():
                 writer.transport.abort()
             else:
                 writer.close()
+            peer.finished.set()
             self._tasks.discard(task)
 
 
