@@ -1,11 +1,14 @@
 """What is asked of the ledger and what it answers, as values.
 
-The codes are those of the scripts. A refusal carries the numbers that the caller's error message
+Those of every request are Structs and not dataclasses: made in a tenth of the time. The codes are
+those of the scripts. A refusal carries the numbers that the caller's error message
 needs: which limit, what it has, what was asked, what would fit, and until when.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+import msgspec
 
 from budgets.plan import Bound, Plan, ScopePath
 
@@ -14,8 +17,7 @@ RefusalCode = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A quote in the ledger's dimensions. An amount is fixed + output * per output token.
 
     usd is nano-dollars fixed and PICO-dollars per output token; the caller keeps
@@ -30,16 +32,14 @@ class Ask:
     output_least: int
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(msgspec.Struct, frozen=True):
     """What the tightest limit of a dimension has left after a grant."""
 
     bound: Bound
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """A grant: `output_tokens` may be produced, and these amounts are set aside under `id`."""
 
     id: str
@@ -73,8 +73,7 @@ class Refusal:
     until_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(msgspec.Struct, frozen=True):
     """What a request really used; None where it is not known: charged as reserved."""
 
     usd_nusd: int | None
@@ -120,10 +119,9 @@ def reservation_from(
     reply: list[object], id_: str, path: ScopePath, epoch: int, plan: Plan, ask: Ask
 ) -> Reservation:
     """A GRANTED reply: output, seq, time, then (limit number, free) of usd, tokens, requests."""
-    _, output, seq, time_ms, usd, usd_free, tokens, tokens_free, requests, requests_free = reply
-    assert isinstance(output, int)
-    assert isinstance(seq, int)
-    assert isinstance(time_ms, int)
+    _, output, seq, time_ms, usd, usd_free, tokens, tokens_free, requests, requests_free = cast(
+        list[int], reply
+    )
     reserved_nusd, reserved_tokens = amount_asked(ask, output)
     return Reservation(
         id_,
@@ -141,9 +139,7 @@ def reservation_from(
     )
 
 
-def _remaining(plan: Plan, number: object, free: object) -> Remaining | None:
-    assert isinstance(number, int)
-    assert isinstance(free, int)
+def _remaining(plan: Plan, number: int, free: int) -> Remaining | None:
     return Remaining(plan.bounds[number - 1], free) if number else None
 
 

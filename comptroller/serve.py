@@ -45,6 +45,7 @@ def serve(settings: Settings, config_path: Path | None, redis_url: str) -> None:
         lifespan="on",
         backlog=BACKLOG,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_S,

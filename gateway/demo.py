@@ -125,13 +125,16 @@ class _Answer:
 
     def _usage(self) -> dict[str, Any]:
         prompt = len(msgspec.json.encode(self._asked["messages"])) // CHARS_PER_TOKEN + 1
-        completion = self._reasoning + (1 if self._tool else len(self._words))
+        choice = self._reasoning + (1 if self._tool else len(self._words))
+        completion = choice * self._asked.get("n", 1)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
             "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": self._reasoning},
+            "completion_tokens_details": {
+                "reasoning_tokens": self._reasoning * self._asked.get("n", 1)
+            },
         }
 
     def _head(self, kind: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a parsed call to what the ledger is asked for: a quote in the ledger's dimensions."""
 
-from dataclasses import dataclass
+import msgspec
 
 from budgets.answers import Ask
 from budgets.plan import Plan
@@ -11,8 +11,7 @@ from gateway.routes import Route
 from pricing import Quote, QuoteTooLarge, quote
 
 
-@dataclass(frozen=True, slots=True)
-class Quoting:
+class Quoting(msgspec.Struct, frozen=True):
     """Quotes one call on one route, for whatever plan the ledger's policies give."""
 
     call: Call

@@ -33,7 +33,17 @@ REFUSED_FIELDS = frozenset(
 UNPRICED_FIELDS = frozenset(["best_of", "prompt_logprobs", "use_beam_search", "web_search_options"])
 SERVICE_TIERS = ("auto", "default", "standard")
 # Parts of a request that a provider writes into the prompt, beside messages and tools.
-PROMPT_FIELDS = ("response_format", "functions", "prediction", "chat_template_kwargs")
+PROMPT_FIELDS = frozenset(
+    ("response_format", "functions", "prediction", "chat_template_kwargs", "documents")
+)
+# Fields that need no look beyond what every request gets: most requests have no others.
+PLAIN_FIELDS = frozenset(
+    (
+        *("model", "messages", "stream", "stream_options", "n", *CAPS),
+        *("temperature", "top_p", "stop", "seed", "user", "presence_penalty"),
+        *("frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "metadata", "store"),
+    )
+)
 _TEXT_OF_DELTAS = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"')
 
 
@@ -52,34 +62,40 @@ class ChatDialect:
     def parse(self, body: bytes) -> Call:
         """See Dialect."""
         fields = parse_object(body)
-        _refuse_fields(fields)
-        stream = boolean(fields, "stream")
+        rare = fields.keys() - PLAIN_FIELDS
+        stream = "stream" in fields and boolean(fields, "stream")
         bound = InputBound()
         bound.add_messages(decoded(fields, "messages"))
-        bound.add_tools(decoded(fields, "tools"))
-        for name in PROMPT_FIELDS:
-            if (value := decoded(fields, name)) is not None:
-                bound.add_json(value)
-        caps = [whole_number(fields, name, 1, OUTPUT_TOKENS_MAX) for name in CAPS]
-        n = whole_number(fields, "n", 1, N_MAX) or 1
-        wants_usage = stream and _include_usage(fields)
+        if rare:
+            _refuse_fields(fields, rare)
+            bound.add_tools(decoded(fields, "tools"))
+            for name in PROMPT_FIELDS & rare:
+                bound.add_json(decoded(fields, name))
+        caps = [
+            cap
+            for name in CAPS
+            if name in fields
+            and (cap := whole_number(fields, name, 1, OUTPUT_TOKENS_MAX)) is not None
+        ]
         return Call(
             model=_model(fields),
             stream=stream,
-            wants_usage=wants_usage,
-            n=n,
-            output_cap=min((cap for cap in caps if cap is not None), default=None),
+            wants_usage=stream and _include_usage(fields),
+            n=whole_number(fields, "n", 1, N_MAX) or 1,
+            output_cap=min(caps, default=None),
             fields=fields,
             input_tokens_max=bound.tokens_max,
             unseen_content=bound.unseen,
             audio_input=bound.audio,
-            audio_output=_audio_output(fields),
+            audio_output=bool(rare) and _audio_output(fields),
             image_input=bound.image,
         )
 
     def encode(self, call: Call, model: str) -> bytes:
         """See Dialect."""
-        fields = {name: raw for name, raw in call.fields.items() if name not in CAPS}
+        fields = call.fields.copy()
+        for name in CAPS:
+            fields.pop(name, None)
         fields["model"] = msgspec.Raw(msgspec.json.encode(model))
         if call.stream:
             options = decoded(call.fields, "stream_options") or {}
@@ -139,8 +155,8 @@ class ChatDialect:
         return b"data: " + self.error_body(error) + b"\n\n"
 
 
-def _refuse_fields(fields: dict[str, msgspec.Raw]) -> None:
-    for name in fields:
+def _refuse_fields(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:
+    for name in rare:
         if name in REFUSED_FIELDS:
             raise InvalidRequest(
                 f"{name} is the gateway's to decide: remove it from the request", param=name

@@ -95,6 +95,8 @@ class InputBound:
 
     def add_json(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
         """Tool calls, schemas: the provider writes them into the prompt in a style of its own."""
+        if value is None:
+            return
         self.tokens += json_tokens_max(msgspec.json.encode(value).decode())
         self.texts += 1
 

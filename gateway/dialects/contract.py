@@ -1,6 +1,5 @@
 """What the path of a request needs to know of a wire format."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -9,8 +8,7 @@ from gateway.errors import GatewayError
 from pricing import Meters
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request as it was priced. `fields` is its top level, values raw: what is forwarded is
     written from these, so that nothing can be forwarded that was not priced."""
 
@@ -27,8 +25,7 @@ class Call:
     image_input: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What an answer says about itself: its meters (None: no usable usage) and names."""
 
     meters: Meters | None

@@ -116,15 +116,18 @@ class _Sending:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
+        self._is_ours = True
         self._sent = False
         self._answered = False
         self.deadline = asyncio.timeout(timeouts.connect_ms / 1000)
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         """httpcore's `trace` extension (its documentation, "Request extensions")."""
-        request = info.get("request")
-        if request is not None and request.method == b"CONNECT":
-            return  # the proxy's own conversation: the provider has seen nothing of it
+        request = info.get("request")  # where something starts, not where it ends
+        if request is not None:
+            self._is_ours = request.method != b"CONNECT"
+        if not self._is_ours:
+            return  # the conversation with the proxy: the provider has seen nothing of it
         if event.endswith((".send_request_headers.started", ".send_request_body.complete")):
             self._sent = True
             now = asyncio.get_running_loop().time()

@@ -1,0 +1,1 @@
+"""Measures what a request costs in CPU, beside nginx with LuaJIT that does the same job."""
