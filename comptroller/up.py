@@ -70,12 +70,12 @@ def _greeting(settings: Settings) -> str:
     model = settings.models[0].name
     if key.name != DEMO_KEY:
         return f"base URL  {base}\nkeys      {', '.join(each.name for each in settings.keys)}"
+    headers = f"-H 'Authorization: Bearer {key.secret}' -H 'Content-Type: application/json'"
     message = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
     return "\n".join(
         (
             f"base URL  {base}",
             f"key       {key.secret}   (budget: $1.00)",
-            f"try it    curl {base}/chat/completions -H 'Authorization: Bearer {key.secret}' "
-            f"-H 'Content-Type: application/json' -d '{message}'",
+            f"try it    curl {base}/chat/completions {headers} -d '{message}'",
         )
     )

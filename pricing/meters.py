@@ -165,12 +165,15 @@ class _Details:
     values: Mapping[str, object]
 
 
+_NO_DETAILS = _Details("", {})
+
+
 def _details(parent: Mapping[str, object], key: str, parent_path: str = "") -> _Details:
     """The nested object under `key`; empty when it is absent or null."""
-    path = f"{parent_path}{key}."
     value = parent.get(key)
     if value is None:
-        return _Details(path, {})
+        return _NO_DETAILS
+    path = f"{parent_path}{key}."
     if not isinstance(value, Mapping):
         raise UsageInvalid(f"{path[:-1]} must be an object or null, not {_shown(value)}")
     return _Details(path, value)
@@ -178,6 +181,8 @@ def _details(parent: Mapping[str, object], key: str, parent_path: str = "") -> _
 
 def _part(details: _Details, key: str, whole: int, whole_name: str = "its total") -> int:
     """A counter that is contained in another one."""
+    if key not in details.values:
+        return 0
     count = _count(details.values, key, details.path)
     if count > whole:
         raise UsageInvalid(f"{details.path}{key} is {count}, more than {whole_name}, {whole}")

@@ -95,6 +95,10 @@ class ContractModel:
     def event(self) -> None:
         """One more event; it stores the time."""
         self.seq += 1
+        self.store_time()
+
+    def store_time(self) -> None:
+        """The ledger wrote its head: time does not go back behind it."""
         self.stored_ms = self.time_ms
 
     def bindings(self, path: ScopePath, model: str | None) -> list[Binding]:

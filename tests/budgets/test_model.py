@@ -120,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.booked: dict[str, tuple[int, int]] = {}
         self.seq = 0
-        self.acts = 0
+        self.confirmed = 0
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(call)
@@ -347,7 +347,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER)
     def confirm(self, worker: int) -> None:
-        self.run(self.desks[worker].administration.confirm(self.organisation, self.seq, 0))
+        confirming = self.desks[worker].administration.confirm(self.organisation, self.seq, 0)
+        assert self.run(confirming) == self.seq - self.confirmed
+        if self.seq > self.confirmed:
+            self.confirmed = self.seq
+            self.model.store_time()
 
     @invariant()
     def ledger_is_as_the_model(self) -> None:

@@ -1,6 +1,7 @@
 """Every test here runs on both event loops that the product supports, and closes what it opens."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -47,7 +48,9 @@ async def pooled() -> AsyncIterator[Callable[..., PooledUpstream]]:
     upstreams: list[PooledUpstream] = []
 
     def start(limits: UpstreamLimits | None = None, ssl_context: Any = None) -> PooledUpstream:
-        upstreams.append(PooledUpstream(limits, ssl_context))
+        # Not the default one: loading the system's authorities takes longer than most tests.
+        context = ssl_context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        upstreams.append(PooledUpstream(limits, context))
         return upstreams[-1]
 
     yield start

@@ -75,6 +75,7 @@ class Peer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     number: int
+    news: asyncio.Event
     received: list[Received] = field(default_factory=list)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the handler has returned: after `gone`, when the client has closed."""
@@ -86,6 +87,7 @@ class Peer:
         length = dict(received.fields).get(b"content-length", b"0")
         received = Received(head, await self.reader.readexactly(int(length)))
         self.received.append(received)
+        self.news.set()
         return received
 
     async def send(self, *pieces: bytes) -> None:
@@ -132,6 +134,7 @@ class ScriptedServer:
     def __init__(self, handler: Handler, certificates: Certificates | None = None) -> None:
         self._handler = handler
         self._certificates = certificates
+        self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.peers: list[Peer] = []
         self.failures: list[Exception] = []
@@ -159,12 +162,20 @@ class ScriptedServer:
     def received(self) -> list[Received]:
         return [request for peer in self.peers for request in peer.received]
 
+    async def until(self, connections: int = 0, requests: int = 0) -> None:
+        """Waits until so many connections and requests have come."""
+        async with asyncio.timeout(5):
+            while len(self.peers) < connections or len(self.received) < requests:
+                self._news.clear()
+                await self._news.wait()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        peer = Peer(reader, writer, len(self.peers))
+        peer = Peer(reader, writer, len(self.peers), self._news)
         self.peers.append(peer)
+        self._news.set()
         try:
             await self._handler(peer)
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -235,8 +235,7 @@ async def test_cancelled_while_connecting(serve: Serve, pooled: Pooled) -> None:
     silent, upstream = await serve(Peer.gone), pooled()
     origin = Origin("https", "127.0.0.1", silent.origin.port)
     task = asyncio.ensure_future(upstream.send(request_to(origin)))
-    while not silent.peers:
-        await asyncio.sleep(0.001)
+    await silent.until(connections=1)
     await cancel(task)
     assert upstream.counts(origin).open == 0
     await asyncio.wait_for(silent.peers[0].finished.wait(), 5)

@@ -62,8 +62,7 @@ async def test_a_connection_closed_while_idle_is_replaced(serve: Serve, pooled: 
     server, upstream = await serve(handler), pooled()
     for number in range(1, 4):
         assert await ask(upstream, server) == b"ok"
-        while upstream.counts(server.origin).open:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(upstream._pools[server.origin]._until_gone(), 5)
         assert [len(peer.received) for peer in server.peers] == [1] * number
 
 
@@ -205,10 +204,8 @@ async def test_idle_connections_are_closed_in_time(serve: Serve, pooled: Pooled)
     server, upstream = await serve(answering(OK)), pooled(UpstreamLimits(idle_lifetime_ms=60))
     assert await ask(upstream, server) == b"ok"
     assert upstream.counts(server.origin).idle == 1
-    peer = server.peers[0]
     started = asyncio.get_running_loop().time()
-    while not peer.reader.at_eof():
-        await asyncio.sleep(0.005)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
     assert 0.03 < asyncio.get_running_loop().time() - started < 2
     assert upstream.counts(server.origin).open == 0
 
@@ -239,7 +236,7 @@ async def test_origins_are_bounded(serve: Serve, pooled: Pooled) -> None:
     upstream = pooled(UpstreamLimits(origins_max=1, idle_per_origin_max=0))
     assert await ask(upstream, other) == b"ok"
     sending = asyncio.ensure_future(upstream.send(request_to(busy.origin)))
-    await asyncio.sleep(0.05)
+    await busy.until(requests=1)
     with pytest.raises(UpstreamNotReached, match="origins"):
         await upstream.send(request_to(other.origin))
     sending.cancel()
@@ -248,13 +245,12 @@ async def test_origins_are_bounded(serve: Serve, pooled: Pooled) -> None:
 
 
 async def test_close_ends_everything(serve: Serve, pooled: Pooled) -> None:
-    """Closing aborts what is in flight, refuses what waits and what comes, and closes all sockets."""
+    """Closing aborts what is in flight, refuses what waits or comes, and closes all sockets."""
     server = await serve(answering())
     upstream = pooled(UpstreamLimits(connections_per_origin_max=1))
     flying = asyncio.ensure_future(upstream.send(request_to(server.origin)))
     waiting = asyncio.ensure_future(upstream.send(request_to(server.origin)))
-    while not server.received:
-        await asyncio.sleep(0.001)
+    await server.until(requests=1)
     await upstream.close()
     with pytest.raises(UpstreamAborted):
         await flying
@@ -280,8 +276,7 @@ async def test_close_lets_requests_end(serve: Serve, pooled: Pooled) -> None:
 
     server, upstream = await serve(handler), pooled()
     flying = asyncio.ensure_future(ask(upstream, server))
-    while not server.received:
-        await asyncio.sleep(0.001)
+    await server.until(requests=1)
     closing = asyncio.ensure_future(upstream.close(drain_ms=5_000))
     await asyncio.sleep(0)
     go.set()
@@ -293,8 +288,7 @@ async def test_drain_has_an_end(serve: Serve, pooled: Pooled) -> None:
     """A request that does not end within `drain_ms` is aborted."""
     server, upstream = await serve(answering()), pooled()
     flying = asyncio.ensure_future(upstream.send(request_to(server.origin)))
-    while not server.received:
-        await asyncio.sleep(0.001)
+    await server.until(requests=1)
     await asyncio.wait_for(upstream.close(drain_ms=50), 3)
     with pytest.raises(UpstreamAborted):
         await flying

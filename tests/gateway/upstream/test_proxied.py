@@ -181,8 +181,8 @@ async def test_time_limits_hold(serve: Serve, through: Through) -> None:
         await response.read()
     assert caught.value.phase == "idle"
     timeouts = Timeouts(connect_ms=60, first_byte_ms=5_000, idle_ms=5_000)
+    request = request_to(Origin("https", "localhost", 9), timeouts=timeouts)
     with pytest.raises(UpstreamNotReached, match="60 ms"):
-        request = request_to(Origin("https", "localhost", 9), timeouts=timeouts)
         await through(silent.origin).send(request)
 
 
@@ -213,8 +213,7 @@ async def test_cancelling_closes_the_connection(serve: Serve, through: Through) 
     await asyncio.wait_for(server.peers[0].finished.wait(), 5)
     silent = await serve(answering())
     sending = asyncio.ensure_future(through(proxy.origin).send(request_to(silent.origin)))
-    while not silent.received:
-        await asyncio.sleep(0.001)
+    await silent.until(requests=1)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
