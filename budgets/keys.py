@@ -36,7 +36,6 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoints: tuple[str, ...] = ()
     agent: str = ""
     tags: dict[str, str] = {}
-    subscopes: bool = False
     secret_sha256: str = ""
     attempts: tuple[tuple[str, int], ...] = ()
 

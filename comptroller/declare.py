@@ -51,7 +51,6 @@ async def _declare_key(declared: DeclaredKey, session: Session, keyring: KeyRing
         endpoints=declared.endpoints,
         agent=declared.agent,
         tags=declared.tags,
-        subscopes=declared.subscopes,
         secret_sha256=digest(declared.secret),
     )
     await keyring.mint(key, declared.secret, declared.budget, replaces=earlier)

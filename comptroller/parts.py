@@ -1,6 +1,7 @@
 """Puts a worker together from its settings: the one place where floors meet."""
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 from urllib.parse import urlsplit
 
 from budgets.administration import Administration
@@ -88,7 +89,7 @@ def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -
         return _demo_route(entry, options)
     base = urlsplit(entry.api_base)
     assert base.hostname is not None
-    scheme = "https" if base.scheme == "https" else "http"
+    scheme: Literal["http", "https"] = "https" if base.scheme == "https" else "http"
     port = base.port or (443 if scheme == "https" else 80)
     headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
     if entry.api_key:
@@ -103,7 +104,7 @@ def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -
         target=base.path.rstrip("/").encode() + b"/chat/completions",
         headers=header_block(headers),
         timeouts=_timeouts(options, entry.timeout_ms),
-        stream_timeouts=_timeouts(options, entry.stream_timeout_ms or entry.timeout_ms),
+        stream_timeouts=_timeouts(options, entry.stream_timeout_ms),
         # OpenAI's newer models refuse max_tokens; other servers may not know its successor.
         cap_field="max_completion_tokens" if base.hostname == OPENAI_HOST else "max_tokens",
         reasons_unseen=entry.reasons_unseen,
@@ -121,14 +122,14 @@ def _demo_route(entry: ModelEntry, options: GatewayOptions) -> Route:
         origin=DEMO_ORIGIN,
         target=b"/v1/chat/completions",
         headers=NO_HEADERS,
-        timeouts=_timeouts(options, None),
-        stream_timeouts=_timeouts(options, None),
+        timeouts=_timeouts(options, 0),
+        stream_timeouts=_timeouts(options, 0),
         reasons_unseen="reasoner" in entry.upstream_model,
         bills_after_cancel=False,
     )
 
 
-def _timeouts(options: GatewayOptions, first_byte_ms: int | None) -> Timeouts:
+def _timeouts(options: GatewayOptions, first_byte_ms: int) -> Timeouts:
     return Timeouts(
         connect_ms=options.connect_timeout_ms,
         first_byte_ms=first_byte_ms or options.first_byte_timeout_ms,

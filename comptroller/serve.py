@@ -52,4 +52,4 @@ def serve(settings: Settings, config_path: Path | None, redis_url: str) -> None:
         timeout_graceful_shutdown=-(-settings.gateway.drain_ms // 1000),
     )
     listening = config.bind_socket()
-    Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listening]).run()
+    Multiprocess(config, sockets=[listening]).run()

@@ -191,6 +191,8 @@ class ContractModel:
     def _granted_output(self, bindings: list[Binding], ask: Ask) -> int:
         output = ask.output_wanted
         for binding in bindings:
+            if not grows(ask, binding.limit.dimension):
+                continue
             counter = self.counter(binding.counter)
             free = binding.limit.amount - counter.spent - counter.reserved
             if counter.reserved:
@@ -275,6 +277,11 @@ def asked(ask: Ask, dimension: Dimension, output: int) -> int:
     if dimension == "tokens":
         return ask.tokens_fixed + output * ask.tokens_per_output
     return 1
+
+
+def grows(ask: Ask, dimension: Dimension) -> bool:
+    """Whether less output takes less of this dimension: else there is nothing to clamp."""
+    return asked(ask, dimension, 1000) > asked(ask, dimension, 0)
 
 
 def largest_output(ask: Ask, dimension: Dimension, amount: int) -> int:

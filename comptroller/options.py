@@ -1,0 +1,46 @@
+"""Every setting, as data: one row each. Parsing, messages and the documentation come from here."""
+
+from dataclasses import dataclass
+
+OptionValue = int | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting. In the file it stands in `section` (empty: top level); the environment's
+    COMPTROLLER_<NAME> wins over the file."""
+
+    name: str
+    section: str
+    default: OptionValue
+    meaning: str
+    least: int = 0
+    most: int = 2**53
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"COMPTROLLER_{self.name.upper()}"
+
+
+OPTIONS = (
+    Option("host", "", "127.0.0.1", "Address that the data plane listens on."),
+    Option("port", "", 4000, "Port of the data plane.", 1, 65535),
+    Option("workers", "", 1, "Gateway processes.", 1, 256),
+    Option("data_dir", "", ".comptroller", "Folder of the embedded ledger and of the first key."),
+    Option("redis_url", "", "", "redis://, rediss:// or unix:// URL; empty: the embedded server."),
+    Option("refusal_status", "gateway", 402, "Status of an exhausted budget.", 400, 499),
+    Option("body_bytes_max", "gateway", 8 * 2**20, "Largest request body.", 1024, 2**30),
+    Option("answer_bytes_max", "gateway", 64 * 2**20, "Largest whole answer.", 1024, 2**31),
+    Option("output_tokens_default", "gateway", 8192, "Output cap where none is sent.", 1, 10**7),
+    Option("output_tokens_least", "gateway", 1024, "Least output a lowered grant has.", 1, 10**7),
+    Option("usage_cost", "gateway", True, "Whether answers carry usage.cost in dollars."),
+    Option("drain_ms", "gateway", 30_000, "How long a stopping worker waits.", 0, 3_600_000),
+    Option("connect_timeout_ms", "gateway", 10_000, "Connecting to a provider.", 1, 600_000),
+    Option("first_byte_timeout_ms", "gateway", 600_000, "Wait for an answer.", 1, 7_200_000),
+    Option("idle_timeout_ms", "gateway", 120_000, "Silence inside an answer.", 1, 7_200_000),
+    Option("lease_ms", "ledger", 60_000, "A dead worker's reservation lives so long.", 300, 10**7),
+    Option("outbox_events_max", "ledger", 1_000_000, "Events that may wait to be recorded.", 100),
+    Option("bodies_bytes_max", "ledger", 2 * 2**30, "Payload bytes that may wait.", 2**20),
+)
+SECTIONS = ("gateway", "ledger")
