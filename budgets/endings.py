@@ -7,6 +7,7 @@ leases then charge.
 """
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from budgets.transport import LedgerUnavailable
 ENDINGS_WAITING_MAX = 10_000
 RETRY_DELAY_MS_FIRST = 50
 RETRY_DELAY_MS_MAX = 2_000
+_log = logging.getLogger("comptroller.endings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,12 @@ class Endings:
     async def _take(self, ending: Ending) -> None:
         if ending.truth is None:
             await self._ledger.release(ending.organisation, ending.id, ending.event)
-        else:
-            await self._ledger.settle(
-                ending.organisation, ending.id, ending.truth, ending.event, ending.body
-            )
+            return
+        outcome = await self._ledger.settle(
+            ending.organisation, ending.id, ending.truth, ending.event, ending.body
+        )
+        if outcome == "UNKNOWN":
+            _log.error("settlement %s names a reservation that the ledger lost", ending.id)
 
     def _wait(self, ending: Ending) -> None:
         self._waiting.append(ending)

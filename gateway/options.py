@@ -5,10 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """`refusal_status` answers an exhausted budget (400 suits Codex). `output_tokens_default`
-    stands for a cap that nobody sent, `output_tokens_least` is the least that a clamped grant may
-    have. `usage_cost` writes `usage.cost` into answers. `drain_ms` bounds how long a worker waits
-    for requests in flight when it stops."""
+    """What requests may be, how refusals look, and how long things may take.
+
+    Refusals: `refusal_status` (400 to 499) answers an exhausted budget; 400 suits Codex.
+    Sizes: `body_bytes_max` of a request, `answer_bytes_max` of an answer that is not streamed.
+    Output: `output_tokens_default` stands for a cap that nobody sent, `output_tokens_least` is the
+    least that a clamped grant may have.
+    Answers: `usage_cost` writes `usage.cost` into them.
+    Times: `drain_ms` bounds how long a worker waits for requests in flight when it stops;
+    `connect_timeout_ms`, `first_byte_timeout_ms` and `idle_timeout_ms` bound one upstream request
+    (see `gateway.upstream.Timeouts`), unless its model says otherwise."""
 
     refusal_status: int = 402
     body_bytes_max: int = 8 * 1024 * 1024

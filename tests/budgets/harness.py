@@ -278,5 +278,3 @@ def _text_bytes(packed: bytes) -> bytes:
     if packed[0] & 0xE0 == 0xA0:
         return packed[1:]
     return packed[1 + {0xD9: 1, 0xDA: 2, 0xDB: 4}[packed[0]] :]
-
-

@@ -50,9 +50,7 @@ PATHS = (
 )
 WINDOWS = ("total", "minute", "hour", "day", "week", "month")
 AMOUNTS: dict[str, st.SearchStrategy[int]] = {
-    "usd": st.one_of(
-        st.integers(300, 5000), st.integers(0, 5000), st.integers(10**13, 8 * 10**15)
-    ),
+    "usd": st.one_of(st.integers(300, 5000), st.integers(0, 5000), st.integers(10**13, 8 * 10**15)),
     "tokens": st.one_of(st.integers(300, 5000), st.integers(0, 5000)),
     "requests": st.one_of(st.integers(2, 9), st.integers(0, 9)),
     "concurrency": st.one_of(st.integers(2, 5), st.integers(0, 5)),

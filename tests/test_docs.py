@@ -1,0 +1,76 @@
+"""The documentation is checked: settings, error codes, commands and names that it gives exist."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+import gateway.errors
+from comptroller.options import OPTIONS
+from comptroller.settings import load_settings
+
+ROOT = Path(__file__).parent.parent
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_is_documented_with_its_variable_and_meaning() -> None:
+    """A setting in the table of options has its row in docs/configuration.md, and no row is left
+    of a setting that is gone."""
+    row = re.compile(r"^\| `([\w.]+)` \| `(COMPTROLLER_\w+)` \|.*\| (.+) \|$", re.MULTILINE)
+    rows = row.findall(CONFIGURATION)
+    documented = {(name, variable, meaning) for name, variable, meaning in rows}
+    prefixed = {
+        (f"{each.section}.{each.name}" if each.section else each.name, each.variable, each.meaning)
+        for each in OPTIONS
+    }
+    assert documented == prefixed
+
+
+def test_every_error_code_is_documented() -> None:
+    """Each code of the error tree stands in the table of answers with one of its statuses."""
+    errors = [
+        each
+        for each in vars(gateway.errors).values()
+        if isinstance(each, type) and issubclass(each, gateway.errors.GatewayError)
+    ]
+    assert errors
+    for error in errors:
+        assert f"`{error.code}`" in CONFIGURATION, error.__name__
+
+
+def _yaml_block(text: str) -> str:
+    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
+def test_the_example_configurations_load(tmp_path: Path) -> None:
+    """The configuration files shown in README.md and docs/configuration.md are accepted as they
+    are, and declare what they show."""
+    environment = {"OPENAI_API_KEY": "sk-not-a-real-key", "CI_KEY": "a-secret-of-some-length"}
+    for document in ("README.md", "docs/configuration.md"):
+        path = tmp_path / "comptroller.yaml"
+        path.write_text(_yaml_block((ROOT / document).read_text(encoding="utf-8")))
+        settings = load_settings(path, environment)
+        declared = yaml.safe_load(path.read_text())
+        assert [model.name for model in settings.models] == ["gpt-5-mini"]
+        assert [scope for scope, _ in settings.budgets] == list(declared["budgets"])
+        assert [key.name for key in settings.keys] == ["ci"]
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    """`make x` in the documentation is a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        named = set(re.findall(r"\bmake ((?:\w+ ?)+)(?=\s*[`#\n])", text))
+        for target in " ".join(named).split():
+            assert target in targets, f"{document}: make {target}"
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    """A link from one document to another points at a file that is there."""
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
