@@ -4,6 +4,7 @@ A worker is built from the environment alone (`COMPTROLLER_CONFIG`, `COMPTROLLER
 because it is a fresh process: nothing is forked that holds a connection.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from uvicorn.supervisors import Multiprocess
 from comptroller.parts import build_gateway
 from comptroller.settings import Settings, load_settings
 from gateway.app import Gateway
+from gateway.corked import CorkedHttpProtocol
 
 KEEP_ALIVE_S = 75  # longer than clients' pools keep a connection, so that they close it, not we
 BACKLOG = 2048
+GC_THRESHOLD = 20_000
 CONFIG_VARIABLE = "COMPTROLLER_CONFIG"
 REDIS_VARIABLE = "COMPTROLLER_REDIS_URL"
 
@@ -24,7 +27,12 @@ def worker_app() -> Gateway:
     """The ASGI application of one worker process."""
     path = os.environ.get(CONFIG_VARIABLE)
     settings = load_settings(Path(path) if path else None, os.environ)
-    return build_gateway(settings, os.environ[REDIS_VARIABLE])
+    gateway = build_gateway(settings, os.environ[REDIS_VARIABLE])
+    # What was loaded stays: the collector need not look at it again. Requests make few cycles.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+    return gateway
 
 
 def serve(settings: Settings, config_path: Path | None, redis_url: str) -> None:
@@ -40,7 +48,7 @@ def serve(settings: Settings, config_path: Path | None, redis_url: str) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=CorkedHttpProtocol,
         ws="none",
         lifespan="on",
         backlog=BACKLOG,

@@ -6,6 +6,7 @@ other code settles or releases.
 """
 
 import asyncio
+from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
@@ -26,8 +27,14 @@ RECORDED_BYTES_MAX = 8 * 1024 * 1024
 class Ending:
     """The reservation of one request, from its grant to its booking."""
 
-    def __init__(
-        self, parts: Parts, reservation: Reservation, route: Route, key: Key, dialect: Dialect
+    def __init__(  # noqa: PLR0917  # what a request is made of
+        self,
+        parts: Parts,
+        reservation: Reservation,
+        route: Route,
+        key: Key,
+        dialect: Dialect,
+        call: Call,
     ) -> None:
         self.reservation = reservation
         self.outcome: Outcome = "not_reached"
@@ -38,6 +45,7 @@ class Ending:
         self._route = route
         self._key = key
         self._dialect = dialect
+        self._call = call
         self._parts = parts
         self._pieces: list[bytes] = []
         self._received_bytes = 0
@@ -70,14 +78,24 @@ class Ending:
         self._watch.add_done_callback(self._client_gone)
 
     def _client_gone(self, watch: "asyncio.Task[None]") -> None:
-        """A provider that would bill on, or bill what nobody saw, is read to its end: the truth
-        is booked. Any other is cancelled, and what it had streamed is counted."""
+        """What can be counted is cancelled. What the provider would bill unseen is read to its
+        end instead, within the route's timeouts: then the truth is booked."""
         if self._booked or watch.cancelled():
             return
-        if self._route.bills_after_cancel or self._route.reasons_unseen:
-            self.error = "client gone"
-        else:
+        self.error = "client gone"
+        if self._countable:
             self.cut("client gone")
+
+    @property
+    def _countable(self) -> bool:
+        """Whether what was streamed bounds what is billed when an answer breaks off."""
+        route = self._route
+        return (
+            self._call.stream
+            and not route.reasons_unseen
+            and not route.bills_after_cancel
+            and self._received_bytes <= RECORDED_BYTES_MAX
+        )
 
     async def send(self, upstream_request: UpstreamRequest) -> UpstreamResponse:
         """Forwards the request; from here on the provider may have seen it, unless the upstream
@@ -100,9 +118,11 @@ class Ending:
         self._first_byte_ms = self._elapsed_ms()
         return response
 
-    def lowered(self, call: Call) -> bool:
+    @property
+    def lowered(self) -> bool:
         """Whether the grant is less than the cap that the client sent."""
-        return call.output_cap is not None and self.reservation.output_tokens < call.output_cap
+        asked = self._call.output_cap
+        return asked is not None and self.reservation.output_tokens < asked
 
     def received(self, piece: bytes) -> None:
         """Keeps a piece of the answer for the record, up to a bound."""
@@ -148,9 +168,7 @@ class Ending:
         meters = self.usage.meters
         if meters is not None:
             return "provider", Truth(self.cost, meters.total_tokens)
-        route = self._route
-        countable = self.status == 200 and self.cut_reason
-        if countable and not route.reasons_unseen and not route.bills_after_cancel:
+        if self._countable and (self.status == HTTPStatus.OK or self.cut_reason):
             return "counted", self._counted()
         return "reserved", Truth(None, None)
 

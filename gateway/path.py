@@ -39,7 +39,7 @@ class RequestPath:
         route = parts.routes.find(key, call.model)
         encoded = dialect.encode(call, route.model)
         reservation = await self._reserve(key, path, call, route, encoded)
-        async with Ending(parts, reservation, route, key, dialect) as ending:
+        async with Ending(parts, reservation, route, key, dialect, call) as ending:
             ending.watch(request)
             try:
                 response = await ending.send(self._forwarded(call, route, encoded, reservation))
@@ -48,7 +48,7 @@ class RequestPath:
                 elif call.stream:
                     await relay_stream(request, ending, response, dialect, call, options)
                 else:
-                    await relay_answer(request, ending, response, dialect, call, options)
+                    await relay_answer(request, ending, response, dialect, options)
             except UpstreamError as error:
                 failure = upstream_failure(error, ending.cut_reason)
                 if not request.started:

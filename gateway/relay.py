@@ -29,7 +29,6 @@ async def relay_answer(
     ending: Ending,
     response: UpstreamResponse,
     dialect: Dialect,
-    call: Call,
     options: GatewayOptions,
 ) -> None:
     """A whole answer, with its cost."""
@@ -40,7 +39,7 @@ async def relay_answer(
     await ending.book()
     if cost_nusd is not None and options.usage_cost:
         body = dialect.with_cost(body, raw_usage, dollars(cost_nusd))
-    headers = grant_headers(ending.reservation, cost_nusd, lowered=ending.lowered(call))
+    headers = grant_headers(ending.reservation, cost_nusd, lowered=ending.lowered)
     await respond(request.send, 200, _JSON + headers, body)
 
 
@@ -55,7 +54,7 @@ async def relay_stream(
     """A streamed answer: per chunk a copy and a search."""
     reader = dialect.stream_reader(call)
     send, read, feed, received = request.send, response.read, reader.feed, ending.received
-    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, lowered=ending.lowered(call))
+    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, lowered=ending.lowered)
     request.started = True
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while chunk := await read():

@@ -129,12 +129,12 @@ class Connection(asyncio.Protocol):
         )
 
     def start(self, head: bytes, request: UpstreamRequest) -> Exchange:
-        """Writes the request; the exchange tells what becomes of it."""
+        """Writes the request; the exchange tells what becomes of it. Raises UpstreamUnknown."""
         try:
             return self._start(head, request)
-        except BaseException:
-            self.close()  # or its place in the pool would be lost
-            raise
+        except Exception as error:  # whatever it was, bytes may have left
+            self.close()
+            raise self._unknown(f"the request could not be written: {error!r}") from error
 
     def rest(self) -> None:
         """Idle from now on: closes itself after the idle lifetime."""
@@ -241,7 +241,6 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """The first byte of a message (a bare CR LF before it is skipped: it cannot do harm)."""
         if self._complete:
-            self._surplus = True
             raise _MalformedError("bytes after the end of the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -264,7 +263,7 @@ class Connection(asyncio.Protocol):
             if head_bytes > self._limits.head_bytes_max:
                 raise _MalformedError(self._too_much_overhead())
         self._keep_alive = self._parser.should_keep_alive()
-        self._until_eof = not self._is_framed(status, headers)
+        self._until_eof = not self._is_framed(headers)
         self._overhead_bytes = 0
         self._arm(self._loop.time() + self._idle_s)
         exchange.start(status, headers)
@@ -283,9 +282,9 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None and self._exchange.status:
             self._complete = True
 
-    def _is_framed(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+    def _is_framed(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether the message says itself where it ends. Both framings at once: llhttp refuses."""
-        framed = status in (204, 304)
+        framed = False
         for name, value in headers:
             if name == b"content-length":
                 framed = True

@@ -161,29 +161,26 @@ class _ProxiedResponse:
         self._pieces: AsyncIterator[bytes] = response.aiter_raw()
         self._idle_ms = idle_ms
         self._closings = closings
-        self._reading: asyncio.Task[bytes] | None = None
+        self._is_reading = False
         self._ended = False
         self._error: UpstreamError | None = None
 
     async def read(self) -> bytes:
         """See `UpstreamResponse.read`."""
-        if self._reading is not None:
+        if self._is_reading:
             raise RuntimeError("two tasks read one response: let one of them read")
         if self._error is not None:
             raise self._error
         if self._ended:
             return b""
-        # A task, so that `abort` can end it.
-        self._reading = asyncio.ensure_future(self._next_piece())
+        self._is_reading = True
         try:
-            return await self._reading
+            return await self._next_piece()
         except asyncio.CancelledError:
-            if self._error is not None:
-                raise self._error from None
             self.abort()
             raise
         finally:
-            self._reading = None
+            self._is_reading = False
 
     async def read_all(self, bytes_max: int) -> bytes:
         """See `UpstreamResponse.read_all`."""
@@ -204,9 +201,8 @@ class _ProxiedResponse:
         if self._error is not None:
             return
         self._error = error
-        if self._reading is not None:
-            self._reading.cancel()
         if not self._ended:
+            # Closing makes a pending read fail, which then raises `_error`.
             closing = asyncio.ensure_future(self._response.aclose())
             self._closings.add(closing)
             closing.add_done_callback(self._closings.discard)

@@ -1,18 +1,23 @@
 """Workers at a real valkey-server, at the machine's time or at a time that the test sets."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from budgets.answers import Ask, Reservation
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
+from budgets.policy import Limit, Policy
 from tests.budgets.harness import Desk, ManualClock, TimedDesk, desk_for, timed_desk_for
 
 # The last minute of a leap day, of a February, of a Tuesday.
 START_MS = int(datetime(2028, 2, 29, 23, 59, 10, tzinfo=UTC).timestamp()) * 1000
+# The machine may be busy, and no test with these fixtures is about this timeout.
+PATIENT = TransportLimits(call_timeout_ms=30_000)
 
 Connect = Callable[[], PipelinedTransport]
 MakeDesk = Callable[..., Awaitable[Desk]]
@@ -32,8 +37,7 @@ async def connect(valkey: EmbeddedServer) -> AsyncIterator[Connect]:
 
     def make() -> PipelinedTransport:
         address = NodeAddress(unix_path=str(valkey.socket_path))
-        # Patient: the machine may be busy, and no test here is about this timeout.
-        made.append(PipelinedTransport(address, TransportLimits(call_timeout_ms=30_000)))
+        made.append(PipelinedTransport(address, PATIENT))
         return made[-1]
 
     yield make
@@ -79,3 +83,40 @@ def make_timed_desk(organisation: str, connect: Connect) -> MakeTimedDesk:
 async def timed(make_timed_desk: MakeTimedDesk) -> TimedDesk:
     """A worker at the test's time."""
     return await make_timed_desk()
+
+
+class LoneGrants:
+    """Grants to requests that meet an untouched limit, for tests that are not coroutines."""
+
+    def __init__(self, socket_path: str) -> None:
+        self._runner = asyncio.Runner()
+        self._transport = self._runner.run(_connected(socket_path))
+
+    def output(self, asked: Ask, limit_nusd: int) -> int | None:
+        """The output that a limit of this many nano-dollars grants; None for a refusal."""
+        return self._runner.run(self._output(asked, limit_nusd))
+
+    async def _output(self, asked: Ask, limit_nusd: int) -> int | None:
+        desk = desk_for(f"lone-{secrets.token_hex(6)}", self._transport)
+        await desk.session.open_organisation(desk.organisation, create=True)
+        limit = Limit("@.0", "usd", "total", str(limit_nusd))
+        await desk.administration.set_policy(desk.organisation, Policy(limits=(limit,)), b"")
+        answer = await desk.ask(asked)
+        return answer.output_tokens if isinstance(answer, Reservation) else None
+
+    def close(self) -> None:
+        """Lets go of the server."""
+        self._runner.run(self._transport.close())
+        self._runner.close()
+
+
+async def _connected(socket_path: str) -> PipelinedTransport:
+    return PipelinedTransport(NodeAddress(unix_path=socket_path), PATIENT)
+
+
+@pytest.fixture(scope="module")
+def lone_grants(valkey: EmbeddedServer) -> Iterator[LoneGrants]:
+    """See LoneGrants."""
+    grants = LoneGrants(str(valkey.socket_path))
+    yield grants
+    grants.close()

@@ -8,6 +8,7 @@ answers, counters and outbox with the plain model in `contract.py`.
 import asyncio
 import secrets
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any
 
 import hypothesis.strategies as st
@@ -31,6 +32,7 @@ from budgets.plan import ScopePath
 from budgets.policy import Limit, Policy
 from tests.budgets import contract
 from tests.budgets.contract import ContractModel
+from tests.budgets.drawn import BURSTS, MODELS, PICK, POLICIES, TRUTHS, WORKER
 from tests.budgets.harness import ManualClock, TimedDesk, counters_of, entry_of, head_of
 from tests.budgets.harness import timed_desk_for as desk_for
 
@@ -38,66 +40,13 @@ LEASE_MS = 60_000
 SKEW_MS = 45_000
 STARTS = ("2027-12-31T23:58:30", "2028-02-29T23:59:10", "2028-03-05T22:59:59", "2028-07-14T12:00")
 SCOPES = ("", "/team", "/team/a", "/team/b", "/team/key-1", "/lab", "/lab/run")
-MODELS = ("small-1", "large-1")
-PATTERNS = ((), ("small-*",), ("large-?", "huge"))
 # (scope, key's own scope, attempts by scope)
-PATHS = (
+PATHS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("/team/a", "", {}),
     ("/team/b", "/team/key-1", {"/team": 1}),
     ("/team/key-1", "/team/key-1", {"/team": 2, "/team/key-1": 1}),
     ("/lab/run", "", {"/lab": 1, "/lab/run": 2}),
     ("/lab", "", {}),
-)
-WINDOWS = ("total", "minute", "hour", "day", "week", "month")
-AMOUNTS: dict[str, st.SearchStrategy[int]] = {
-    "usd": st.one_of(st.integers(300, 5000), st.integers(0, 5000), st.integers(10**13, 8 * 10**15)),
-    "tokens": st.one_of(st.integers(300, 5000), st.integers(0, 5000)),
-    "requests": st.one_of(st.integers(2, 9), st.integers(0, 9)),
-    "concurrency": st.one_of(st.integers(2, 5), st.integers(0, 5)),
-}
-
-
-@st.composite
-def limits(draw: st.DrawFn) -> Limit:
-    dimension: Any = draw(st.sampled_from(tuple(AMOUNTS)))
-    window: Any = "total" if dimension == "concurrency" else draw(st.sampled_from(WINDOWS))
-    amount = draw(AMOUNTS[dimension])
-    return Limit("@.0", dimension, window, str(amount), draw(st.sampled_from(PATTERNS)))
-
-
-LIMITS = st.lists(limits(), max_size=2, unique_by=lambda limit: limit.identity).map(tuple)
-POLICIES = st.builds(
-    Policy,
-    limits=LIMITS,
-    per_child=st.one_of(st.just(()), LIMITS),
-    share_of_free_percent=st.sampled_from((1, 25, 50, 100)),
-)
-
-
-@st.composite
-def asks(draw: st.DrawFn) -> Ask:
-    wanted = draw(st.integers(0, 800))
-    least = draw(st.sampled_from((wanted, min(wanted, 100), min(wanted, 10))))
-    huge = draw(st.sampled_from((False, False, False, True)))
-    return Ask(
-        draw(st.integers(0, 9 * 10**13 if huge else 200)),
-        draw(st.integers(0, 10**13 if huge else 3000)),
-        draw(st.integers(0, 100)),
-        draw(st.integers(0, 2)),
-        wanted,
-        least,
-    )
-
-
-BURSTS = st.lists(asks(), min_size=1, max_size=4)
-PICK = st.integers(0, 10**6)
-WORKER = st.integers(0, 1)
-UNKNOWN = st.none()
-TRUTHS = st.builds(
-    Truth,
-    st.one_of(UNKNOWN, st.integers(0, 1500), st.integers(0, 9 * 10**13)),
-    st.one_of(UNKNOWN, st.integers(0, 1500)),
-    st.one_of(UNKNOWN, st.integers(0, 1)),
 )
 
 
@@ -129,7 +78,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(start=st.sampled_from(STARTS), policies=st.lists(POLICIES, min_size=7, max_size=7))
     def begin(self, start: str, policies: list[Policy]) -> None:
-        at_ms = contract.datetime.fromisoformat(start + "+00:00")
+        at_ms = datetime.fromisoformat(start + "+00:00")
         self.model = ContractModel(int(at_ms.timestamp()) * 1000, LEASE_MS)
         self.move_to(self.model.clock_ms)
         for desk in self.desks:
@@ -329,7 +278,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [
             (each.bound.scope, each.bound.limit, each.spent, each.reserved, each.allotted)
             for each in checked.standings
-        ] == [(b.scope, b.limit, c.spent, c.reserved, 0) for b, c in zip(bindings, counters)]
+        ] == [
+            (b.scope, b.limit, c.spent, c.reserved, 0)
+            for b, c in zip(bindings, counters, strict=True)
+        ]
 
     @precondition(lambda self: self.model.counters)
     @rule(worker=WORKER, pick=PICK, delta=st.integers(-300, 300), again=st.booleans())
@@ -442,8 +394,8 @@ async def _transport_to(address: NodeAddress) -> PipelinedTransport:
 
 def test_scripts_keep_the_contract(valkey: EmbeddedServer) -> None:
     """Whatever is called in whatever order, answers, counters and outbox are the contract's."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis leaves it untyped
-        lambda: LedgerMachine(str(valkey.socket_path)),
+    run_state_machine_as_test(
+        lambda: LedgerMachine(str(valkey.socket_path)),  # type: ignore[arg-type]  # a factory is as good
         settings=settings(
             max_examples=60,
             stateful_step_count=40,

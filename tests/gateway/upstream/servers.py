@@ -42,6 +42,7 @@ class Certificates:
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["h2", "http/1.1"])
         self.leaf.configure_cert(context)
         return context
 

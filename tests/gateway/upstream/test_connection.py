@@ -1,6 +1,7 @@
 """One exchange over a real socket: framing, time limits, hostile answers, flow control."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -364,7 +365,7 @@ async def test_idle_timeout(serve: Serve, pooled: Pooled) -> None:
     response = await upstream.send(request_to(server.origin, timeouts=timeouts))
     assert await response.read() == b"hello"
     with pytest.raises(UpstreamTimeout, match="within 60 ms") as caught:
-        await response.read()
+        await asyncio.wait_for(response.read(), 2)
     assert (caught.value.phase, caught.value.bytes_received) == ("idle", True)
     assert upstream.counts(server.origin).open == 0
 
@@ -456,6 +457,33 @@ async def test_a_slow_reader_stops_a_fast_server(
         total_bytes += len(piece)
     assert total_bytes == 512 << 16
     assert upstream.counts(server.origin).idle == 1
+
+
+async def test_after_a_pause_the_idle_limit_holds_again(serve: Serve, pooled: Pooled) -> None:
+    """A server that says nothing more after a slow reader has caught up times out as idle."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n" + b"z" * 5_000)
+        await peer.gone()
+
+    server, upstream = await serve(handler), pooled(UpstreamLimits(unread_bytes_max=1_000))
+    timeouts = Timeouts(connect_ms=5_000, first_byte_ms=5_000, idle_ms=60)
+    response = await upstream.send(request_to(server.origin, timeouts=timeouts))
+    await asyncio.sleep(0.15)  # far longer than the server may be silent
+    assert len(await response.read()) == 5_000
+    with pytest.raises(UpstreamTimeout) as caught:
+        await asyncio.wait_for(response.read(), 2)
+    assert caught.value.phase == "idle"
+
+
+async def test_silent_connections_are_probed(serve: Serve, pooled: Pooled) -> None:
+    """TCP keep-alive is on, so that a stream behind a NAT is not forgotten unnoticed."""
+    server, upstream = await serve(answering(OK)), pooled()
+    await (await upstream.send(request_to(server.origin))).read_all(10)
+    (connection,) = upstream._pools[server.origin]._adopted
+    sock = connection._transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 async def test_a_reader_that_stalls_loses_the_answer(serve: Serve, pooled: Pooled) -> None:

@@ -5,88 +5,14 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream import Origin, UpstreamError, UpstreamLimits
-from gateway.upstream.connection import Connection
-from gateway.upstream.exchange import Exchange
+from gateway.upstream import UpstreamError
 
-from .servers import request_to
-
-LIMITS = UpstreamLimits(head_bytes_max=2_000, unread_bytes_max=500)
-
-
-class FakeTransport(asyncio.Transport):
-    """A transport that takes everything and notes what it is told."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__({"socket": sock})
-        self.is_aborted = False
-        self.is_paused = False
-
-    def write(self, data: Any) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-    def pause_reading(self) -> None:
-        assert not self.is_paused
-        self.is_paused = True
-
-    def resume_reading(self) -> None:
-        assert self.is_paused
-        self.is_paused = False
-
-
-class CountingOwner:
-    def __init__(self) -> None:
-        self.released_count = self.closed_count = self.gone_count = 0
-
-    def released(self, _: Connection) -> None:
-        self.released_count += 1
-
-    def closed(self, _: Connection) -> None:
-        self.closed_count += 1
-
-    def gone(self, _: Connection) -> None:
-        self.gone_count += 1
-
-
-class Bench:
-    """A connection with one exchange in flight, and nothing real around it but the loop's clock."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-        self.loop = loop
-        self.owner = CountingOwner()
-        self.transport = FakeTransport(sock)
-        self.connection = Connection(loop, LIMITS)
-        self.connection.connection_made(self.transport)
-        self.connection.adopt(self.owner)
-        self.exchange: Exchange = self.connection.start(b"", request_to(Origin("http", "x", 1)))
-
-    def feed(self, pieces: list[bytes]) -> None:
-        """As asyncio would: nothing more after the transport was closed."""
-        for piece in pieces:
-            if piece and not self.transport.is_aborted:
-                self.connection.data_received(piece)
-
-    def lose(self) -> None:
-        if not self.transport.is_aborted:
-            self.connection.eof_received()
-        self.connection.connection_lost(None)
-
-    def read_all(self) -> bytes:
-        return self.loop.run_until_complete(self.exchange.read_all(1_000_000))
+from .fakes import LIMITS, Bench
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +24,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture(scope="module")
 def sock() -> Iterator[socket.socket]:
-    with socket.socket() as sock:
-        yield sock
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -196,6 +196,23 @@ async def test_cancelled_while_waiting_for_a_place(serve: Serve, pooled: Pooled)
     assert upstream.counts(server.origin).open == 1
 
 
+async def test_thrown_away_while_waiting_for_a_place(serve: Serve, pooled: Pooled) -> None:
+    """A coroutine that is closed while it waits leaves the queue too."""
+    gate = Gate()
+    server = await serve(gate)
+    upstream = pooled(UpstreamLimits(connections_per_origin_max=1))
+    first = asyncio.ensure_future(ask(upstream, server.origin, b"1"))
+    await gate.until_arrived(1)
+    second = ask(upstream, server.origin, b"2")
+    second.send(None)
+    assert upstream.counts(server.origin).waiting == 1
+    second.close()
+    assert upstream.counts(server.origin).waiting == 0
+    gate.open()
+    assert await first == b"ok"
+    assert upstream.counts(server.origin).idle == 1
+
+
 @pytest.mark.parametrize("given", ["connection", "place"])
 async def test_cancelled_in_the_moment_of_its_turn(
     serve: Serve, pooled: Pooled, given: str

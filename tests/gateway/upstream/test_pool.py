@@ -63,6 +63,8 @@ async def test_a_connection_closed_while_idle_is_replaced(serve: Serve, pooled: 
     for number in range(1, 4):
         assert await ask(upstream, server) == b"ok"
         await asyncio.wait_for(upstream._pools[server.origin]._until_gone(), 5)
+        counts = upstream.counts(server.origin)
+        assert (counts.open, counts.idle) == (0, 0)
         assert [len(peer.received) for peer in server.peers] == [1] * number
 
 
@@ -105,6 +107,7 @@ async def test_a_request_that_was_written_is_never_sent_again(
         assert await ask(upstream, server) == b"ok"
     with pytest.raises(UpstreamUnknown) as caught:
         await upstream.send(request_to(server.origin, body=b"once"))
+    assert type(caught.value) is UpstreamUnknown  # at once, not when the time is up
     assert not caught.value.bytes_received
     assert [request.body for request in server.received].count(b"once") == 1
     assert len(server.peers) == 1
@@ -199,6 +202,18 @@ async def test_a_peer_that_talks_first_is_dropped(serve: Serve, pooled: Pooled) 
     assert upstream.counts(server.origin).open == 0
 
 
+async def test_http_2_is_not_offered(
+    serve: Serve, pooled: Pooled, certificates: Certificates
+) -> None:
+    """A server that would prefer HTTP/2 speaks HTTP/1.1 with us."""
+    server = await serve(answering(OK), certificates)
+    context = default_ssl_context()
+    certificates.authority.configure_trust(context)
+    assert await ask(pooled(None, context), server) == b"ok"
+    tls = server.peers[0].writer.get_extra_info("ssl_object")
+    assert tls.selected_alpn_protocol() == "http/1.1"
+
+
 async def test_idle_connections_are_closed_in_time(serve: Serve, pooled: Pooled) -> None:
     """An idle connection lives as long as the limit says and not longer."""
     server, upstream = await serve(answering(OK)), pooled(UpstreamLimits(idle_lifetime_ms=60))
@@ -262,6 +277,20 @@ async def test_close_ends_everything(serve: Serve, pooled: Pooled) -> None:
     await asyncio.wait_for(server.peers[0].gone(), 5)
     assert upstream.counts(server.origin).open == 0
     await upstream.close()
+
+
+async def test_close_while_connecting(serve: Serve, pooled: Pooled) -> None:
+    """A connection that is ready only after the pool was closed is closed and nothing sent."""
+    server, upstream = await serve(answering(OK)), pooled()
+    sending = asyncio.ensure_future(upstream.send(request_to(server.origin)))
+    await asyncio.sleep(0)
+    await upstream.close()
+    with pytest.raises(UpstreamNotReached):
+        await sending
+    await server.until(connections=1)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
+    assert server.received == []
+    assert upstream.counts(server.origin).open == 0
 
 
 async def test_close_lets_requests_end(serve: Serve, pooled: Pooled) -> None:

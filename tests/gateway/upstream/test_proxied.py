@@ -186,9 +186,12 @@ async def test_time_limits_hold(serve: Serve, through: Through) -> None:
         await through(silent.origin).send(request)
 
 
-async def test_abort_cuts_the_stream(serve: Serve, through: Through) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tunnel"])
+async def test_abort_cuts_the_stream(
+    serve: Serve, through: Through, certificates: Certificates, tls: bool
+) -> None:
     """Abort ends a pending read and later ones, and the provider sees the connection close."""
-    server = await serve(_stream_for_ever)
+    server = await serve(_stream_for_ever, certificates if tls else None)
     proxy = await serve(forward)
     response = await through(proxy.origin).send(request_to(server.origin))
     reading = asyncio.ensure_future(response.read())
@@ -210,6 +213,8 @@ async def test_cancelling_closes_the_connection(serve: Serve, through: Through) 
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+    with pytest.raises(UpstreamAborted):
+        await response.read()
     await asyncio.wait_for(server.peers[0].finished.wait(), 5)
     silent = await serve(answering())
     sending = asyncio.ensure_future(through(proxy.origin).send(request_to(silent.origin)))

@@ -1,0 +1,320 @@
+"""A gateway in the test's own loop: real sockets on both sides, a real ledger, a fake provider.
+
+It is put together from the parts that a worker is made of, so that a test can choose leases,
+timeouts and options, and can reach the ledger's administration.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from budgets.administration import Administration
+from budgets.endings import Endings
+from budgets.keys import Key, KeyRing
+from budgets.leases import LeaseKeeper
+from budgets.ledger import Ledger, LedgerOptions
+from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
+from budgets.policy import parse_policy
+from budgets.scripts import load_scripts
+from budgets.session import Session
+from gateway.app import Gateway
+from gateway.clock import SystemClock
+from gateway.demo import DemoUpstream
+from gateway.events import KeyEvents
+from gateway.options import GatewayOptions
+from gateway.parts import Parts
+from gateway.routes import Route, Routes
+from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
+from pricing import DEMO_PRICES, Price, Rates
+from tests.gateway.behaviours import answers
+from tests.gateway.ledger_view import LedgerView
+from tests.gateway.provider import Provider
+
+PROVIDER_SECRET = "sk-provider-secret-0123456789"
+INPUT_NUSD, OUTPUT_NUSD = 1_000, 2_000  # per token: $1 and $2 per million
+DEAR_OUTPUT_NUSD = 60_000
+PATIENT = Timeouts(connect_ms=5_000, first_byte_ms=60_000, idle_ms=60_000)
+HASTY = Timeouts(connect_ms=200, first_byte_ms=150, idle_ms=150)
+GREETING = [{"role": "user", "content": "hello there"}]
+
+
+def rates(output_nusd: int = OUTPUT_NUSD) -> Rates:
+    """Cache writes are dearer than input, as everywhere; all else is simple."""
+    return Rates(
+        input_nusd_per_mtok=INPUT_NUSD * 10**6,
+        cached_input_nusd_per_mtok=100 * 10**6,
+        cache_write_5m_nusd_per_mtok=1_250 * 10**6,
+        cache_write_1h_nusd_per_mtok=2_000 * 10**6,
+        audio_input_nusd_per_mtok=INPUT_NUSD * 10**6,
+        image_input_nusd_per_mtok=INPUT_NUSD * 10**6,
+        output_nusd_per_mtok=output_nusd * 10**6,
+        reasoning_output_nusd_per_mtok=output_nusd * 10**6,
+        audio_output_nusd_per_mtok=output_nusd * 10**6,
+    )
+
+
+def price(output_nusd: int = OUTPUT_NUSD) -> Price:
+    """The price of every model of the fake provider but the dear one."""
+    return Price(
+        provider="openai",
+        model="upstream-model",
+        rates=rates(output_nusd),
+        max_input_tokens=128_000,
+        max_output_tokens=16_384,
+    )
+
+
+def fake_route(
+    name: str,
+    origin: Origin,
+    upstream: Upstream,
+    *,
+    output_nusd: int = OUTPUT_NUSD,
+    timeouts: Timeouts = PATIENT,
+    reasons_unseen: bool = False,
+    bills_after_cancel: bool = False,
+    cap_field: str = "max_tokens",
+) -> Route:
+    """A model of the fake provider."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"authorization", b"Bearer " + PROVIDER_SECRET.encode()),
+    ]
+    return Route(
+        name=name,
+        provider="openai",
+        model="upstream-model",
+        price=price(output_nusd),
+        upstream=upstream,
+        origin=origin,
+        target=b"/base/v1/chat/completions",
+        headers=header_block(headers),
+        timeouts=timeouts,
+        stream_timeouts=timeouts,
+        cap_field=cap_field,
+        reasons_unseen=reasons_unseen,
+        bills_after_cancel=bills_after_cancel,
+    )
+
+
+def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[Route]:
+    """`plain` streams what it bills; the others differ in what their names say. `nobody` is where
+    nothing listens."""
+    origin = provider.origin
+    return [
+        fake_route("plain", origin, upstream),
+        fake_route("dear", origin, upstream, output_nusd=DEAR_OUTPUT_NUSD),
+        fake_route("hasty", origin, upstream, timeouts=HASTY),
+        fake_route("thinker", origin, upstream, reasons_unseen=True),
+        fake_route("biller", origin, upstream, bills_after_cancel=True),
+        fake_route("absent", nobody, upstream, timeouts=HASTY),
+        fake_route("newer", origin, upstream, cap_field="max_completion_tokens"),
+        *(
+            Route(
+                name=name,
+                provider="demo",
+                model=name,
+                price=each,
+                upstream=DemoUpstream(chunk_delay_ms=1),
+                origin=Origin("http", "demo", 80),
+                target=b"/v1/chat/completions",
+                headers=NO_HEADERS,
+                timeouts=PATIENT,
+                stream_timeouts=PATIENT,
+                reasons_unseen=False,
+                bills_after_cancel=False,
+            )
+            for name, each in DEMO_PRICES.items()
+        ),
+    ]
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn without its signal handlers and its polling: opened and closed by a test."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are pytest's."""
+        yield
+
+    async def open(self, listening: socket.socket) -> None:
+        """Ready when it returns."""
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[listening])
+
+    async def close(self) -> None:
+        """As uvicorn's shutdown; a request that does not end in time fails the test."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = set(self.server_state.tasks)
+        stuck = (await asyncio.wait(tasks, timeout=10))[1] if tasks else set()
+        for task in stuck:
+            task.cancel()
+        await self.lifespan.shutdown()
+        assert not stuck, f"{len(stuck)} requests did not end"
+
+
+@dataclass(slots=True)
+class Stack:
+    """One running gateway with one organisation of its own."""
+
+    organisation: str
+    port: int
+    provider: Provider
+    ledger: LedgerView
+    administration: Administration
+    keyring: KeyRing
+    client: httpx.AsyncClient
+    keys: dict[str, Key] = field(default_factory=dict)
+
+    @property
+    def base_url(self) -> str:
+        """For SDKs."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def set_budget(self, scope: str, document: object) -> None:
+        """Sets a policy as a user writes it; `scope` is below the organisation, "" is itself."""
+        policy = parse_policy(document)
+        await self.administration.set_policy(self.scope(scope), policy, b"{}")
+
+    async def set_state(self, scope: str, action: str) -> None:
+        """freeze, thaw or close."""
+        await self.administration.set_state(self.scope(scope), action, "budget_changed", b"{}")
+
+    async def key(
+        self,
+        scope: str = "research",
+        budget: object = (),
+        *,
+        expires_at_ms: int | None = None,
+        models: tuple[str, ...] = (),
+        endpoints: tuple[str, ...] = (),
+    ) -> str:
+        """Mints a key and gives its secret."""
+        secret = f"ck-{secrets.token_hex(16)}"
+        name = f"key-{len(self.keys) + 1}"
+        key = Key(
+            id=name,
+            name=name,
+            scope=self.scope(scope),
+            created_at_ms=1,
+            expires_at_ms=expires_at_ms,
+            models=models,
+            endpoints=endpoints,
+        )
+        await self.keyring.mint(key, secret, parse_policy(list(budget or [])))  # type: ignore[call-overload]  # lists only
+        self.keys[secret] = key
+        return secret
+
+    def scope(self, below: str) -> str:
+        """A scope of this test."""
+        return f"{self.organisation}/{below}" if below else self.organisation
+
+    async def chat(self, secret: str, model: str = "plain", **fields: object) -> httpx.Response:
+        """One chat call with a greeting, unless `messages` says otherwise."""
+        return await self.call(secret, {"model": model, "messages": GREETING, **fields})
+
+    async def call(
+        self, secret: str, document: object, path: str = "/v1/chat/completions"
+    ) -> httpx.Response:
+        """POSTs a document."""
+        headers = {"authorization": f"Bearer {secret}"}
+        return await self.client.post(path, json=document, headers=headers)
+
+    async def get(self, secret: str, path: str) -> httpx.Response:
+        """GETs a page."""
+        return await self.client.get(path, headers={"authorization": f"Bearer {secret}"})
+
+    async def quote(self, secret: str, model: str = "plain", **fields: object) -> dict[str, int]:
+        """What a chat call would reserve."""
+        document = {"model": model, "messages": GREETING, **fields}
+        answer = await self.call(secret, document, "/v1/quote")
+        assert answer.status_code == 200, answer.text
+        quoted: dict[str, int] = answer.json()
+        return quoted
+
+
+@contextlib.asynccontextmanager
+async def running_stack(
+    socket_path: Path,
+    *,
+    options: GatewayOptions | None = None,
+    ledger_options: LedgerOptions | None = None,
+    call_timeout_ms: int = 10_000,
+) -> AsyncIterator[Stack]:
+    """A gateway, its provider, and a fresh organisation."""
+    organisation = f"org-{secrets.token_hex(5)}"
+    address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
+    session = Session(PipelinedTransport(address, limits), load_scripts(), SystemClock())
+    await session.open_organisation(organisation, create=True)
+    provider = Provider(answers())
+    await provider.start()
+    # Not the default context: loading the system's authorities takes longer than most tests.
+    upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    nobody = _port_of_nobody()
+    ledger, administration = Ledger(session, ledger_options), Administration(session)
+    keyring = KeyRing(session, administration, KeyEvents("test"))
+    routes = Routes(all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody)))
+
+    async def close() -> None:
+        await upstream.close()
+        await session.transport.close()
+
+    keeper = LeaseKeeper(ledger, session.clock)
+    parts = Parts(
+        session.clock, ledger, Endings(ledger), keeper, keyring, routes, options or GatewayOptions()
+    )
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    port = int(listening.getsockname()[1])
+    server = _server(Gateway(parts, close))
+    await server.open(listening)
+    view = LedgerView(socket_path, organisation)
+    try:
+        async with _client(port) as client:
+            yield Stack(organisation, port, provider, view, administration, keyring, client)
+    finally:
+        await view.close()
+        await server.close()
+        await provider.stop()
+
+
+def _server(gateway: Gateway) -> GatewayServer:
+    """As the product runs it, with the logging of the tests."""
+    config = uvicorn.Config(
+        gateway,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        log_level="warning",
+    )
+    return GatewayServer(config)
+
+
+def _client(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}",
+        timeout=60,
+        trust_env=False,
+        verify=False,
+        limits=httpx.Limits(max_connections=None),
+    )
+
+
+def _port_of_nobody() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
