@@ -25,11 +25,9 @@ from budgets.plan import Plan, ScopePath
 from budgets.policycache import PolicyCache
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number, texts
 from budgets.slots import Slot
-from budgets.transport import LedgerUnavailable, Reply
+from budgets.transport import Argument, LedgerUnavailable, Reply
 
 _RESERVE = struct.Struct("<14q")
-_SETTLE = struct.Struct("<5q")
-_TWO = struct.Struct("<2q")
 _THREE = struct.Struct("<3q")
 
 
@@ -166,31 +164,29 @@ class Ledger:
         """Books the truth. Answers SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN; raises
         LedgerUnavailable while the ledger cannot take it (RECOVERING included): try again."""
         slot = await self._session.slot(organisation)
-        numbers = _SETTLE.pack(
-            slot.epoch,
-            slot.seq,
+        numbers = (
             -1 if truth.usd_nusd is None else truth.usd_nusd,
             -1 if truth.tokens is None else truth.tokens,
             -1 if truth.requests is None else truth.requests,
         )
-        args = (numbers, id_, event, body)
-        return await self._resolved("settle", slot, id_, args)
+        return await self._resolved("settle", slot, id_, numbers, (id_, event, body))
 
     async def release(self, organisation: str, id_: str, event: bytes) -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
         slot = await self._session.slot(organisation)
-        return await self._resolved(
-            "release", slot, id_, (_TWO.pack(slot.epoch, slot.seq), id_, event)
-        )
+        return await self._resolved("release", slot, id_, (), (id_, event))
 
     async def _resolved(
-        self, script: str, slot: Slot, id_: str, args: tuple[bytes | str, ...]
+        self,
+        script: str,
+        slot: Slot,
+        id_: str,
+        numbers: tuple[int, ...],
+        args: tuple[Argument, ...],
     ) -> str:
-        reply = await self._session.run(script, slot.keys_done(id_), args)
+        keys = slot.keys_done(id_)
+        reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
         code = code_of(reply)
-        if code == "RECOVERING":
-            await self._session.moved_on(slot)
-            raise LedgerUnavailable("the ledger is recovering")
         if code in ("SETTLED", "CORRECTED", "RELEASED"):
             slot.saw(number(reply[1]))
         return code
@@ -200,42 +196,48 @@ class Ledger:
     ) -> dict[str, str]:
         """Heartbeat of (id, path): OK, GONE, FROZEN, CLOSED or FENCED for each id."""
         slot = await self._session.slot(organisation)
-        args: list[bytes | str] = [_THREE.pack(slot.epoch, slot.seq, self.options.lease_ms)]
+        args: list[Argument] = []
         for id_, path in leases:
             nodes, attempts = path.nodes(), dict(path.attempts)
             fields = msgspec.msgpack.encode([f"s:{node}" for node in nodes])
             args += (id_, msgspec.msgpack.encode([attempts.get(node, 0) for node in nodes]), fields)
-        reply = await self._session.run("extend", slot.keys, tuple(args))
-        if code_of(reply) == "RECOVERING":
-            await self._session.moved_on(slot)
-            raise LedgerUnavailable("the ledger is recovering")
+        reply = await self._session.run_in_epoch(
+            slot, "extend", slot.keys, (self.options.lease_ms,), tuple(args)
+        )
         return {id_: answer for (id_, _), answer in zip(leases, texts(reply[1]), strict=True)}
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
         """Charges up to `at_most` expired leases in full; the ids that it swept."""
         slot = await self._session.slot(organisation)
-        numbers = _THREE.pack(slot.epoch, slot.seq, at_most)
-        due = await self._session.run("due", slot.keys, (numbers,))
-        if code_of(due) != "DUE" or not due[1]:
-            return []
+        due = await self._session.run_in_epoch(slot, "due", slot.keys, (at_most,))
         ids = texts(due[1])
+        if not ids:
+            return []
         keys = (*slot.keys, *(slot.done_key(each) for each in ids))
-        numbers = _THREE.pack(slot.epoch, slot.seq, self.options.lease_ms)
-        reply = await self._session.run("sweep", keys, (numbers, *ids))
-        return texts(reply[1]) if code_of(reply) == "SWEPT" else []
+        reply = await self._session.run_in_epoch(
+            slot, "sweep", keys, (self.options.lease_ms,), tuple(ids)
+        )
+        return texts(reply[1])
 
     async def check(self, path: ScopePath, model: str | None = None) -> Checked:
         """State and limits of a path as they are now; reserves nothing."""
         slot = await self._session.slot(path.organisation)
+        reloaded = False
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
             numbers = _THREE.pack(slot.epoch, slot.seq, len(plan.nodes))
             args = (numbers, plan.expected, plan.attempts, plan.limits, *plan.fields)
             reply = await self._session.run("check", slot.keys, args)
-            if not await self._refreshed(slot, path, model, reply):
-                if len(reply) == 1:
-                    break
+            if await self._refreshed(slot, path, model, reply):
+                continue
+            if len(reply) == 1:
+                break
+            if reply[0] == b"OK" or reloaded:
                 return _checked(reply, plan)
+            # A path that refuses by its state is not compared any further: what this process
+            # believes of its limits may be old.
+            self._policies.forget(path.nodes())
+            reloaded = True
         raise LedgerUnavailable("the ledger is recovering")
 
 

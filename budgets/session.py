@@ -15,8 +15,7 @@ from budgets.slots import Slot
 from budgets.transport import Argument, LedgerTransport, LedgerUnavailable, Reply
 
 STALE_RETRIES_MAX = 5
-_TWO = struct.Struct("<2q")
-_THREE = struct.Struct("<3q")
+_HEADS = tuple(struct.Struct(f"<{2 + count}q") for count in range(4))
 
 
 class Clock(Protocol):
@@ -61,6 +60,27 @@ class Session:
         """One script call, answered when the server's disk has it."""
         return await self.transport.call_durably(self._scripts[script], keys, args)
 
+    async def run_in_epoch(
+        self,
+        slot: Slot,
+        script: str,
+        keys: tuple[bytes, ...],
+        numbers: tuple[int, ...] = (),
+        args: tuple[Argument, ...] = (),
+        *,
+        durably: bool = False,
+    ) -> Reply:
+        """One script call whose first argument is packed epoch, seq and `numbers`. It follows the
+        ledger into a later epoch, and raises LedgerUnavailable while there is none to follow."""
+        run = self.run_durably if durably else self.run
+        head = _HEADS[len(numbers)]
+        while True:
+            reply = await run(script, keys, (head.pack(slot.epoch, slot.seq, *numbers), *args))
+            if reply[0] != b"RECOVERING" or len(reply) > 1:
+                return reply
+            if not await self.moved_on(slot):
+                raise LedgerUnavailable("the ledger is recovering: nothing is decided until then")
+
     async def open_organisation(self, organisation: str, *, create: bool = False) -> None:
         """Learns epoch and seq; with `create`, begins an organisation that is new everywhere."""
         slot = Slot(organisation)
@@ -96,11 +116,8 @@ class Session:
         """Records and policies; scopes used for the first time are created on the way."""
         slot = await self.slot(scopes[0].split("/", 1)[0])
         keys = (*slot.keys_done(self.new_id()), slot.policies_key)
-        args: tuple[Argument, ...] = (_TWO.pack(slot.epoch, slot.seq), *scopes)
         for _ in range(STALE_RETRIES_MAX):
-            reply = await self.run("load", keys, args)
-            if code_of(reply) != "OK":
-                raise LedgerUnavailable("the ledger is recovering")
+            reply = await self.run_in_epoch(slot, "load", keys, (), tuple(scopes))
             _, compaction, loaded, time_ms = reply
             assert isinstance(loaded, list)
             slot.ahead_ms = number(time_ms) - self.clock.now_ms()
@@ -111,8 +128,9 @@ class Session:
             missing = [scope for scope in scopes if not records[scope].packed]
             if not missing or not create:
                 return records
-            numbers = _THREE.pack(slot.epoch, slot.seq, number(compaction))
-            await self.run("create", slot.keys, (numbers, *missing))
+            await self.run_in_epoch(
+                slot, "create", slot.keys, (number(compaction),), tuple(missing)
+            )
         raise LedgerUnavailable("the ledger could not create the scopes: try again")
 
 

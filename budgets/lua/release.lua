@@ -1,7 +1,7 @@
 -- use: now meta counters resolve
 -- Gives a reservation back whole: only for what provably never reached a provider.
 -- INVARIANT: nothing is charged, and an unknown id leaves a tombstone, so that a reserve that was
--- given up but is still on its way finds itself resolved.
+-- given up but is still on its way finds itself resolved. What had expired meanwhile is given back.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done
 -- ARGV  numbers (epoch, seq), id, event
@@ -10,15 +10,21 @@ local id, event = ARGV[2], ARGV[3]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local lease = call('HGET', KEYS[4], id)
-if not lease then
-  local done = call('HGET', KEYS[6], id)
-  if done then return {'ALREADY', string.match(done, '^%a+')} end
+local done = not lease and call('HGET', KEYS[6], id)
+local nothing = {0, 0, 0}
+local booked, writes
+if lease then
+  booked, writes = book(lease, nothing)
+elseif not done then
   bury(KEYS[6], id, 'released')
   return {'RELEASED', seq, time_ms}
+elseif string.sub(done, 1, 8) == 'expired:' then
+  booked, writes = rebook(string.sub(done, 9), nothing)
+else
+  return {'ALREADY', done}
 end
-local booked, writes = book(lease, {0, 0, 0})
 append_event('llm_response', id, event, booked, 0)
 write_counters(writes)
-drop_lease(id)
+if lease then drop_lease(id) end
 bury(KEYS[6], id, 'released')
 return {'RELEASED', seq, time_ms}

@@ -33,6 +33,12 @@ local function fitting(dimension, room)
   return (product - product % per[dimension]) / per[dimension]
 end
 
+-- Exact for any room: the hundreds and the rest apart.
+local function share_of(room, percent)
+  local rest = room % 100
+  return (room - rest) / 100 * percent + math.floor(rest * percent / 100)
+end
+
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 
 local lease = call('HGET', KEYS[4], id)
@@ -81,7 +87,7 @@ for i = 1, count do
     held[#held + 1] = i
   elseif per[dimension] > 0 then
     local share = room
-    if reserved > 0 then share = math.min(room, math.floor(room / 100 * limits[5 * i - 3])) end
+    if reserved > 0 then share = share_of(room, limits[5 * i - 3]) end
     output = math.min(output, math.max(least, fitting(dimension, share)))
   end
 end

@@ -10,21 +10,6 @@ local epoch_known, seq_known, usd, tokens, requests = struct.unpack('<i8i8i8i8i8
 local id, event, body = ARGV[2], ARGV[3], ARGV[4]
 local truth = {usd, tokens, requests}
 
--- What the sweeper charged in full gives way to the truth.
-local function replace_expired(booked)
-  local writes, changed = {}, {}
-  for i = 1, #booked, 4 do
-    local field, dimension, charged = booked[i], booked[i + 1], booked[i + 3]
-    local actual = dimension == 4 and 0 or truth[dimension]
-    if actual < 0 then actual = charged end
-    local spent, reserved, allotted = counter(call('HGET', KEYS[1], field))
-    writes[#writes + 1] = field
-    writes[#writes + 1] = pack(COUNTER, spent + actual - charged, reserved, allotted)
-    changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, actual - charged
-  end
-  return cmsgpack.pack(changed), writes
-end
-
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local lease = call('HGET', KEYS[4], id)
 local outcome, booked, writes = 'SETTLED', nil, nil
@@ -35,7 +20,7 @@ else
   if not done then return {'UNKNOWN'} end
   if string.sub(done, 1, 8) ~= 'expired:' then return {'ALREADY', done} end
   outcome = 'CORRECTED'
-  booked, writes = replace_expired(cmsgpack.unpack(string.sub(done, 9)))
+  booked, writes = rebook(string.sub(done, 9), truth)
 end
 append_event('llm_response', id, event, booked, 0, body)
 write_counters(writes)

@@ -110,9 +110,8 @@ class OriginPool:
     async def _acquire(self) -> Connection:
         stale: Connection | None = None
         while True:
-            if self._open < self._limits.connections_per_origin_max and (
-                stale or not self._waiting
-            ):
+            # Nobody is overtaken: while requests wait, all places are taken.
+            if self._open < self._limits.connections_per_origin_max:
                 self._open += 1
                 return await self._dial()
             connection = await self._turn(stale)

@@ -209,22 +209,28 @@ class ContractModel:
             self.event()
             return "SETTLED"
         if id_ in self.expired:
-            for name, (dimension, charged) in self.expired.pop(id_).items():
-                self.counter(name).spent += charge(dimension, charged, truth) - charged
-            self.resolved.add(id_)
-            self.event()
+            self._replace(id_, truth)
             return "CORRECTED"
         return "ALREADY" if id_ in self.resolved else "UNKNOWN"
 
     def release(self, id_: str) -> str:
-        """Gives a reservation back; an unknown id leaves a tombstone."""
+        """Gives a reservation back, also one that has expired; an unknown id leaves a tombstone."""
+        nothing = Truth(0, 0, 0)
         if id_ in self.leases:
-            self._end(id_, Truth(0, 0, 0))
+            self._end(id_, nothing)
             self.event()
+        elif id_ in self.expired:
+            self._replace(id_, nothing)
         elif id_ in self.resolved:
             return "ALREADY"
         self.resolved.add(id_)
         return "RELEASED"
+
+    def _replace(self, id_: str, truth: Truth) -> None:
+        for name, (dimension, charged) in self.expired.pop(id_).items():
+            self.counter(name).spent += charge(dimension, charged, truth) - charged
+        self.resolved.add(id_)
+        self.event()
 
     def _end(self, id_: str, truth: Truth) -> dict[str, tuple[Dimension, int]]:
         charges: dict[str, tuple[Dimension, int]] = {}

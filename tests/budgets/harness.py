@@ -115,6 +115,14 @@ class Desk:
         assert len(found) <= 1, found
         return (found[0][0], found[0][1]) if found else (0, 0)
 
+    async def totals_of(self, dimension: str) -> tuple[int, int]:
+        """(spent, reserved) of the organisation's own limit of a dimension."""
+        checked = await self.ledger.check(ScopePath(self.organisation))
+        (standing,) = (
+            each for each in checked.standings if each.bound.limit.dimension == dimension
+        )
+        return standing.spent, standing.reserved
+
     async def head(self) -> Head:
         """The ledger's head."""
         raw = await self.transport.command("HGET", self.key("ledger"), "meta")

@@ -3,6 +3,7 @@ bursts of hundreds (where a library's pool would be most of the work)."""
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -57,9 +58,14 @@ class Wire:
             return await self._reader.readuntil(mark)
 
     async def answer(self) -> Answer:
-        """Reads until the server closes (requests say `connection: close`)."""
+        """Reads a whole answer: to its length, or until the server closes (requests say
+        `connection: close`)."""
         async with asyncio.timeout(60):
-            return parsed(await self._reader.read(-1))
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            if length is not None:
+                return parsed(head + await self._reader.readexactly(int(length[1])))
+            return parsed(head + await self._reader.read(-1))
 
     async def hang_up(self) -> None:
         """Closes at once, without a word."""

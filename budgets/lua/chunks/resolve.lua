@@ -28,6 +28,24 @@ local function book(lease, truth)
   return cmsgpack.pack(booked), writes
 end
 
+-- What the sweeper charged in full gives way to the truth, in the same counters. Corrections may
+-- have taken some of it back already: a counter never falls below zero.
+local function rebook(expired, truth)
+  local charges = cmsgpack.unpack(expired)
+  local writes, changed = {}, {}
+  for i = 1, #charges, 4 do
+    local field, dimension, charged = charges[i], charges[i + 1], charges[i + 3]
+    local actual = dimension == 4 and 0 or truth[dimension]
+    if actual < 0 then actual = charged end
+    local spent, reserved, allotted = counter(call('HGET', KEYS[1], field))
+    local delta = math.max(actual - charged, -spent)
+    writes[#writes + 1] = field
+    writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
+    changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
+  end
+  return cmsgpack.pack(changed), writes
+end
+
 local function write_counters(writes)
   local at = #writes
   writes[at + 1], writes[at + 2] = 'meta', packed_meta()

@@ -62,6 +62,18 @@ async def test_a_paused_writer_waits() -> None:
     assert not writer.pending
 
 
+async def test_resuming_again_and_again_does_not_speed_it_up() -> None:
+    """However often a transport says that it has room, there is one slice for each tick of ours."""
+    transport = Transport(is_narrow=False)
+    writer = writer_for(transport, [])
+    writer.start(transport, b"", BODY)
+    for _ in range(3):
+        writer.resume(transport)
+    await asyncio.sleep(0)
+    assert len(transport.written) == 500
+    writer.stop()
+
+
 @pytest.mark.parametrize("is_narrow", [True, False])
 async def test_a_stopped_writer_writes_nothing_more(is_narrow: bool) -> None:
     """After the connection has closed, neither a resume nor the next tick writes."""

@@ -171,6 +171,26 @@ async def test_a_stale_hand_over_keeps_the_turn(serve: Serve, pooled: Pooled) ->
     assert [len(peer.received) for peer in server.peers] == [1, 3]
 
 
+async def test_a_connection_lost_in_the_hand_over_is_replaced(serve: Serve, pooled: Pooled) -> None:
+    """A connection that closes between being given and being used costs no request."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK if peer.number else OK[:-1])
+        await peer.gone()
+
+    server = await serve(handler)
+    upstream = pooled(UpstreamLimits(connections_per_origin_max=1))
+    await upstream.send(request_to(server.origin))
+    second = asyncio.ensure_future(ask(upstream, server.origin))
+    await settle()
+    (connection,) = upstream._pools[server.origin]._adopted
+    connection.data_received(OK[-1:])  # as if it arrived in this very tick
+    connection.close()
+    assert await asyncio.wait_for(second, 2) == b"ok"
+    assert len(server.peers) == 2
+
+
 async def cancel(task: "asyncio.Future[Any]") -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

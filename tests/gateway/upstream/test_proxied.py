@@ -174,7 +174,7 @@ async def test_time_limits_hold(serve: Serve, through: Through) -> None:
     upstream = through(proxy.origin)
     timeouts = Timeouts(connect_ms=5_000, first_byte_ms=80, idle_ms=40)
     with pytest.raises(UpstreamTimeout) as caught:
-        await upstream.send(request_to(server.origin, timeouts=timeouts))
+        await asyncio.wait_for(upstream.send(request_to(server.origin, timeouts=timeouts)), 2)
     assert caught.value.phase == "first_byte"
     response = await upstream.send(request_to(server.origin, body=b"head", timeouts=timeouts))
     with pytest.raises(UpstreamTimeout) as caught:
@@ -200,7 +200,7 @@ async def test_abort_cuts_the_stream(
     response.abort()
     for read in (reading, response.read()):
         with pytest.raises(UpstreamAborted):
-            await read
+            await asyncio.wait_for(read, 2)
     await asyncio.wait_for(server.peers[0].finished.wait(), 5)
 
 
