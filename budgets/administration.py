@@ -4,7 +4,7 @@ Every act is an event and is answered only when the server's disk has it: a revo
 revoked. Nothing here is on the path of a request.
 """
 
-from budgets.policy import Policy, encode_policy, named_after
+from budgets.policy import Policy, decode_policy, encode_policy, named_after
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
@@ -29,7 +29,7 @@ class Administration:
             record = (await self._session.load([scope], create=False))[scope]
             version, current = record.version, record.policy
             wanted = named_after(policy, current)
-            if version >= 0 and wanted == current:
+            if wanted == current and record.is_open:
                 return current
             reply = await self._session.run_in_epoch(
                 slot,
@@ -44,6 +44,9 @@ class Administration:
                 raise ScopeClosed(f"scope {scope} is closed: its budget cannot change any more")
             if code == "SET":
                 slot.saw(number(reply[1]))
+                stored = reply[2]
+                assert isinstance(stored, bytes)
+                return decode_policy(stored)
         raise LedgerUnavailable(f"the budget of {scope} keeps changing: try again")
 
     async def set_state(
@@ -113,7 +116,7 @@ class Administration:
 def _answered(reply: Reply, slot: Slot) -> str:
     code = code_of(reply)
     if code == "BACKLOG":
-        raise LedgerUnavailable("events are not being recorded fast enough: try again")
+        raise LedgerUnavailable("the ledger answers BACKLOG: events are not recorded fast enough")
     if code == "DONE":
         slot.saw(number(reply[1]))
     return code

@@ -81,7 +81,10 @@ class Endings:
 
     def _wait(self, ending: Ending) -> None:
         self._waiting.append(ending)
-        if self._worker is None:
+        self._start()
+
+    def _start(self) -> None:
+        if self._worker is None and self._waiting:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
@@ -101,8 +104,10 @@ class Endings:
 
     async def drain(self, timeout_ms: int) -> int:
         """Waits for the queue to empty, at most this long; how many endings are left."""
+        self._start()
         if self._worker is not None:
-            await asyncio.wait({self._worker}, timeout=timeout_ms / 1000)
-        if self._worker is not None:
-            self._worker.cancel()
+            worker = self._worker
+            await asyncio.wait({worker}, timeout=timeout_ms / 1000)
+            worker.cancel()
+            await asyncio.wait({worker})
         return len(self._waiting)

@@ -61,6 +61,10 @@ class KeyEvents(Protocol):
         """A `key_minted` event."""
         ...
 
+    def budget_changed(self, key: Key) -> bytes:
+        """A `budget_changed` event of the key's own scope."""
+        ...
+
     def revoked(self, key: Key) -> bytes:
         """A `key_revoked` event."""
         ...
@@ -91,9 +95,10 @@ class KeyRing:
     ) -> None:
         """Makes a key usable, and the secret of the one that it replaces useless."""
         parse_scope(key.key_scope)
-        event = self._events.minted(key)
         policy = msgspec.structs.replace(budget, kind="key")
-        await self._administration.set_policy(key.key_scope, policy, event)
+        changed = self._events.budget_changed(key)
+        await self._administration.set_policy(key.key_scope, policy, changed)
+        event = self._events.minted(key)
         record = msgspec.json.encode(key)
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
         await self._transport.command("SET", record_key(digest(secret)), record)

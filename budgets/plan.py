@@ -51,6 +51,11 @@ class ScopeRecord:
         """The seq of its last change of policy; -1 where the ledger does not know it."""
         return int(_RECORD.unpack(self.packed)[1]) if self.packed else -1
 
+    @property
+    def is_open(self) -> bool:
+        """Neither unknown, frozen nor closed."""
+        return bool(self.packed) and _RECORD.unpack(self.packed)[0] == _OPEN
+
     def admits(self, attempt: int) -> bool:
         """Whether it is open, counted in full, and not fenced against this attempt."""
         if not self.packed:

@@ -90,6 +90,10 @@ class KeyEvents:
         """See budgets.keys.KeyEvents."""
         return encode(KeyEvent(key.id, key.name, key.scope, self._by, key.agent))
 
+    def budget_changed(self, key: Key) -> bytes:
+        """See budgets.keys.KeyEvents."""
+        return encode(PolicyEvent(key.key_scope, self._by))
+
     def revoked(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
         return encode(KeyEvent(key.id, key.name, key.scope, self._by, key.agent))

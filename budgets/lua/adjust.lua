@@ -11,15 +11,16 @@ local id, path, event = ARGV[2], ARGV[3], ARGV[4]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
-local writes, booked = {}, {}
+local writes, booked, corrected = {}, {}, {}
 for i = 5, #ARGV, 3 do
   local field, dimension, delta = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local raw = call('HGET', KEYS[1], field)
   if raw or path ~= '' then
-    local spent, reserved, allotted = counter(raw)
+    local spent, reserved, allotted = counter(corrected[field] or raw)
     if spent + delta < 0 then return {'NEGATIVE', field} end
+    corrected[field] = pack(COUNTER, spent + delta, reserved, allotted)
     writes[#writes + 1] = field
-    writes[#writes + 1] = struct.pack(COUNTER, spent + delta, reserved, allotted)
+    writes[#writes + 1] = corrected[field]
     local at = #booked
     booked[at + 1], booked[at + 2], booked[at + 3], booked[at + 4] = field, dimension, 0, delta
   end

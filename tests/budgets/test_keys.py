@@ -24,6 +24,10 @@ class Events:
         """Names the key."""
         return b"minted " + key.id.encode()
 
+    def budget_changed(self, key: Key) -> bytes:
+        """Names the key."""
+        return b"budget of " + key.id.encode()
+
     def revoked(self, key: Key) -> bytes:
         """Names the key."""
         return b"revoked " + key.id.encode()
