@@ -5,9 +5,13 @@ from gateway.money import dollars
 from gateway.request import Headers
 
 
-def grant_headers(reservation: Reservation, cost_nusd: int | None, *, lowered: bool) -> Headers:
-    """`x-comptroller-*`, and `x-ratelimit-*` as OpenAI names them. `cost_nusd` None: not known yet
-    (a stream). Remaining amounts are of the tightest limit and include what this request gave back.
+def grant_headers(
+    reservation: Reservation, cost_nusd: int | None, tokens_back: int, *, lowered: bool
+) -> Headers:
+    """`x-comptroller-*`, and `x-ratelimit-*` as OpenAI names them.
+
+    `cost_nusd` None: not known yet (a stream). Remaining amounts are of the tightest limit and
+    include what this request gave back, `tokens_back` of its tokens.
     """
     headers: Headers = [
         (b"x-comptroller-request-id", reservation.id.encode()),
@@ -23,18 +27,20 @@ def grant_headers(reservation: Reservation, cost_nusd: int | None, *, lowered: b
     if lowered:
         cap = str(reservation.output_tokens).encode()
         headers.append((b"x-comptroller-max-output-tokens", cap))
-    _add_rate_limit(headers, b"requests", reservation.requests, reservation.granted_at_ms)
-    _add_rate_limit(headers, b"tokens", reservation.tokens, reservation.granted_at_ms)
+    _add_rate_limit(headers, b"requests", reservation.requests, 0, reservation.granted_at_ms)
+    _add_rate_limit(headers, b"tokens", reservation.tokens, tokens_back, reservation.granted_at_ms)
     return headers
 
 
 def _add_rate_limit(
-    headers: Headers, what: bytes, remaining: Remaining | None, now_ms: int
+    headers: Headers, what: bytes, remaining: Remaining | None, back: int, now_ms: int
 ) -> None:
     if remaining is None:
         return
     headers.append((b"x-ratelimit-limit-" + what, str(remaining.bound.limit.amount).encode()))
-    headers.append((b"x-ratelimit-remaining-" + what, str(max(0, remaining.amount)).encode()))
+    headers.append(
+        (b"x-ratelimit-remaining-" + what, str(max(0, remaining.amount + back)).encode())
+    )
     if remaining.bound.resets_at_ms:
         reset_s = max(0, -(-(remaining.bound.resets_at_ms - now_ms) // 1000))
         headers.append((b"x-ratelimit-reset-" + what, b"%ds" % reset_s))

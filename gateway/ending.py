@@ -27,7 +27,7 @@ RECORDED_BYTES_MAX = 8 * 1024 * 1024
 class Ending:
     """The reservation of one request, from its grant to its booking."""
 
-    def __init__(  # noqa: PLR0917  # what a request is made of
+    def __init__(  # what a request is made of
         self,
         parts: Parts,
         reservation: Reservation,
@@ -143,6 +143,12 @@ class Ending:
         """The true cost in nano-dollars, where the provider said what it used."""
         meters = self.usage.meters
         return None if meters is None else cost_nusd(self._route.price, meters)
+
+    @property
+    def tokens_back(self) -> int:
+        """Tokens that were reserved and not used, where the provider said what it used."""
+        meters = self.usage.meters
+        return 0 if meters is None else self.reservation.reserved_tokens - meters.total_tokens
 
     async def book(self) -> None:
         """Ends the reservation; the second call does nothing."""

@@ -39,7 +39,9 @@ async def relay_answer(
     await ending.book()
     if cost_nusd is not None and options.usage_cost:
         body = dialect.with_cost(body, raw_usage, dollars(cost_nusd))
-    headers = grant_headers(ending.reservation, cost_nusd, lowered=ending.lowered)
+    headers = grant_headers(
+        ending.reservation, cost_nusd, ending.tokens_back, lowered=ending.lowered
+    )
     await respond(request.send, 200, _JSON + headers, body)
 
 
@@ -54,7 +56,7 @@ async def relay_stream(
     """A streamed answer: per chunk a copy and a search."""
     reader = dialect.stream_reader(call)
     send, read, feed, received = request.send, response.read, reader.feed, ending.received
-    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, lowered=ending.lowered)
+    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
     request.started = True
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while chunk := await read():
@@ -62,6 +64,7 @@ async def relay_stream(
         passed = feed(chunk)
         if passed:
             await send({"type": "http.response.body", "body": passed, "more_body": True})
+    reader.end()
     ending.usage = reader.usage
     cost_nusd = ending.cost
     await ending.book()

@@ -36,13 +36,13 @@ _chunk_decoder = msgspec.json.Decoder(_Chunk)
 class ChatStreamReader:
     """See StreamReader."""
 
-    __slots__ = ("_held", "_pending", "_usage_event", "_wants_usage", "complete", "usage")
+    __slots__ = ("_held", "_pending", "_priced_at", "_wants_usage", "complete", "usage")
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
         self._pending = b""
-        self._usage_event = b""
-        self._held = b""
+        self._held: list[bytes] = []
+        self._priced_at = -1
         self.usage = Usage(None)
         self.complete = False
 
@@ -50,6 +50,7 @@ class ChatStreamReader:
         """See StreamReader."""
         if (
             not self._pending
+            and not self._held
             and chunk.endswith(b"\n\n")
             and _DONE not in chunk[-32:]
             and _USAGE.search(chunk) is None
@@ -73,38 +74,62 @@ class ChatStreamReader:
         return b"".join(passed)
 
     def _passes(self, event: bytes) -> bool:
-        """Whether an event goes to the client now; usage and the end are kept back."""
-        payload = event.strip().removeprefix(b"data:").strip()
+        """Whether an event goes to the client now. From the finishing usage on, all are held
+        back, in their order: the cost is known only at the end."""
+        payload = _payload(event)
         if payload == _DONE:
             self.complete = True
-            self._held += event
+        elif _USAGE.search(event) is not None and self._reads_usage(payload):
             return False
-        if _USAGE.search(event) is None:
-            return True
+        if self.complete or self._held:
+            self._held.append(event)
+            return False
+        return True
+
+    def _reads_usage(self, payload: bytes) -> bool:
+        """Takes the usage out of an event; whether the event is dealt with (held or hidden)."""
         try:
             parsed = _chunk_decoder.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return True
+            return False
         raw = bytes(parsed.usage)
         if not raw.startswith(b"{"):
-            return True
+            return False
         self.usage = usage_from(raw, parsed.model, parsed.choices)
-        if parsed.choices:
-            return True
-        if self._wants_usage:
-            self._usage_event = event
-        return False
+        if parsed.choices and not parsed.choices[0].finish_reason:
+            return False  # a count so far, not the last one
+        if parsed.choices or self._wants_usage:
+            self._priced_at = len(self._held)
+            self._held.append(b"data: " + payload + b"\n\n")
+        return True
+
+    def end(self) -> None:
+        """See StreamReader. A last event may lack its empty line; half an event is dropped."""
+        payload = _payload(self._pending)
+        if payload == _DONE:
+            self._passes(self._pending + b"\n\n")
+        elif payload:
+            try:
+                msgspec.json.decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                payload = b""
+            if payload and self._passes(b"data: " + payload + b"\n\n"):
+                self._held.append(b"data: " + payload + b"\n\n")
+        self._pending = b""
 
     def finish(self, cost_usd: str | None) -> bytes:
         """See StreamReader."""
-        usage_event = self._usage_event
-        if usage_event and cost_usd is not None:
-            found = _USAGE.search(usage_event)
+        if cost_usd is not None and self._wants_usage and self._priced_at >= 0:
+            event = self._held[self._priced_at]
+            found = _USAGE.search(event)
             assert found is not None
-            at = found.end()
             cost = b'"cost":%b,' % cost_usd.encode()
-            usage_event = usage_event[:at] + cost + usage_event[at:]
-        return usage_event + self._held + self._pending
+            self._held[self._priced_at] = event[: found.end()] + cost + event[found.end() :]
+        return b"".join(self._held)
+
+
+def _payload(event: bytes) -> bytes:
+    return event.strip().removeprefix(b"data:").strip()
 
 
 def usage_from(raw: bytes, model: str | None, choices: list[Choice] | None) -> Usage:

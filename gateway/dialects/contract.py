@@ -50,6 +50,10 @@ class StreamReader(Protocol):
         """Bytes to pass on now; the end of the stream is kept for `finish`."""
         ...
 
+    def end(self) -> None:
+        """The provider has no more to say: `usage` and `complete` are final."""
+        ...
+
     def finish(self, cost_usd: str | None) -> bytes:
         """What is left to send, with the cost where the client asked for usage."""
         ...

@@ -19,6 +19,8 @@ FIELDS_MAX = 200
 def parse_object(body: bytes) -> dict[str, msgspec.Raw]:
     """Top-level fields in order. Raises InvalidRequest."""
     try:
+        if not body.isascii():
+            body.decode()  # values that stay raw are not looked at by the parser
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None

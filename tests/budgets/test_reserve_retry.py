@@ -230,7 +230,6 @@ ACTS: dict[str, Act] = {
     "key": lambda desk: desk.administration.record_key(
         desk.organisation, "key-1", b"{}", "key_minted", b""
     ),
-    "confirm": lambda desk: desk.administration.confirm(desk.organisation, 0, 0),
     "load": lambda desk: desk.session.load([f"{desk.organisation}/a"]),
     "check": lambda desk: desk.ledger.check(ScopePath(f"{desk.organisation}/a")),
 }

@@ -186,7 +186,10 @@ class _Connection(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._answer(received, reply))
 
     async def _answer(self, received: Received, reply: Reply) -> None:
-        await self._provider.behaviour(received, reply)
+        try:
+            await self._provider.behaviour(received, reply)
+        except (ValueError, RecursionError, KeyError, TypeError):  # as a provider does with nonsense
+            reply.whole(400, b'{"error": {"message": "the provider cannot read this"}}')
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._provider.closed(self)

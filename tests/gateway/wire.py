@@ -60,7 +60,7 @@ class Wire:
     async def answer(self) -> Answer:
         """Reads a whole answer: to its length, or until the server closes (requests say
         `connection: close`)."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             head = await self._reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"content-length: (\d+)", head)
             if length is not None:

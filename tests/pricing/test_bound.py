@@ -48,6 +48,16 @@ def test_short_runs_have_the_exact_bound(text: str) -> None:
     assert text_tokens_max(text) == max(utf8(text), utf8(unicodedata.normalize("NFKC", text)))
 
 
+def test_a_mark_across_two_pieces_is_not_lost() -> None:
+    """A later mark can undo a composition; cutting a long run between them must not hide that."""
+    pieces = ["漢" * (RUN_CHARS_MAX - 2) + "ü\u0301"]
+    pieces += ["\u0323" + "漢" * (RUN_CHARS_MAX - 3) + "ü\u0301"] * 3
+    text = "".join(pieces)
+    normal = utf8(unicodedata.normalize("NFKC", text))
+    assert normal > max(utf8(text), sum(utf8(unicodedata.normalize("NFKC", p)) for p in pieces))
+    assert text_tokens_max(text) >= normal
+
+
 @settings(deadline=None)
 @given(text=st.text(st.characters(codec="ascii")))
 def test_ascii_is_counted_in_characters(text: str) -> None:

@@ -1,7 +1,9 @@
 """A connection on a fake transport, for what real sockets cannot be made to do on demand."""
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from gateway.upstream import Origin, UpstreamLimits
@@ -11,6 +13,16 @@ from gateway.upstream.exchange import Exchange
 from .servers import request_to
 
 LIMITS = UpstreamLimits(head_bytes_max=2_000, unread_bytes_max=50, send_slice_bytes=20_000)
+
+
+@contextlib.contextmanager
+def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a real TCP connection, ours first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours, theirs:
+        yield ours, theirs
 
 
 class FakeTransport(asyncio.Transport):

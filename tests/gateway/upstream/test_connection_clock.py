@@ -8,7 +8,7 @@ import pytest
 
 from gateway.upstream import UpstreamAborted, UpstreamTimeout, UpstreamUnknown
 
-from .fakes import Bench
+from .fakes import Bench, tcp_pair
 from .servers import OK
 
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -16,9 +16,8 @@ CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 @pytest.fixture
 def socks() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield ours, theirs
+    with tcp_pair() as pair:
+        yield pair
 
 
 Socks = tuple[socket.socket, socket.socket]

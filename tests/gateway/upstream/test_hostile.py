@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream import UpstreamError
 
-from .fakes import LIMITS, Bench
+from .fakes import LIMITS, Bench, tcp_pair
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture(scope="module")
 def sock() -> Iterator[socket.socket]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with tcp_pair() as (ours, _):
         yield ours
 
 
