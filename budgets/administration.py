@@ -29,7 +29,7 @@ class Administration:
             record = (await self._session.load([scope], create=False))[scope]
             version, current = record.version, record.policy
             wanted = named_after(policy, current)
-            if wanted == current and record.is_open:
+            if version >= 0 and wanted == current and not record.is_closed:
                 return current
             reply = await self._session.run_in_epoch(
                 slot,

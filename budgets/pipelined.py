@@ -47,15 +47,21 @@ class TransportLimits:
     calls_waiting_max: int = 10_000
 
 
+_UNCONFIRMED = "the ledger's disk did not confirm the change: make it again"
+
+
 class _Call:
     """One command between its write and its reply."""
 
-    __slots__ = ("deadline", "future", "packed", "sent")
+    __slots__ = ("bound", "deadline", "future", "packed", "sent")
 
-    def __init__(self, packed: bytes, future: asyncio.Future[object], deadline: float) -> None:
+    def __init__(
+        self, packed: bytes, future: asyncio.Future[object], deadline: float, *, bound: bool
+    ) -> None:
         self.packed = packed
         self.future = future
         self.deadline = deadline
+        self.bound = bound
         self.sent = False
 
 
@@ -76,8 +82,13 @@ class _Connection(asyncio.Protocol):
         self._watchdog: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def submit(self, packed: bytes, timeout_ms: int) -> asyncio.Future[object]:
-        """Queues one packed command for this tick's write; the future has its reply."""
+    def submit(
+        self, packed: bytes, timeout_ms: int, *, bound: bool = False
+    ) -> asyncio.Future[object]:
+        """Queues one packed command for this tick's write; the future has its reply. One that is
+        `bound` speaks of this very connection and is never sent on another."""
+        if bound and self._transport is None:
+            raise LedgerSilent(_UNCONFIRMED)
         if self._closed:
             raise LedgerUnavailable("the ledger connection is closed: the process is stopping")
         if len(self._waiting) >= self._limits.calls_waiting_max:
@@ -85,7 +96,7 @@ class _Connection(asyncio.Protocol):
                 f"{self._limits.calls_waiting_max} ledger calls wait already: is Redis slow?"
             )
         future: asyncio.Future[object] = self._loop.create_future()
-        call = _Call(packed, future, self._loop.time() + timeout_ms / 1000)
+        call = _Call(packed, future, self._loop.time() + timeout_ms / 1000, bound=bound)
         self._waiting.append(call)
         if self._transport is not None:
             call.sent = True
@@ -131,7 +142,7 @@ class _Connection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         greeting = self._greeting()
         self._handshake_replies = len(greeting)
-        self._waiting = deque(call for call in self._waiting if not call.future.done())
+        self._forget_given_up()
         for call in self._waiting:
             call.sent = True
         self._buffer = [*greeting, *(call.packed for call in self._waiting)]
@@ -164,6 +175,10 @@ class _Connection(asyncio.Protocol):
         """Forgets the connection; calls that still wait are sent again on the next one."""
         self._transport = None
         self._buffer.clear()
+        for call in self._waiting:
+            if call.bound and not call.future.done():
+                call.future.set_exception(LedgerSilent(_UNCONFIRMED))
+        self._forget_given_up()
         if self._closed:
             self._fail_all(LedgerSilent("the ledger connection closed before the answer came"))
         elif self._waiting and self._connecting is None:
@@ -179,11 +194,17 @@ class _Connection(asyncio.Protocol):
             if call.deadline <= now and not call.future.done():
                 silent = silent or call.sent
                 call.future.set_exception(_unanswered(call.sent))
-        if silent and self._transport is not None:
+        if self._transport is None:
+            self._forget_given_up()
+        elif silent:
             self._transport.abort()
         waiting = [call.deadline for call in self._waiting if not call.future.done()]
         if waiting:
             self._watchdog = self._loop.call_at(min(waiting), self._expire)
+
+    def _forget_given_up(self) -> None:
+        """Only without a connection: on one, a late reply still has to find its call."""
+        self._waiting = deque(call for call in self._waiting if not call.future.done())
 
     def _fail_all(self, error: Exception) -> None:
         for call in self._waiting:
@@ -231,10 +252,10 @@ class PipelinedTransport:
         reply = await self._run(self._durable, script, keys, args)
         timeout_ms = self._limits.durable_timeout_ms
         wait = _packed(("WAITAOF", 1, 0, timeout_ms))
-        synced = _checked(await self._durable.submit(wait, timeout_ms + 500))
+        synced = _checked(await self._durable.submit(wait, timeout_ms + 500, bound=True))
         assert isinstance(synced, list)
         if synced[0] < 1:
-            raise LedgerSilent("the ledger's disk did not confirm the change in time")
+            raise LedgerSilent(_UNCONFIRMED)
         return reply
 
     async def command(self, *args: Argument) -> object:

@@ -16,6 +16,7 @@ from budgets.windows import window_bounds
 
 _RECORD = struct.Struct("<BqqB")
 _OPEN = 0
+_CLOSING = 2
 _FOREVER_MS = 2**62
 
 
@@ -52,9 +53,9 @@ class ScopeRecord:
         return int(_RECORD.unpack(self.packed)[1]) if self.packed else -1
 
     @property
-    def is_open(self) -> bool:
-        """Neither unknown, frozen nor closed."""
-        return bool(self.packed) and _RECORD.unpack(self.packed)[0] == _OPEN
+    def is_closed(self) -> bool:
+        """Whether it is closing or closed: for good."""
+        return bool(self.packed) and _RECORD.unpack(self.packed)[0] >= _CLOSING
 
     def admits(self, attempt: int) -> bool:
         """Whether it is open, counted in full, and not fenced against this attempt."""

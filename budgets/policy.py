@@ -6,7 +6,7 @@ amounts are decimal strings of integers, because JSON numbers lose digits in Lua
 
 import fnmatch
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, localcontext
 from typing import Literal
 
 import msgspec
@@ -22,6 +22,7 @@ NUSD_PER_USD = 10**9
 AMOUNT_MAX = 8 * 10**15
 LIMITS_PER_SCOPE_MAX = 16
 MODELS_PER_LIMIT_MAX = 32
+NUMBER_CHARS_MAX = 40
 SEGMENTS_MAX = 16
 SEGMENT_BYTES_MAX = 64
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+=~-]*")
@@ -169,7 +170,9 @@ def _limit(document: object) -> Limit:
     dimension = dimensions[0]
     unknown = set(document) - {dimension, "window", "models"}
     if unknown:
-        raise PolicyInvalid(f"unknown field {min(unknown)!r} in a limit; known: window, models")
+        raise PolicyInvalid(
+            f"unknown field {min(unknown, key=str)!r} in a limit; known: window, models"
+        )
     window = document.get("window", "total")
     if window not in WINDOWS:
         raise PolicyInvalid(f"window is one of {', '.join(WINDOWS)}, not {window!r}")
@@ -187,19 +190,31 @@ def parse_amount(dimension: Dimension, value: object) -> int:
                 f"{dimension} is a whole number from 0 to {AMOUNT_MAX}, not {value!r}"
             )
         return value
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise PolicyInvalid(f"usd is dollars as a decimal string, as in '5.00', not {value!r}")
-    try:
-        nusd = Decimal(str(value)) * NUSD_PER_USD
-    except InvalidOperation:
+    nusd = _decimal(value, NUSD_PER_USD)
+    if nusd is None or nusd != nusd.to_integral_value() or not 0 <= nusd <= AMOUNT_MAX:
         raise PolicyInvalid(
-            f"usd is dollars as a decimal string, as in '5.00', not {value!r}"
-        ) from None
-    if not nusd.is_finite() or nusd != nusd.to_integral_value() or not 0 <= nusd <= AMOUNT_MAX:
-        raise PolicyInvalid(
-            f"usd is 0 to {AMOUNT_MAX // NUSD_PER_USD} with at most nine decimals, not {value!r}"
+            f"usd is dollars as a decimal string, as in '5.00', from 0 to "
+            f"{AMOUNT_MAX // NUSD_PER_USD} with at most nine decimals, not {str(value)[:40]!r}"
         )
     return int(nusd)
+
+
+def _decimal(value: object, times: int) -> Decimal | None:
+    """The exact product of a number as users write it; None for anything else."""
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    if len(text) > NUMBER_CHARS_MAX:
+        return None
+    try:
+        number = Decimal(text)
+        if not number.is_finite() or abs(number.adjusted()) > NUMBER_CHARS_MAX:
+            return None
+        with localcontext() as context:
+            context.prec = 4 * NUMBER_CHARS_MAX  # more digits than any product here has
+            return number * times
+    except ArithmeticError:
+        return None
 
 
 def _models(document: object) -> tuple[str, ...]:
@@ -211,12 +226,11 @@ def _models(document: object) -> tuple[str, ...]:
 
 
 def _share(value: object) -> int:
-    try:
-        percent = Decimal(str(value)) * 100
-    except InvalidOperation:
-        percent = Decimal(-1)
-    if isinstance(value, bool) or percent != percent.to_integral_value() or not 1 <= percent <= 100:
-        raise PolicyInvalid(f"share_of_free is from 0.01 to 1 in hundredths, not {value!r}")
+    percent = _decimal(value, 100)
+    if percent is None or percent != percent.to_integral_value() or not 1 <= percent <= 100:
+        raise PolicyInvalid(
+            f"share_of_free is from 0.01 to 1 in hundredths, not {str(value)[:40]!r}"
+        )
     return int(percent)
 
 

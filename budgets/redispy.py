@@ -26,6 +26,8 @@ from budgets.pipelined import TransportLimits
 from budgets.scripts import Script
 from budgets.transport import Argument, LedgerRejected, LedgerSilent, Reply
 
+CONNECTIONS_MAX = 64
+
 
 class RedisPyTransport:
     """LedgerTransport through redis-py: a `redis://`, `rediss://` or `unix://` URL."""
@@ -35,11 +37,22 @@ class RedisPyTransport:
         call_s = self._limits.call_timeout_ms / 1000
         durable_s = self._limits.durable_timeout_ms / 1000 + 0.5
         once = Retry(NoBackoff(), 0)
-        self._client: Any = aioredis.Redis.from_url(url, socket_timeout=call_s, retry=once)
+        # Calls beyond the pool wait for a place as long as they would wait for an answer.
+        pool = aioredis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS_MAX,
+            timeout=call_s,
+            socket_timeout=call_s,
+            retry=once,
+            protocol=2,
+        )
+        self._client: Any = aioredis.Redis.from_pool(pool)
         # WAITAOF speaks of the writes of its own connection: policy has one, a call at a time.
         self._durable: Any = aioredis.Redis.from_url(
-            url, socket_timeout=durable_s, retry=once, single_connection_client=True
+            url, socket_timeout=durable_s, retry=once, single_connection_client=True, protocol=2
         )
+        for client in (self._client, self._durable):
+            client.response_callbacks.clear()  # replies as the server gives them
         self._durable_lock = asyncio.Lock()
 
     async def call(

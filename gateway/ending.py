@@ -73,17 +73,16 @@ class Ending:
         await self.book()
 
     def watch(self, request: Request) -> None:
-        """Notices a client that hangs up, from now on."""
+        """Notices a client that hangs up, where that would change how the request ends."""
+        if not self._countable:
+            return
         self._watch = asyncio.get_running_loop().create_task(request.gone())
         self._watch.add_done_callback(self._client_gone)
 
     def _client_gone(self, watch: "asyncio.Task[None]") -> None:
-        """What can be counted is cancelled. What the provider would bill unseen is read to its
-        end instead, within the route's timeouts: then the truth is booked."""
-        if self._booked or watch.cancelled():
-            return
-        self.error = "client gone"
-        if self._countable:
+        """What can be counted is cancelled. What the provider would bill unseen is not watched:
+        it is read to its end, within the route's timeouts, and the truth is booked."""
+        if not self._booked and not watch.cancelled():
             self.cut("client gone")
 
     @property

@@ -23,11 +23,12 @@ class Quoting(msgspec.Struct, frozen=True):
         Raises InvalidRequest where the ledger could not compute it exactly."""
         call, options = self.call, self.options
         price = self.route.price
+        framing = price.framing_tokens + (price.tool_framing_tokens if call.has_tools else 0)
         wanted = call.output_cap or plan.output_tokens_default or options.output_tokens_default
         try:
             return quote(
                 price,
-                price.max_input_tokens if call.unseen_content else call.input_tokens_max,
+                price.max_input_tokens if call.unseen_content else call.input_tokens_max + framing,
                 output_tokens_wanted=wanted,
                 output_tokens_least=min(wanted, options.output_tokens_least),
                 n=call.n,

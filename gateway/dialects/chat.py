@@ -86,6 +86,7 @@ class ChatDialect:
             fields=fields,
             input_tokens_max=bound.tokens_max,
             unseen_content=bound.unseen,
+            has_tools=bound.tools > 0,
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             image_input=bound.image,

@@ -20,6 +20,7 @@ class Call(msgspec.Struct, frozen=True):
     fields: dict[str, msgspec.Raw]
     input_tokens_max: int
     unseen_content: bool
+    has_tools: bool
     audio_input: bool
     audio_output: bool
     image_input: bool

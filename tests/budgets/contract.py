@@ -9,9 +9,14 @@ import fnmatch
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from budgets.answers import Ask, Truth
 from budgets.plan import ScopePath
 from budgets.policy import Dimension, Limit, Policy, Window
+
+
+Identity = tuple[Dimension, Window, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -269,6 +274,23 @@ class ContractModel:
             scope.state = {"freeze": "frozen", "thaw": "open", "close": "closed"}[action]
         self.event()
         return "DONE"
+
+
+def kept(current: Policy, wanted: Policy) -> Policy:
+    """The wanted policy under the ids that its limits have in the current one."""
+    own = {limit.identity: limit.id for limit in current.limits}
+    children = {limit.identity: limit.id for limit in current.per_child}
+    return msgspec.structs.replace(
+        wanted,
+        limits=_renamed(wanted.limits, own),
+        per_child=_renamed(wanted.per_child, children),
+    )
+
+
+def _renamed(wanted: tuple[Limit, ...], ids: dict[Identity, str]) -> tuple[Limit, ...]:
+    return tuple(
+        msgspec.structs.replace(limit, id=ids.get(limit.identity, "new")) for limit in wanted
+    )
 
 
 def covers(limit: Limit, model: str) -> bool:

@@ -227,7 +227,7 @@ class LedgerMachine(RuleBasedStateMachine):
         path = self.organisation + SCOPES[scope % len(SCOPES)]
         before = self.model.scopes.get(path)
         setting = self.desks[worker].administration.set_policy(path, policy, b"set")
-        if before is not None and _kept(before.policy, policy) == before.policy:
+        if before is not None and contract.kept(before.policy, policy) == before.policy:
             with contextlib.suppress(ScopeClosed):
                 assert self.run(setting) == before.policy
             return
@@ -254,7 +254,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _assert_named(self, before: Policy, after: Policy, wanted: Policy) -> None:
         """A limit keeps its id while it stays, and a new one has an id that nobody had."""
-        assert _kept(after, wanted) == after
+        assert contract.kept(after, wanted) == after
         for old, new in ((before.limits, after.limits), (before.per_child, after.per_child)):
             known = {limit.identity: limit.id for limit in old}
             for limit in new:
@@ -372,23 +372,6 @@ class LedgerMachine(RuleBasedStateMachine):
             assert reserved == held.get(name, 0)
 
 
-def _kept(current: Policy, wanted: Policy) -> Policy:
-    """The wanted policy under the ids that its limits have in the current one."""
-    own = {limit.identity: limit.id for limit in current.limits}
-    children = {limit.identity: limit.id for limit in current.per_child}
-    return msgspec.structs.replace(
-        wanted,
-        limits=_renamed(wanted.limits, own),
-        per_child=_renamed(wanted.per_child, children),
-    )
-
-
-def _renamed(wanted: tuple[Limit, ...], ids: dict[Any, str]) -> tuple[Limit, ...]:
-    return tuple(
-        msgspec.structs.replace(limit, id=ids.get(limit.identity, "new")) for limit in wanted
-    )
-
-
 async def _transport_to(address: NodeAddress) -> PipelinedTransport:
     return PipelinedTransport(address, TransportLimits(call_timeout_ms=30_000))
 
@@ -398,7 +381,7 @@ def test_scripts_keep_the_contract(valkey: EmbeddedServer) -> None:
     run_state_machine_as_test(
         lambda: LedgerMachine(str(valkey.socket_path)),  # type: ignore[arg-type]  # a factory is as good
         settings=settings(
-            max_examples=60,
+            max_examples=120,
             stateful_step_count=40,
             deadline=None,
             database=None,
