@@ -15,7 +15,6 @@ from budgets.answers import Ask, Truth
 from budgets.plan import ScopePath
 from budgets.policy import Dimension, Limit, Policy, Window
 
-
 Identity = tuple[Dimension, Window, tuple[str, ...]]
 
 

@@ -30,7 +30,7 @@ from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerConflict, LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.plan import ScopePath
-from budgets.policy import Limit, Policy
+from budgets.policy import Policy
 from tests.budgets import contract
 from tests.budgets.contract import ContractModel
 from tests.budgets.drawn import BURSTS, MODELS, PICK, POLICIES, TRUTHS, WORKER

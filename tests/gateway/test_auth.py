@@ -48,7 +48,7 @@ async def test_every_place_of_a_key_works_and_none_is_forwarded(stack: Stack) ->
     [
         {},
         {"authorization": ""},
-        {"authorization": "Bearer "},
+        {"authorization": "Bearer"},
         {"authorization": "Basic Y2s6Y2s="},
         {"authorization": "Bearer ck-unknown"},
         {"x-api-key": ""},
