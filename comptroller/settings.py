@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from budgets.ledger import LedgerOptions
 from budgets.policy import Policy, PolicyInvalid, parse_policy, parse_scope
-from comptroller.interim import ConfigInvalid, Value, read_document
+from comptroller.document import ConfigInvalid, Value, read_document
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from gateway.options import GatewayOptions
 from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
