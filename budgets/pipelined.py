@@ -243,13 +243,19 @@ class PipelinedTransport:
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:
         """See LedgerTransport."""
-        return await self._run(self._hot, script, keys, args)
+        packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
+        reply = await self._hot.submit(packed, self._limits.call_timeout_ms)
+        if type(reply) is list:
+            return reply
+        return await self._loaded(self._hot, script, keys, args, reply)
 
     async def call_durably(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:
         """See LedgerTransport."""
-        reply = await self._run(self._durable, script, keys, args)
+        packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
+        first = await self._durable.submit(packed, self._limits.call_timeout_ms)
+        reply = await self._loaded(self._durable, script, keys, args, first)
         timeout_ms = self._limits.durable_timeout_ms
         wait = _packed(("WAITAOF", 1, 0, timeout_ms))
         synced = _checked(await self._durable.submit(wait, timeout_ms + 500, bound=True))
@@ -268,15 +274,15 @@ class PipelinedTransport:
         await self._hot.close()
         await self._durable.close()
 
-    async def _run(
+    async def _loaded(
         self,
         connection: _Connection,
         script: Script,
         keys: tuple[bytes, ...],
         args: tuple[Argument, ...],
+        reply: object,
     ) -> Reply:
-        packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
-        reply = await connection.submit(packed, self._limits.call_timeout_ms)
+        """The reply, after the script was loaded where the server did not know it."""
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             packed = _packed((b"EVAL", script.text, _count(len(keys)), *keys, *args))
             reply = await connection.submit(packed, self._limits.call_timeout_ms)

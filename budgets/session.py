@@ -5,7 +5,9 @@ noticed by the first caller that knows better, and ids are made here, so that ca
 """
 
 import os
+import random
 import struct
+from collections.abc import Awaitable
 from typing import Protocol
 
 from budgets.plan import ScopeRecord
@@ -40,6 +42,7 @@ class Session:
         self.clock = clock
         self._scripts = scripts
         self._slots: dict[str, Slot] = {}
+        self._random = random.Random(os.urandom(32))  # noqa: S311  # ids need no secrecy
 
     @property
     def organisations(self) -> tuple[str, ...]:
@@ -48,17 +51,19 @@ class Session:
 
     def new_id(self) -> str:
         """An id that carries its time: 12 hex digits of milliseconds, 20 of chance."""
-        return f"{self.clock.now_ms():012x}{os.urandom(10).hex()}"
+        return f"{self.clock.now_ms():012x}{self._random.getrandbits(80):020x}"
 
-    async def run(self, script: str, keys: tuple[bytes, ...], args: tuple[Argument, ...]) -> Reply:
-        """One script call."""
-        return await self.transport.call(self._scripts[script], keys, args)
-
-    async def run_durably(
+    def run(
         self, script: str, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
+    ) -> Awaitable[Reply]:
+        """One script call."""
+        return self.transport.call(self._scripts[script], keys, args)
+
+    def run_durably(
+        self, script: str, keys: tuple[bytes, ...], args: tuple[Argument, ...]
+    ) -> Awaitable[Reply]:
         """One script call, answered when the server's disk has it."""
-        return await self.transport.call_durably(self._scripts[script], keys, args)
+        return self.transport.call_durably(self._scripts[script], keys, args)
 
     async def run_in_epoch(
         self,

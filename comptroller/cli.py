@@ -8,7 +8,8 @@ import typer
 
 from budgets.embedded import EmbeddedServerFailed
 from budgets.transport import LedgerUnavailable
-from comptroller.settings import ConfigInvalid, load_settings
+from comptroller.document import ConfigInvalid
+from comptroller.settings import load_settings
 from comptroller.up import up
 
 USAGE_ERROR = 2

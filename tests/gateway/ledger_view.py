@@ -69,6 +69,11 @@ class LedgerView:
         (counter,) = (await self.counters()).values()
         return counter[0]
 
+    async def spent_in(self, dimension: int) -> int:
+        """What all endings booked in a dimension."""
+        ended = [entry for entry in await self.outbox() if entry.kind in ENDING_KINDS]
+        return sum(charged(entry, dimension) for entry in ended)
+
     async def state(self) -> dict[str, object]:
         """All that a request may change, but for the creation of scopes."""
         ledger = await self._hash("ledger")
