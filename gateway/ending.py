@@ -22,6 +22,11 @@ from pricing import cost_nusd
 
 Outcome = Literal["unknown", "not_reached", "provider_error", "answered"]
 RECORDED_BYTES_MAX = 8 * 1024 * 1024
+# An event of a stream carries a token or more; a few carry none (roles, pings, the end). Beyond
+# twice the grant and this many, the provider ignores the cap that it was sent.
+EVENTS_PER_TOKEN_MAX = 2
+EVENTS_BESIDE_MAX = 256
+BEYOND_GRANT = "BEYOND_GRANT"
 
 
 class Ending:
@@ -49,6 +54,9 @@ class Ending:
         self._parts = parts
         self._pieces: list[bytes] = []
         self._received_bytes = 0
+        self._events = 0
+        granted = reservation.output_tokens * call.n
+        self._events_max = EVENTS_PER_TOKEN_MAX * granted + EVENTS_BESIDE_MAX
         self._response: UpstreamResponse | None = None
         self._sender: asyncio.Task[object] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -128,6 +136,10 @@ class Ending:
         self._received_bytes += len(piece)
         if self._received_bytes <= RECORDED_BYTES_MAX:
             self._pieces.append(piece)
+        if self._call.stream:
+            self._events += piece.count(b"\n\n")
+            if self._events > self._events_max:
+                self.cut(BEYOND_GRANT)
 
     def cut(self, reason: str) -> None:
         """Stops the answer: its lease is gone, its path closed, or its client hung up."""
@@ -173,19 +185,26 @@ class Ending:
         meters = self.usage.meters
         if meters is not None:
             return "provider", Truth(self.cost, meters.total_tokens)
+        if self.cut_reason == BEYOND_GRANT:
+            return "counted", self._counted()
         if self._countable and (self.status == HTTPStatus.OK or self.cut_reason):
             return "counted", self._counted()
         return "reserved", Truth(None, None)
 
     def _counted(self) -> Truth:
-        """The input's ceiling and the streamed text's bound: never above the reservation."""
+        """The input's ceiling and the streamed text's bound, never above the reservation; for a
+        stream that ran beyond its grant a token for each event, never below it."""
         reservation, ask = self.reservation, self.reservation.ask
-        streamed = self._dialect.streamed_tokens_max(b"".join(self._pieces))
+        beyond = self.cut_reason == BEYOND_GRANT
+        streamed = self._events
+        if not beyond:
+            streamed = self._dialect.streamed_tokens_max(b"".join(self._pieces))
         output_pusd = streamed * ask.usd_pusd_per_output // ask.tokens_per_output
         nusd = ask.usd_fixed_nusd - (-output_pusd // 1000)
+        bounded = max if beyond else min
         return Truth(
-            min(nusd, reservation.reserved_nusd),
-            min(ask.tokens_fixed + streamed, reservation.reserved_tokens),
+            bounded(nusd, reservation.reserved_nusd),
+            bounded(ask.tokens_fixed + streamed, reservation.reserved_tokens),
         )
 
     def _event(self, source: str, truth: Truth) -> ResponseEvent:

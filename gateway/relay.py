@@ -6,7 +6,7 @@ finds its cost in the budget.
 
 from gateway.answer_headers import grant_headers
 from gateway.dialects.contract import Call, Dialect
-from gateway.ending import Ending
+from gateway.ending import BEYOND_GRANT, Ending
 from gateway.errors import GatewayError, UpstreamFailed
 from gateway.money import dollars
 from gateway.options import GatewayOptions
@@ -112,6 +112,7 @@ def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
 
 
 _CUT = {
+    BEYOND_GRANT: "the provider streams beyond the cap that it was sent",
     "GONE": "its reservation is no longer there",
     "EXPIRED": "the ledger could not extend its reservation",
     "FROZEN": "a budget above it was frozen",

@@ -1,0 +1,185 @@
+"""Settings: what file and environment say is what the gateway gets, or a clear complaint."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from comptroller.document import FILE_BYTES_MAX, ConfigInvalid
+from comptroller.options import OPTIONS
+from comptroller.settings import OPENAI_BASE, Settings, load_settings
+from pricing import DEMO_PRICES
+
+SECRET = "a-secret-of-some-length"
+MODEL = """
+  - model_name: mini
+    litellm_params: {model: openai/gpt-5-mini, api_key: sk-provider-secret}
+    model_info: {input_cost_per_token: 0.000001, output_cost_per_token: 0.000002,
+                 max_input_tokens: 1000, max_output_tokens: 100}
+"""
+
+
+def load(tmp_path: Path, text: str, **environment: str) -> Settings:
+    """Settings from a file with this text."""
+    path = tmp_path / "comptroller.yaml"
+    path.write_text(text)
+    return load_settings(path, environment)
+
+
+def test_without_a_file_the_demo_models_are_served_on_loopback() -> None:
+    """A newcomer needs no file: demo models, loopback, every setting at its default."""
+    settings = load_settings(None, {})
+    assert {model.name for model in settings.models} == set(DEMO_PRICES)
+    assert settings.host == "127.0.0.1"
+    assert (settings.budgets, settings.keys) == ((), ())
+
+
+def test_the_defaults_of_the_table_are_those_of_the_code() -> None:
+    """An option's default in the table is the default of the dataclass that it fills."""
+    settings = load_settings(None, {})
+    for option in OPTIONS:
+        if option.section:
+            group = type(getattr(settings, option.section))
+            defaults = {field.name: field.default for field in dataclasses.fields(group)}
+            assert defaults[option.name] == option.default, option.name
+
+
+def test_names_of_options_are_unique_and_have_meanings() -> None:
+    """One name is one setting, in the file and in the environment."""
+    assert len({option.variable for option in OPTIONS}) == len(OPTIONS)
+    assert all(option.meaning for option in OPTIONS)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """COMPTROLLER_<NAME> overrides what the file says, in every section."""
+    text = (
+        "port: 4100\ngateway: {refusal_status: 400, usage_cost: true}\nledger: {lease_ms: 5000}\n"
+    )
+    settings = load(tmp_path, text)
+    assert (settings.port, settings.gateway.refusal_status, settings.ledger.lease_ms) == (
+        4100,
+        400,
+        5000,
+    )
+    settings = load(
+        tmp_path,
+        text,
+        COMPTROLLER_PORT="4200",
+        COMPTROLLER_USAGE_COST="false",
+        COMPTROLLER_LEASE_MS="9000",
+    )
+    assert (settings.port, settings.gateway.usage_cost, settings.ledger.lease_ms) == (
+        4200,
+        False,
+        9000,
+    )
+
+
+def test_a_model_has_its_price_and_its_server(tmp_path: Path) -> None:
+    """An entry of model_list in LiteLLM's format becomes a priced model at OpenAI's address."""
+    (model,) = load(tmp_path, f"model_list:{MODEL}").models
+    assert (model.name, model.provider, model.upstream_model) == ("mini", "openai", "gpt-5-mini")
+    assert (model.api_base, model.api_key) == (OPENAI_BASE, "sk-provider-secret")
+    assert model.price.rates.input_nusd_per_mtok == 1_000_000_000
+
+
+def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path: Path) -> None:
+    """`os.environ/NAME` is read, and neither it nor a provider's key is in the settings' repr."""
+    text = f"model_list:{MODEL}keys:\n  - {{name: ci, scope: acme, secret: os.environ/CI_KEY}}\n"
+    settings = load(tmp_path, text, CI_KEY=SECRET)
+    assert settings.keys[0].secret == SECRET
+    assert SECRET not in repr(settings)
+    assert "sk-provider-secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "complaint"),
+    [
+        ("prot: 1", 1, "unknown field 'prot'.*did you mean 'port'"),
+        ("port: 1\nport: 2", 2, "port is there twice.*line 1"),
+        ("port: many", 1, "port must be a whole number"),
+        ("port: 0", 1, "port must be from 1 to 65535"),
+        ("gateway:\n  usage_cost: 1", 2, "usage_cost must be true or false"),
+        ("gateway:\n  usage_costs: true", 2, "did you mean 'usage_cost'"),
+        ("port: 1\nrouter_settings: {}", 2, "router_settings is not supported"),
+        ("a: &x 1\nb: *x", 1, "anchors and aliases"),
+        ("a: [1", 1, "not valid YAML"),
+        ("budgets:\n  acme: [{usd: five}]", 2, "usd is dollars as a decimal string"),
+        ("budgets:\n  acme: [{usd: '1', windows: day}]", 2, "unknown field 'windows'"),
+        ("budgets:\n  acme/: [{usd: '1'}]", 2, "scope segment"),
+        ("model_list: []", 1, "model_list is empty"),
+        (f"model_list:{MODEL}{MODEL}", 7, "'mini' is there already, in line 2"),
+        ("model_list:\n  - model_name: x", 2, "needs litellm_params"),
+        (
+            "model_list:\n  - model_name: x\n    litellm_params: {model: gemini/flash}",
+            3,
+            "OpenAI-compatible",
+        ),
+        (
+            "model_list:\n  - model_name: x\n    litellm_params: {model: openai/x}",
+            2,
+            "x has no usable price",
+        ),
+        (
+            "model_list:\n  - model_name: x\n    litellm_params: {model: demo/none}",
+            3,
+            "unknown demo model",
+        ),
+        (
+            "model_list:\n  - model_name: x\n    litellm_params: {model: openai/x, api_bse: y}",
+            3,
+            "did you mean 'api_base'",
+        ),
+        ("keys:\n  - {name: ci, scope: acme}", 2, "a key needs secret"),
+        ("keys:\n  - {name: ci, scope: acme, secret: short}", 2, "at least 16 characters"),
+        ("keys:\n  - {name: ci, scope: acme, secret: os.environ/NO}", 2, "NO, which is not set"),
+        (
+            f"keys:\n  - {{name: ci, scope: acme, secret: {SECRET}, expires_in: soon}}",
+            2,
+            "expires_in is a duration",
+        ),
+        (f"keys:\n  - {{name: 'a/b', scope: acme, secret: {SECRET}}}", 2, "a key's name"),
+        (
+            f"keys:\n  - {{name: a, scope: acme, secret: {SECRET}, subscopes: true}}",
+            2,
+            "not supported by this version",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, complaint: str
+) -> None:
+    """Every kind of mistake is an error that names file, line, and what to write instead."""
+    with pytest.raises(ConfigInvalid, match=complaint) as caught:
+        load(tmp_path, text)
+    assert f"comptroller.yaml:{line}:" in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, too large or not UTF-8: the error names the file."""
+    path = tmp_path / "comptroller.yaml"
+    with pytest.raises(ConfigInvalid, match=r"comptroller\.yaml: cannot be read"):
+        load_settings(path, {})
+    path.write_bytes(b"a: \xff")
+    with pytest.raises(ConfigInvalid, match="not UTF-8"):
+        load_settings(path, {})
+    path.write_bytes(b"#" * (FILE_BYTES_MAX + 1))
+    with pytest.raises(ConfigInvalid, match="larger than"):
+        load_settings(path, {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("COMPTROLLER_PORT", "http", "port must be a whole number"),
+        ("COMPTROLLER_PORT", "99999", "from 1 to 65535"),
+        ("COMPTROLLER_USAGE_COST", "maybe", "true or false"),
+    ],
+)
+def test_a_mistake_in_the_environment_names_the_variable(
+    variable: str, value: str, complaint: str
+) -> None:
+    """A bad value in the environment is an error that names its variable."""
+    with pytest.raises(ConfigInvalid, match=complaint) as caught:
+        load_settings(None, {variable: value})
+    assert str(caught.value).startswith(variable)
