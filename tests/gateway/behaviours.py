@@ -32,8 +32,11 @@ def plain_body(usage: bytes | None, *, message: dict[str, Any] | None = None) ->
     middle = b"" if usage is None else b' "usage" :' + usage + b","
     return (
         b'{\n "id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000,'
-        b'\n "model":"served-model", "choices": [' + choice + b"],"
-        + middle + b'\n "system_fingerprint": null }\n'
+        b'\n "model":"served-model", "choices": ['
+        + choice
+        + b"],"
+        + middle
+        + b'\n "system_fingerprint": null }\n'
     )
 
 

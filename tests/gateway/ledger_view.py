@@ -107,7 +107,9 @@ class LedgerView:
         assert not any(booked.values()), booked
         asked = [entry.id for entry in entries if entry.kind == "llm_request"]
         ended = [entry.id for entry in entries if entry.kind in ENDING_KINDS]
-        assert sorted(asked) == sorted(set(ended)), "a request without an ending, or without a start"
+        assert sorted(asked) == sorted(set(ended)), (
+            "a request without an ending, or without a start"
+        )
 
     async def until_at_rest(self, leases_left: int = 0) -> None:
         """Waits until all leases are gone, then asserts `at_rest`."""

@@ -26,7 +26,8 @@ class Received:
         lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = lines[0].split(" ", 2)
         self.headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines[1:])
         }
         self.head = head
         self.body = body
@@ -188,7 +189,12 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, received: Received, reply: Reply) -> None:
         try:
             await self._provider.behaviour(received, reply)
-        except (ValueError, RecursionError, KeyError, TypeError):  # as a provider does with nonsense
+        except (
+            ValueError,
+            RecursionError,
+            KeyError,
+            TypeError,
+        ):  # as a provider does with nonsense
             reply.whole(400, b'{"error": {"message": "the provider cannot read this"}}')
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -98,7 +98,10 @@ MALFORMED = [
     Case("deep object", b'{"a":' * 100_000),
     Case("deep field", raw_field("x", nested(100_000))),
     Case("deep messages", raw_field("messages", nested(100_000))),
-    Case("deep metadata", raw_field("metadata", nested(100_000, b'{"a":', b"}").replace(b":}", b":1}"))),
+    Case(
+        "deep metadata",
+        raw_field("metadata", nested(100_000, b'{"a":', b"}").replace(b":}", b":1}")),
+    ),
     Case("byte order mark", b"\xef\xbb\xbf" + compact(GOOD)),
     Case("UTF-16", json.dumps(GOOD).encode("utf-16")),
     Case("not UTF-8 in a message", raw_field("messages", b'[{"role":"user","content":"\xff"}]')),
@@ -133,7 +136,9 @@ WRONG_TYPES: dict[str, list[object]] = {
     },
 }
 FIELDS = [
-    Case(f"{name} {str(value)[:30] if value is not NOTHING else 'missing'}", with_field(name, value))
+    Case(
+        f"{name} {str(value)[:30] if value is not NOTHING else 'missing'}", with_field(name, value)
+    )
     for name, values in WRONG_TYPES.items()
     for value in values
 ]
@@ -354,7 +359,9 @@ VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4)
 )
 MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["user", "tool"])}, optional={"content": VALUES}),
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "tool"])}, optional={"content": VALUES}
+    ),
     min_size=1,
     max_size=3,
 )
@@ -374,7 +381,9 @@ DOCUMENTS = st.one_of(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(document=DOCUMENTS, mangle=st.sampled_from(["", "", "", "cut", "flip"]), at=st.integers(0, 400))
+@given(
+    document=DOCUMENTS, mangle=st.sampled_from(["", "", "", "cut", "flip"]), at=st.integers(0, 400)
+)
 async def test_no_body_breaks_the_gateway(
     shared: Shared, document: object, mangle: str, at: int
 ) -> None:

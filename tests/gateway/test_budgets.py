@@ -44,7 +44,9 @@ async def test_five_hundred_at_once_on_a_budget_of_one_hundred(
     document = {"limits": [{dimension: limits[dimension]}], "on_exceed": "refuse"}
     await stack.set_budget("research", document)
     stack.provider.behaviour = echoes_cap(quoted["input_tokens_max"])
-    found = counted(await burst(stack.port, secret, documents(CALLS, max_tokens=CAP, stream=stream)))
+    found = counted(
+        await burst(stack.port, secret, documents(CALLS, max_tokens=CAP, stream=stream))
+    )
     assert found[200] == WORTH
     assert set(found) <= {200, 402, 429}
     assert len(stack.provider.received) == WORTH
@@ -162,7 +164,9 @@ async def test_each_limit_stops_exactly_what_is_below_it(stack: Stack) -> None:
     assert await served(deep, 4) == 2
     assert await served(side, 5) == 3
     assert await served(other, 6) == 4
-    refusals = [(await stack.chat(secret)).json()["error"]["message"] for secret in (deep, side, other)]
+    refusals = [
+        (await stack.chat(secret)).json()["error"]["message"] for secret in (deep, side, other)
+    ]
     for message in refusals:
         assert message.startswith(f"budget of {stack.organisation} ")
     await stack.set_budget("", [{"requests": 20, "window": "month"}])

@@ -138,7 +138,12 @@ async def test_the_provider_gets_the_granted_cap_and_nothing_of_ours(
         "metadata": {"a": [1, 2.50, None]},
         "logit_bias": {"50256": -100},
     }
-    headers = {"x-api-key": secret, "x-private": "mine", "cookie": "a=b", "openai-organization": "o"}
+    headers = {
+        "x-api-key": secret,
+        "x-private": "mine",
+        "cookie": "a=b",
+        "openai-organization": "o",
+    }
     answer = await stack.client.post("/v1/chat/completions", json=document, headers=headers)
     assert answer.status_code == 200
     got = stack.provider.last

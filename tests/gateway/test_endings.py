@@ -137,7 +137,7 @@ async def test_something_in_between_leaves_the_outcome_unknown(
         b'{"prompt_tokens": 5, "completion_tokens": 1e3}',
         b'{"prompt_tokens": true, "completion_tokens": 7}',
         b'{"prompt_tokens": 99999999999999999999, "completion_tokens": 7}',
-        b'[5, 7]',
+        b"[5, 7]",
         b'"5"',
     ],
     ids=str,

@@ -77,7 +77,11 @@ class Wire:
 
 
 def request_bytes(
-    secret: str, body: bytes, *headers: str, path: str = "/v1/chat/completions", method: str = "POST"
+    secret: str,
+    body: bytes,
+    *headers: str,
+    path: str = "/v1/chat/completions",
+    method: str = "POST",
 ) -> bytes:
     """A request that asks the server to close afterwards."""
     lines = [
