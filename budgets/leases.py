@@ -57,13 +57,14 @@ class LeaseKeeper:
 
     async def beat(self) -> None:
         """One round: extends what is open, cuts what may not go on, sweeps what has expired."""
-        for organisation in self._ledger.organisations:
-            try:
+        try:
+            for organisation in self._ledger.organisations:
                 await self._extend(organisation)
+            for organisation in await self._ledger.all_organisations():
                 while await self._ledger.sweep(organisation):
                     pass
-            except LedgerUnavailable as error:
-                _log.warning("leases of %s not extended: %s", organisation, error)
+        except LedgerUnavailable as error:
+            _log.warning("leases were not extended or swept: %s", error)
         now_ms = self._clock.now_ms()
         for lease in [each for each in self._open.values() if each.expires_at_ms <= now_ms]:
             self._cut(lease, "EXPIRED")

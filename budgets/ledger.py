@@ -58,6 +58,10 @@ class Ledger:
         """Those that this process has worked for."""
         return self._session.organisations
 
+    async def all_organisations(self) -> list[str]:
+        """Every organisation of this server: a dead worker's leases are anybody's to sweep."""
+        return await self._session.all_organisations()
+
     async def ping(self) -> None:
         """Raises LedgerUnavailable where the server does not answer."""
         await self._session.transport.command("PING")

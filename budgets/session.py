@@ -17,6 +17,7 @@ from budgets.slots import Slot
 from budgets.transport import Argument, LedgerTransport, LedgerUnavailable, Reply
 
 STALE_RETRIES_MAX = 5
+ORGANISATIONS_KEY = "comptroller:organisations"
 _HEADS = tuple(struct.Struct(f"<{2 + count}q") for count in range(4))
 
 
@@ -96,6 +97,12 @@ class Session:
             )
         slot.epoch, slot.seq = number(reply[1]), number(reply[2])
         self._slots.setdefault(organisation, slot)
+        if create:
+            await self.transport.command("SADD", ORGANISATIONS_KEY, organisation)
+
+    async def all_organisations(self) -> list[str]:
+        """Every organisation of this server, whoever works for it."""
+        return sorted(texts(await self.transport.command("SMEMBERS", ORGANISATIONS_KEY)))
 
     def known_slot(self, organisation: str) -> Slot:
         """The same for one that this process has opened already."""

@@ -35,6 +35,7 @@ OPTIONS = (
     Option("output_tokens_default", "gateway", 8192, "Output cap where none is sent.", 1, 10**7),
     Option("output_tokens_least", "gateway", 1024, "Least output a lowered grant has.", 1, 10**7),
     Option("usage_cost", "gateway", True, "Whether answers carry usage.cost in dollars."),
+    Option("wait_ms", "gateway", 2_000, "Wait for a budget that others hold.", 0, 60_000),
     Option("drain_ms", "gateway", 30_000, "How long a stopping worker waits.", 0, 3_600_000),
     Option("connect_timeout_ms", "gateway", 10_000, "Connecting to a provider.", 1, 600_000),
     Option("first_byte_timeout_ms", "gateway", 600_000, "Wait for an answer.", 1, 7_200_000),

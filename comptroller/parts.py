@@ -30,6 +30,7 @@ from gateway.upstream import (
     header_block,
     upstream_from_environment,
 )
+from gateway.waiting import WaitingLines
 
 OPENAI_HOST = "api.openai.com"
 DEMO_ORIGIN = Origin("http", "demo", 80)
@@ -70,6 +71,7 @@ def build_gateway(settings: Settings, redis_url: str) -> Gateway:
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
+        lines=WaitingLines(settings.gateway.wait_ms),
         options=settings.gateway,
     )
     return Gateway(parts, _closer(session.transport, upstream))

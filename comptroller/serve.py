@@ -5,12 +5,14 @@ because it is a fresh process: nothing is forked that holds a connection.
 """
 
 import gc
+import multiprocessing
 import os
 from pathlib import Path
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from budgets.embedded import die_with_parent
 from comptroller.parts import build_gateway
 from comptroller.settings import Settings, load_settings
 from gateway.app import Gateway
@@ -25,6 +27,10 @@ REDIS_VARIABLE = "COMPTROLLER_REDIS_URL"
 
 def worker_app() -> Gateway:
     """The ASGI application of one worker process."""
+    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        raise SystemExit("the supervisor is gone")  # it died before the kernel was asked to tell
     path = os.environ.get(CONFIG_VARIABLE)
     settings = load_settings(Path(path) if path else None, os.environ)
     gateway = build_gateway(settings, os.environ[REDIS_VARIABLE])
@@ -59,5 +65,15 @@ def serve(settings: Settings, config_path: Path | None, redis_url: str) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=-(-settings.gateway.drain_ms // 1000),
     )
-    listening = config.bind_socket()
-    Multiprocess(config, sockets=[listening]).run()
+    _Workers(config, sockets=[config.bind_socket()]).run()
+
+
+class _Workers(Multiprocess):
+    """uvicorn's supervisor, which lets go of the listening socket when it stops: else the kernel
+    takes connections that nobody will serve."""
+
+    def terminate_all(self) -> None:
+        """See Multiprocess."""
+        for each in self.sockets:
+            each.close()
+        super().terminate_all()

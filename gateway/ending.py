@@ -175,6 +175,7 @@ class Ending:
             await self._parts.endings.release(path.organisation, self.reservation.id, event)
         else:
             await self._parts.endings.settle(self.reservation, truth, event, body)
+        self._parts.lines.settled()
 
     def _truth(self) -> tuple[str, Truth]:
         """What to book, and where that comes from."""

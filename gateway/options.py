@@ -11,6 +11,7 @@ class GatewayOptions:
     Sizes: `body_bytes_max` of a request, `answer_bytes_max` of an answer that is not streamed.
     Output: `output_tokens_default` stands for a cap that nobody sent, `output_tokens_least` is the
     least that a clamped grant may have.
+    Waiting: `wait_ms` bounds how long a request waits for others to end that hold its budget.
     Answers: `usage_cost` writes `usage.cost` into them.
     Times: `drain_ms` bounds how long a worker waits for requests in flight when it stops;
     `connect_timeout_ms`, `first_byte_timeout_ms` and `idle_timeout_ms` bound one upstream request
@@ -22,6 +23,7 @@ class GatewayOptions:
     output_tokens_default: int = 8_192
     output_tokens_least: int = 1_024
     usage_cost: bool = True
+    wait_ms: int = 2_000
     drain_ms: int = 30_000
     connect_timeout_ms: int = 10_000
     first_byte_timeout_ms: int = 600_000

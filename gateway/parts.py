@@ -9,6 +9,7 @@ from budgets.ledger import Ledger
 from budgets.session import Clock
 from gateway.options import GatewayOptions
 from gateway.routes import Routes
+from gateway.waiting import WaitingLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +22,5 @@ class Parts:
     keeper: LeaseKeeper
     keyring: KeyRing
     routes: Routes
+    lines: WaitingLines
     options: GatewayOptions

@@ -68,21 +68,30 @@ class RequestPath:
     async def _reserve(
         self, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes
     ) -> Reservation:
-        """The grant, or the error that the caller reads. A reserve without an answer may have
-        happened: it is released, now or when the ledger is back."""
+        """The grant, or the error that the caller reads. What others hold is waited for a little.
+        A reserve without an answer may have happened: it is released, now or when the ledger is
+        back."""
         parts = self._parts
         if parts.endings.full:
             raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
         id_ = parts.ledger.new_id()
         quoting = Quoting(call, route, parts.options)
         event = self._event(id_, key, path, call, route, encoded)
-        try:
-            answer = await parts.ledger.reserve(path, route.name, quoting.ask, event, encoded, id_)
-        except (LedgerUnavailable, asyncio.CancelledError) as error:
-            await parts.endings.release(path.organisation, id_, b"")
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise LedgerGone(str(error)) from error
+
+        async def ask() -> Reservation | Refusal:
+            try:
+                return await parts.ledger.reserve(
+                    path, route.name, quoting.ask, event, encoded, id_
+                )
+            except (LedgerUnavailable, asyncio.CancelledError) as error:
+                await parts.endings.release(path.organisation, id_, b"")
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                raise LedgerGone(str(error)) from error
+
+        answer = await ask()
+        if isinstance(answer, Refusal) and answer.code == "HELD":
+            answer = await parts.lines.wait(answer, ask)
         if isinstance(answer, Refusal):
             raise refusal_error(
                 answer,

@@ -32,6 +32,7 @@ class Quoting(msgspec.Struct, frozen=True):
                 output_tokens_wanted=wanted,
                 output_tokens_least=min(wanted, options.output_tokens_least),
                 n=call.n,
+                cache_write=call.cache_write,
                 audio_input=call.audio_input,
                 audio_output=call.audio_output,
                 image_input=call.image_input,

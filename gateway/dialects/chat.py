@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.dialects.chat_input import InputBound
+from gateway.dialects.chat_input import InputBound, cache_write_asked
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
 from gateway.dialects.contract import Call, Usage
 from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
@@ -87,6 +87,7 @@ class ChatDialect:
             input_tokens_max=bound.tokens_max,
             unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
+            cache_write=cache_write_asked(body),
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             image_input=bound.image,

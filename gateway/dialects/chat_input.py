@@ -5,12 +5,13 @@ which the caller counts as the whole context window. Kept apart from the wire fo
 the part that money hangs on.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from gateway.errors import InvalidRequest
-from pricing import json_tokens_max, overhead_tokens, text_tokens_max
+from pricing import CacheWrite, json_tokens_max, overhead_tokens, text_tokens_max
 
 MESSAGES_MAX = 10_000
 _TEXT_KEYS = ("content", "role", "name", "refusal", "tool_call_id", "reasoning_content")
@@ -111,3 +112,28 @@ class InputBound:
         for tool in tools:
             self.add_json(tool)
             self.other = self.other or tool.get("type") not in ("function", "custom")
+
+
+def cache_write_asked(body: bytes) -> CacheWrite:
+    """The longest-lived cache write that a request asks for (Anthropic's `cache_control`, which
+    compatible servers pass on): written tokens cost more than plain input."""
+    if b"cache_control" not in body and b"\\u" not in body:
+        return "none"  # an escape could spell the name, so only then is everything walked
+    lifetimes = set(_cache_lifetimes(msgspec.json.decode(body)))
+    if not lifetimes:
+        return "none"
+    return "5m" if lifetimes <= {"5m"} else "1h"
+
+
+def _cache_lifetimes(value: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON value
+    """The lifetime of each `cache_control` inside; without one it is five minutes."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            control = each.get("cache_control")
+            if control is not None:
+                yield str(control.get("ttl", "5m")) if isinstance(control, dict) else "5m"
+            waiting += each.values()

@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import GatewayError
-from pricing import Meters
+from pricing import CacheWrite, Meters
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -21,6 +21,7 @@ class Call(msgspec.Struct, frozen=True):
     input_tokens_max: int
     unseen_content: bool
     has_tools: bool
+    cache_write: CacheWrite
     audio_input: bool
     audio_output: bool
     image_input: bool

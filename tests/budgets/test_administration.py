@@ -299,6 +299,35 @@ async def test_operators_who_set_one_budget_at_once_both_succeed(desk: Desk) -> 
     assert [each.kind for each in await desk.outbox()] == ["budget_changed"] * 2
 
 
+class Forestalled(DurabilityLog):
+    """Lets another operator act between what the first has read and what it writes."""
+
+    def __init__(self, inner: LedgerTransport, other: Desk, limits: object) -> None:
+        super().__init__(inner)
+        self._other = other
+        self._limits = limits
+
+    async def call_durably(
+        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
+    ) -> Reply:
+        """The other first."""
+        if not self.durable:
+            await self._other.set_budget(self._other.organisation, self._limits)
+        return await super().call_durably(script, keys, args)
+
+
+async def test_an_operator_never_writes_over_what_it_has_not_read(desk: Desk) -> None:
+    """The policy is compared before it is replaced: a limit that another has removed meanwhile is
+    a new one when it is set again, and does not take up the old counter."""
+    org = desk.organisation
+    await desk.set_budget(org, [{"usd": "1"}, {"requests": 5}])
+    first = desk_for(org, Forestalled(desk.transport, desk, [{"requests": 5}]))
+    await first.set_budget(org, [{"usd": "1"}, {"requests": 6}])
+    usd, requests = (await policy_of(desk, org)).limits
+    assert (usd.id, requests.id) == ("3.0", "1.1")
+    assert [each.seq for each in await desk.outbox()] == [1, 2, 3]
+
+
 async def test_operators_who_set_many_budgets_at_once_lose_none(
     desk: Desk, make_desk: MakeDesk
 ) -> None:

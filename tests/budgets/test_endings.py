@@ -22,7 +22,7 @@ from budgets.transport import (
 )
 from tests.budgets.harness import Desk, dollars, granted
 
-Fault = Literal["", "answer lost", "refused", "rejected"]
+Fault = Literal["", "answer lost", "refused", "rejected", "hangs"]
 DRAIN_MS = 20_000
 
 
@@ -43,6 +43,8 @@ class FaultyTransport:
         fault = "refused" if self.down else self.faults.popleft() if self.faults else ""
         if fault == "refused":
             raise LedgerUnavailable("the ledger cannot be reached")
+        if fault == "hangs":
+            await asyncio.Event().wait()
         if fault == "rejected":
             raise LedgerRejected("OOM command not allowed")
         reply = await self._inner.call(script, keys, args)
@@ -141,11 +143,14 @@ async def test_what_waits_is_booked_oldest_first(desk: Desk, faulty: FaultyTrans
     assert ended == [each.id for each in reservations]
 
 
+@pytest.mark.parametrize("fault", ["", "hangs"])
 async def test_a_cancelled_ending_is_booked_all_the_same(
-    desk: Desk, faulty: FaultyTransport
+    desk: Desk, faulty: FaultyTransport, fault: Fault
 ) -> None:
-    """A client that hangs up cancels its task, not the ending of its reservation."""
+    """A client that hangs up cancels its task, not the ending of its reservation, whether or not
+    the call had reached the ledger."""
     endings, reservation = Endings(desk.ledger), await running(desk)
+    faulty.faults.append(fault)
     faulty.asked.clear()
     ending = asyncio.create_task(endings.settle(reservation, Truth(70, 0), b"", b""))
     await faulty.asked.wait()

@@ -286,6 +286,22 @@ async def test_a_worker_with_a_wrong_clock_counts_in_the_ledgers_window(
         await _settle_all(desks[0])
 
 
+async def test_a_window_ends_at_its_very_millisecond(timed: TimedDesk) -> None:
+    """A worker whose clock stands still names the old minute: the ledger takes it to the last
+    millisecond, and counts in the new one from the first."""
+    await timed.set_budget(timed.organisation, [{"requests": 2, "window": "minute"}])
+    for at_ms, minutes in (
+        (START_MS, 1),
+        (START_MS + 49_999, 1),
+        (START_MS + 50_000, 2),
+        (START_MS + 109_999, 2),
+        (START_MS + 110_000, 3),
+    ):
+        await timed.set_time(at_ms, worker_too=False)
+        granted(await timed.ask(dollars(1)))
+        assert len(await timed.counters()) == minutes
+
+
 async def _settle_all(desk: TimedDesk) -> None:
     for id_ in await desk.lease_ids():
         await desk.ledger.settle(desk.organisation, id_, Truth(1, 0), b"", b"")

@@ -27,12 +27,14 @@ from budgets.scripts import load_scripts
 from budgets.session import Session
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.corked import CorkedHttpProtocol
 from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.routes import Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
+from gateway.waiting import WaitingLines
 from pricing import DEMO_PRICES, Price, Rates
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
@@ -272,9 +274,9 @@ async def running_stack(
         await session.transport.close()
 
     keeper = LeaseKeeper(ledger, session.clock)
-    parts = Parts(
-        session.clock, ledger, Endings(ledger), keeper, keyring, routes, options or GatewayOptions()
-    )
+    options = options or GatewayOptions()
+    lines = WaitingLines(options.wait_ms)
+    parts = Parts(session.clock, ledger, Endings(ledger), keeper, keyring, routes, lines, options)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = int(listening.getsockname()[1])
     server = _server(Gateway(parts, close))
@@ -293,7 +295,7 @@ def _server(gateway: Gateway) -> GatewayServer:
     """As the product runs it, with the logging of the tests."""
     config = uvicorn.Config(
         gateway,
-        http="httptools",
+        http=CorkedHttpProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -64,13 +64,13 @@ async def test_a_quote_sends_and_changes_nothing(stack: Stack) -> None:
 async def test_the_tightest_scope_is_named(stack: Stack) -> None:
     """`scope` is that of the limit that binds."""
     secret = await stack.key("research/nightly", [{"usd": "5"}])
-    await stack.set_budget("research", [{"usd": "0.002"}])
+    await stack.set_budget("research", [{"usd": "0.0022"}])
     quoted: dict[str, Any] = await stack.quote(secret, max_tokens=8_000)
     assert quoted["scope"] == stack.scope("research")
     assert quoted["fits"] is True
     assert quoted["output_tokens_max"] < 1_100
     await stack.set_budget("research", [{"usd": "5"}])
-    await stack.set_budget("", [{"usd": "0.002"}])
+    await stack.set_budget("", [{"usd": "0.0022"}])
     quoted = await stack.quote(secret, max_tokens=8_000)
     assert quoted["scope"] == stack.organisation
 

@@ -1,0 +1,218 @@
+"""`comptroller up` as people run it: real processes, started by the installed command.
+
+Ready when `GET /readyz` says 200, ended by SIGTERM, and the exit code must be 0. Nothing of the
+machine's environment reaches it but PATH.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+
+from tests.gateway.ledger_view import LedgerView
+from tests.gateway.provider import Provider
+
+READY_S_MAX = 30
+STOPPED_S_MAX = 30
+LEFT_S_MAX = 3
+
+
+@dataclass(slots=True)
+class Running:
+    """A started stack. `output` is all that it printed, known once it has ended."""
+
+    process: asyncio.subprocess.Process
+    data_dir: Path
+    port: int
+    output_file: Path
+
+    @property
+    def output(self) -> str:
+        """What it printed so far, stdout and stderr."""
+        return self.output_file.read_text(encoding="utf-8")
+
+    def view(self, organisation: str) -> LedgerView:
+        """Eyes into its ledger."""
+        return LedgerView(self.data_dir / "ledger.sock", organisation)
+
+    def workers(self) -> set[int]:
+        """Process ids of the gateway workers."""
+        return {pid for pid in children(self.process.pid) if "spawn_main" in command_line(pid)}
+
+    async def until_ready(self) -> None:
+        """Waits for /readyz: nothing but asking tells."""
+        async with asyncio.timeout(READY_S_MAX), _client(self.port) as client:
+            while not await _is_ready(client):
+                assert self.process.returncode is None, self.output
+                await asyncio.sleep(0.05)
+
+    async def until_replaced(self, gone: set[int], count: int) -> None:
+        """Waits until there are as many workers again, none of them of those gone."""
+        async with asyncio.timeout(READY_S_MAX):
+            while len(self.workers() - gone) < count:
+                await asyncio.sleep(0.05)
+
+    def terminate(self) -> None:
+        """SIGTERM, as a supervisor sends it."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Waits for the exit code."""
+        async with asyncio.timeout(STOPPED_S_MAX):
+            return await self.process.wait()
+
+    async def kill_all(self) -> None:
+        """For a test that has failed: nothing may be left running."""
+        family = [*descendants(self.process.pid), self.process.pid]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def comptroller_up(
+    folder: Path, *, config: object = None, workers: int = 1, port: int | None = None
+) -> AsyncIterator[Running]:
+    """Starts it, and ends it with SIGTERM unless the test has; the exit code must be 0 and no
+    process of its may be left."""
+    running = await started(folder, config=config, workers=workers, port=port)
+    try:
+        await running.until_ready()
+        yield running
+        family = descendants(running.process.pid)
+        if running.process.returncode is None:
+            running.terminate()
+        assert await running.ended() == 0, running.output
+        await all_gone(family)
+    finally:
+        if running.process.returncode is None:
+            await running.kill_all()
+
+
+async def started(
+    folder: Path, *, config: object = None, workers: int = 1, port: int | None = None
+) -> Running:
+    """The process, not yet ready."""
+    port = port or free_port()
+    arguments = ["up", "--data-dir", str(folder / "data"), "--port", str(port)]
+    arguments += ["--workers", str(workers)]
+    if config is not None:
+        path = folder / "comptroller.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        arguments += ["--config", str(path)]
+    output_file = folder / "output.txt"
+    with output_file.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "comptroller"),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={"PATH": os.environ["PATH"]},
+            cwd=folder,
+        )
+    return Running(process, folder / "data", port, output_file)
+
+
+def fake_config(provider: Provider, **more: object) -> dict[str, object]:
+    """A configuration with one model of the fake provider, `plain` at $1 and $2 per million."""
+    entry = {
+        "model_name": "plain",
+        "litellm_params": {
+            "model": "openai/upstream-model",
+            "api_base": f"http://127.0.0.1:{provider.port}/v1",
+            "api_key": "sk-provider-secret-0123456789",
+        },
+        "model_info": {
+            "input_cost_per_token": 0.000001,
+            "output_cost_per_token": 0.000002,
+            "max_input_tokens": 128_000,
+            "max_output_tokens": 16_384,
+            "supports_reasoning": False,
+        },
+    }
+    return {"model_list": [entry], **more}
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process, of all of its threads."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(each) for each in (task / "children").read_text().split()]
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children, and so on."""
+    below = children(pid)
+    return below + [each for child in below for each in descendants(child)]
+
+
+def command_line(pid: int) -> str:
+    """Its arguments; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs (a zombie does not)."""
+    return command_line(pid) != ""
+
+
+def processes_of(folder: Path) -> list[int]:
+    """All processes that were started in or with this folder, orphans too."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                inside = Path(os.readlink(entry / "cwd")).is_relative_to(folder.resolve())
+                if inside or str(folder) in command_line(int(entry.name)):
+                    found.append(int(entry.name))
+    return found
+
+
+def ledgers_of(folder: Path) -> list[int]:
+    """The valkey-servers on this folder."""
+    return [pid for pid in processes_of(folder) if "valkey-server" in command_line(pid)]
+
+
+async def all_gone(pids: list[int]) -> None:
+    """Fails where a process is left; helpers of Python's may end a moment after their parent."""
+    try:
+        async with asyncio.timeout(LEFT_S_MAX):
+            while any(map(is_alive, pids)):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        left = [command_line(pid) for pid in pids if is_alive(pid)]
+        raise AssertionError(f"left behind: {left}") from None
+
+
+def _client(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False, timeout=10
+    )
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
