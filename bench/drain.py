@@ -34,8 +34,8 @@ async def drain(socket_path: Path, organisation: str, ended: asyncio.Event) -> N
         while not ended.is_set():
             meta = await transport.command("HGET", ledger_key, "meta")
             assert isinstance(meta, bytes)
-            _, seq, _, _, bodies_bytes, _ = _META.unpack(meta)
-            await administration.confirm(organisation, seq, bodies_bytes)
+            epoch, seq, _, _, bodies_bytes, _ = _META.unpack(meta)
+            await administration.confirm(organisation, epoch, seq, bodies_bytes)
             try:
                 await asyncio.wait_for(ended.wait(), CONFIRM_EVERY_S)
             except TimeoutError:

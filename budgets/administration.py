@@ -4,10 +4,15 @@ Every act is an event and is answered only when the server's disk has it: a revo
 revoked. Nothing here is on the path of a request.
 """
 
+import struct
+
 from budgets.policy import Policy, decode_policy, encode_policy, named_after
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
+
+
+_FOUR = struct.Struct("<4q")
 
 
 class ScopeClosed(Exception):
@@ -31,6 +36,7 @@ class Administration:
             wanted = named_after(policy, current)
             if version >= 0 and wanted == current and not record.is_closed:
                 return current
+            epoch = slot.epoch
             reply = await self._session.run_in_epoch(
                 slot,
                 "set",
@@ -43,7 +49,7 @@ class Administration:
             if code == "CLOSED":
                 raise ScopeClosed(f"scope {scope} is closed: its budget cannot change any more")
             if code == "SET":
-                slot.saw(number(reply[1]))
+                slot.saw(epoch, number(reply[1]))
                 stored = reply[2]
                 assert isinstance(stored, bytes)
                 return decode_policy(stored)
@@ -70,6 +76,7 @@ class Administration:
     async def append(self, organisation: str, id_: str, event_type: str, event: bytes) -> str:
         """Puts an event into the organisation's sequence, once: DONE or ALREADY."""
         slot = await self._session.slot(organisation)
+        epoch = slot.epoch
         reply = await self._session.run_in_epoch(
             slot,
             "append",
@@ -77,7 +84,7 @@ class Administration:
             (self._outbox_events_max,),
             (id_, event_type, event),
         )
-        return _answered(reply, slot)
+        return _answered(reply, slot, epoch)
 
     async def adjust(
         self, organisation: str, id_: str, deltas: list[tuple[str, int, int]], event: bytes
@@ -88,17 +95,22 @@ class Administration:
         flat = [
             text for field, number, delta in deltas for text in (field, str(number), str(delta))
         ]
+        epoch = slot.epoch
         reply = await self._session.run_in_epoch(
             slot, "adjust", slot.keys_done(id_), (), (id_, "", event, *flat)
         )
-        return _answered(reply, slot)
+        return _answered(reply, slot, epoch)
 
-    async def confirm(self, organisation: str, through_seq: int, bodies_bytes: int) -> int:
-        """The records hold everything up to this seq: forgets it; how many entries went."""
+    async def confirm(
+        self, organisation: str, epoch: int, through_seq: int, bodies_bytes: int
+    ) -> int:
+        """The records hold everything up to this seq of this epoch: forgets it; how many entries
+        went. A recorder of an earlier epoch is refused: it was paused and others took over."""
         slot = await self._session.slot(organisation)
-        reply = await self._session.run_in_epoch(
-            slot, "confirm", slot.keys, (through_seq, bodies_bytes)
-        )
+        numbers = _FOUR.pack(epoch, 0, through_seq, bodies_bytes)
+        reply = await self._session.run("confirm", slot.keys, (numbers,))
+        if code_of(reply) != "DONE":
+            raise LedgerUnavailable(f"epoch {epoch} of {organisation} is not the ledger's")
         return number(reply[1])
 
     async def _act(
@@ -109,14 +121,15 @@ class Administration:
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
     ) -> str:
+        epoch = slot.epoch
         reply = await self._session.run_in_epoch(slot, script, keys, numbers, args, durably=True)
-        return _answered(reply, slot)
+        return _answered(reply, slot, epoch)
 
 
-def _answered(reply: Reply, slot: Slot) -> str:
+def _answered(reply: Reply, slot: Slot, epoch: int) -> str:
     code = code_of(reply)
     if code == "BACKLOG":
         raise LedgerUnavailable("the ledger answers BACKLOG: events are not recorded fast enough")
     if code == "DONE":
-        slot.saw(number(reply[1]))
+        slot.saw(epoch, number(reply[1]))
     return code

@@ -93,7 +93,9 @@ class Endings:
             while self._waiting:
                 try:
                     await self._take(self._waiting[0])
-                except LedgerUnavailable:
+                except LedgerUnavailable as error:
+                    _log.warning("%d endings wait: %s", len(self._waiting), error)
+                    self._waiting.rotate(-1)  # one that is never taken must not hold up the rest
                     await asyncio.sleep(delay_ms / 1000)
                     delay_ms = min(2 * delay_ms, RETRY_DELAY_MS_MAX)
                 else:

@@ -101,7 +101,7 @@ class KeyRing:
         event = self._events.minted(key)
         record = msgspec.json.encode(key)
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
-        await self._transport.command("SET", record_key(digest(secret)), record)
+        await self._transport.command_durably("SET", record_key(digest(secret)), record)
         if replaces is not None and replaces.secret_sha256 != digest(secret):
             await self._transport.command("DEL", record_key(replaces.secret_sha256))
 
@@ -132,6 +132,8 @@ class KeyRing:
         """Closes the key's scope, durably: it counts at the very next call on every worker."""
         event = self._events.revoked(key)
         await self._administration.set_state(key.key_scope, "close", "key_revoked", event)
+        if key.secret_sha256:
+            await self._transport.command("DEL", record_key(key.secret_sha256))
 
 
 def digest(secret: str) -> str:

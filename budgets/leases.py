@@ -8,7 +8,7 @@ because what streams without a lease is not covered by anybody's money.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from budgets.answers import Reservation
 from budgets.ledger import Ledger
@@ -57,14 +57,30 @@ class LeaseKeeper:
 
     async def beat(self) -> None:
         """One round: extends what is open, cuts what may not go on, sweeps what has expired."""
+        self._cut_expired()
+        for organisation in self._ledger.organisations:
+            await self._guarded(self._extend, organisation)
         try:
-            for organisation in self._ledger.organisations:
-                await self._extend(organisation)
-            for organisation in await self._ledger.all_organisations():
-                while await self._ledger.sweep(organisation):
-                    pass
+            organisations = await self._ledger.all_organisations()
         except LedgerUnavailable as error:
-            _log.warning("leases were not extended or swept: %s", error)
+            _log.warning("nothing was swept: %s", error)
+            organisations = []
+        for organisation in organisations:
+            await self._guarded(self._sweep, organisation)
+        self._cut_expired()
+
+    async def _guarded(self, work: Callable[[str], Awaitable[None]], organisation: str) -> None:
+        """One organisation that is recovering does not hold up the others."""
+        try:
+            await work(organisation)
+        except LedgerUnavailable as error:
+            _log.warning("leases of %s were not looked after: %s", organisation, error)
+
+    async def _sweep(self, organisation: str) -> None:
+        while await self._ledger.sweep(organisation):
+            pass
+
+    def _cut_expired(self) -> None:
         now_ms = self._clock.now_ms()
         for lease in [each for each in self._open.values() if each.expires_at_ms <= now_ms]:
             self._cut(lease, "EXPIRED")

@@ -116,7 +116,7 @@ class Ledger:
             code = reply[0]
             if code == b"GRANTED":
                 reservation = reservation_from(reply, id_, path, epoch, plan, ask)
-                slot.saw(reservation.seq)
+                slot.saw(epoch, reservation.seq)
                 return reservation
             if code in (b"CONFLICT", b"ALREADY", b"TOO_OLD"):
                 raise LedgerConflict(f"reservation id {id_}: {code!r}; use a new id")
@@ -188,11 +188,11 @@ class Ledger:
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
     ) -> str:
-        keys = slot.keys_done(id_)
+        keys, epoch = slot.keys_done(id_), slot.epoch
         reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
         code = code_of(reply)
         if code in ("SETTLED", "CORRECTED", "RELEASED"):
-            slot.saw(number(reply[1]))
+            slot.saw(epoch, number(reply[1]))
         return code
 
     async def extend(

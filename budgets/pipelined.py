@@ -81,6 +81,7 @@ class _Connection(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._closed = False
+        self._loading = False
 
     def submit(
         self, packed: bytes, timeout_ms: int, *, bound: bool = False
@@ -106,7 +107,9 @@ class _Connection(asyncio.Protocol):
                 self._loop.call_soon(self._flush)
         elif self._connecting is None:
             self._connecting = self._loop.create_task(self._connect())
-        if self._watchdog is None:
+        if self._watchdog is None or call.deadline < self._watchdog.when():
+            if self._watchdog is not None:
+                self._watchdog.cancel()
             self._watchdog = self._loop.call_at(call.deadline, self._expire)
         return future
 
@@ -119,6 +122,9 @@ class _Connection(asyncio.Protocol):
     async def _connect(self) -> None:
         """Tries until connected, or until no call waits any more."""
         try:
+            if self._loading:
+                self._loading = False
+                await asyncio.sleep(self._limits.reconnect_delay_ms / 1000)
             while self._waiting and not self._closed:
                 try:
                     await self._open()
@@ -167,9 +173,19 @@ class _Connection(asyncio.Protocol):
                 if isinstance(reply, hiredis.ReplyError):
                     self._fail_all(LedgerRejected(f"the ledger's server refused us: {reply}"))
                 continue
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("LOADING"):
+                self._come_back()
+                return
             future = self._waiting.popleft().future
             if not future.done():
                 future.set_result(reply)
+
+    def _come_back(self) -> None:
+        """The server reads its file and has executed nothing yet: all calls are sent again on a
+        connection made a little later."""
+        self._loading = True
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forgets the connection; calls that still wait are sent again on the next one."""
@@ -256,18 +272,29 @@ class PipelinedTransport:
         packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
         first = await self._durable.submit(packed, self._limits.call_timeout_ms)
         reply = await self._loaded(self._durable, script, keys, args, first)
+        await self._on_disk()
+        return reply
+
+    async def _on_disk(self) -> None:
+        """Waits until the server's disk has what the durable connection wrote."""
         timeout_ms = self._limits.durable_timeout_ms
         wait = _packed(("WAITAOF", 1, 0, timeout_ms))
         synced = _checked(await self._durable.submit(wait, timeout_ms + 500, bound=True))
         assert isinstance(synced, list)
         if synced[0] < 1:
             raise LedgerSilent(_UNCONFIRMED)
-        return reply
 
     async def command(self, *args: Argument) -> object:
         """See LedgerTransport."""
         packed = _packed(args)
         return _checked(await self._hot.submit(packed, self._limits.call_timeout_ms))
+
+    async def command_durably(self, *args: Argument) -> object:
+        """See LedgerTransport."""
+        packed = _packed(args)
+        reply = _checked(await self._durable.submit(packed, self._limits.call_timeout_ms))
+        await self._on_disk()
+        return reply
 
     async def close(self) -> None:
         """See LedgerTransport."""

@@ -67,15 +67,25 @@ class RedisPyTransport:
         """See LedgerTransport."""
         async with self._durable_lock:
             reply = await _run(self._durable, script, keys, args)
-            synced = await _guarded(self._durable, "WAITAOF", 1, 0, self._limits.durable_timeout_ms)
+            await self._on_disk()
+        return reply
+
+    async def _on_disk(self) -> None:
+        synced = await _guarded(self._durable, "WAITAOF", 1, 0, self._limits.durable_timeout_ms)
         assert isinstance(synced, list)
         if synced[0] < 1:
-            raise LedgerSilent("the ledger's disk did not confirm the change in time")
-        return reply
+            raise LedgerSilent("the ledger's disk did not confirm the change: make it again")
 
     async def command(self, *args: Argument) -> object:
         """See LedgerTransport."""
         return await _guarded(self._client, *args)
+
+    async def command_durably(self, *args: Argument) -> object:
+        """See LedgerTransport."""
+        async with self._durable_lock:
+            reply = await _guarded(self._durable, *args)
+            await self._on_disk()
+        return reply
 
     async def close(self) -> None:
         """See LedgerTransport."""

@@ -29,7 +29,7 @@ class Clock(Protocol):
         ...
 
 
-class OrganisationUnknown(Exception):
+class OrganisationUnknown(LedgerUnavailable):
     """No such organisation at the ledger."""
 
 

@@ -32,9 +32,11 @@ class Slot:
         self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told
         self._done: tuple[int, tuple[bytes, ...]] = (-1, ())
 
-    def saw(self, seq: int) -> None:
-        """Remembers a seq that the ledger gave us."""
-        self.seq = max(self.seq, seq)
+    def saw(self, epoch: int, seq: int) -> None:
+        """Remembers a seq that the ledger gave us in this epoch; one of an earlier epoch says
+        nothing about the present one."""
+        if epoch == self.epoch:
+            self.seq = max(self.seq, seq)
 
     def done_key(self, id_: str) -> bytes:
         """The tombstones among which this id is looked up."""

@@ -44,6 +44,10 @@ class LedgerTransport(Protocol):
         """One plain command (key records, server facts), with the same errors."""
         ...
 
+    async def command_durably(self, *args: Argument) -> object:
+        """The same, answered only when the server's disk has it."""
+        ...
+
     async def close(self) -> None:
         """Lets go of the connections; calls in flight end with LedgerSilent."""
         ...

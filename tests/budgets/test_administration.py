@@ -222,8 +222,8 @@ async def test_what_is_confirmed_is_forgotten_up_to_its_seq(desk: Desk) -> None:
         await desk.ledger.reserve(
             ScopePath(org), "m", lambda _: dollars(1), b"", b"x" * n, desk.session.new_id()
         )
-    assert await desk.administration.confirm(org, 3, 1) == 3
-    assert await desk.administration.confirm(org, 3, 1) == 0
+    assert await desk.administration.confirm(org, 1, 3, 1) == 3
+    assert await desk.administration.confirm(org, 1, 3, 1) == 0
     assert [each.seq for each in await desk.outbox()] == [4, 5]
     assert await desk.transport.command("XLEN", desk.key("bodies")) == 2
     assert (await desk.head()).bodies_bytes == 5
@@ -253,6 +253,10 @@ class DurabilityLog:
     async def command(self, *args: Argument) -> object:
         """As it is."""
         return await self._inner.command(*args)
+
+    async def command_durably(self, *args: Argument) -> object:
+        """As it is."""
+        return await self._inner.command_durably(*args)
 
     async def close(self) -> None:
         """Nothing of its own."""

@@ -102,9 +102,10 @@ async def _plain(desk: Desk, key: bytes) -> bytes:
         ("HGETALL", key),
         ("XRANGE", key, "-", "+"),
         ("ZRANGE", key, "0", "-1"),
+        ("SMEMBERS", key),
     )
     kind = await desk.transport.command("TYPE", key)
-    names = {"string": 0, "hash": 1, "stream": 2, "zset": 3}
+    names = {"string": 0, "hash": 1, "stream": 2, "zset": 3, "set": 4}
     value = await desk.transport.command(*readers[names[str(kind.decode())]])  # type: ignore[attr-defined]  # a status is bytes
     return repr(value).encode()
 
@@ -237,6 +238,12 @@ class ForgetsSet:
         if args[0] == "SET":
             raise LedgerSilent("gone")
         return await self._inner.command(*args)
+
+    async def command_durably(self, *args: Argument) -> object:
+        """Writes nothing any more."""
+        if args[0] == "SET":
+            raise LedgerSilent("gone")
+        return await self._inner.command_durably(*args)
 
 
 async def test_a_mint_that_was_interrupted_leaves_no_key_without_its_scope(desk: Desk) -> None:

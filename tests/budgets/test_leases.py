@@ -255,6 +255,10 @@ class DeafTransport:
         """As it is."""
         return await self._inner.command(*args)
 
+    async def command_durably(self, *args: Argument) -> object:
+        """As it is."""
+        return await self._inner.command_durably(*args)
+
     async def close(self) -> None:
         """Nothing of its own."""
 

@@ -311,7 +311,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER)
     def confirm(self, worker: int) -> None:
-        confirming = self.desks[worker].administration.confirm(self.organisation, self.seq, 0)
+        confirming = self.desks[worker].administration.confirm(self.organisation, 1, self.seq, 0)
         assert self.run(confirming) == self.seq - self.confirmed
         if self.seq > self.confirmed:
             self.confirmed = self.seq

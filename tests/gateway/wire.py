@@ -67,6 +67,11 @@ class Wire:
                 return parsed(head + await self._reader.readexactly(int(length[1])))
             return parsed(head + await self._reader.read(-1))
 
+    async def until_closed(self) -> bytes:
+        """Waits until the server has closed the connection; what it still sent."""
+        async with asyncio.timeout(10):
+            return await self._reader.read(-1)
+
     async def hang_up(self) -> None:
         """Closes at once, without a word."""
         self._writer.transport.abort()
