@@ -227,7 +227,7 @@ def _request_event() -> bytes:
         streamed=False,
         input_tokens_max=1_000,
         output_cap_asked=0,
-        price_version="0123456789abcdef",
+        price_version="abcabcabcabc",
         request_bytes=1_000,
     )
     return encode(event).replace(_ID_MARK.encode(), b"%s")
@@ -243,7 +243,7 @@ def _response_event() -> bytes:
         usage_source="provider",
         reserved_nusd=_RESERVED_MARK,
         charged_nusd=_COST_MARK,
-        price_version="0123456789abcdef",
+        price_version="abcabcabcabc",
         model_served=cases.PROVIDER_MODEL,
         finish_reason="stop",
         text_input=250,

@@ -11,7 +11,6 @@ from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
 
-
 _FOUR = struct.Struct("<4q")
 
 

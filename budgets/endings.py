@@ -7,6 +7,7 @@ leases then charge.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Endings:
         self._ledger = ledger
         self._waiting: deque[Ending] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._taking = 0
+        self._none_taken = asyncio.Event()
 
     @property
     def full(self) -> bool:
@@ -61,6 +64,7 @@ class Endings:
         await self._end(Ending(organisation, id_, None, event, b""))
 
     async def _end(self, ending: Ending) -> None:
+        self._taking += 1
         try:
             await self._take(ending)
         except LedgerUnavailable:
@@ -68,6 +72,10 @@ class Endings:
         except asyncio.CancelledError:
             self._wait(ending)
             raise
+        finally:
+            self._taking -= 1
+            if not self._taking:
+                self._none_taken.set()
 
     async def _take(self, ending: Ending) -> None:
         if ending.truth is None:
@@ -105,11 +113,17 @@ class Endings:
             self._worker = None
 
     async def drain(self, timeout_ms: int) -> int:
-        """Waits for the queue to empty, at most this long; how many endings are left."""
+        """Waits until the ledger has taken all, at most this long; how many endings are left."""
+        deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
+        self._none_taken.clear()
+        if self._taking:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_taken.wait(), timeout_ms / 1000)
         self._start()
         if self._worker is not None:
             worker = self._worker
-            await asyncio.wait({worker}, timeout=timeout_ms / 1000)
+            left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+            await asyncio.wait({worker}, timeout=left_s)
             worker.cancel()
             await asyncio.wait({worker})
-        return len(self._waiting)
+        return len(self._waiting) + self._taking

@@ -7,13 +7,14 @@ because what streams without a lease is not covered by anybody's money.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 from budgets.answers import Reservation
 from budgets.ledger import Ledger
 from budgets.session import Clock
-from budgets.transport import LedgerUnavailable
+from budgets.transport import LedgerSilent, LedgerUnavailable
 
 EXTENDED_AT_ONCE_MAX = 500
 
@@ -22,12 +23,13 @@ _log = logging.getLogger("comptroller.leases")
 
 
 class _Lease:
-    __slots__ = ("cut", "expires_at_ms", "reservation")
+    __slots__ = ("cut", "expires_at_ms", "reservation", "was_cut")
 
     def __init__(self, reservation: Reservation, cut: Cut, expires_at_ms: int) -> None:
         self.reservation = reservation
         self.cut = cut
         self.expires_at_ms = expires_at_ms
+        self.was_cut = False
 
 
 class LeaseKeeper:
@@ -38,16 +40,27 @@ class LeaseKeeper:
         self._clock = clock
         self._lease_ms = ledger.options.lease_ms
         self._open: dict[str, _Lease] = {}
+        self._none_open = asyncio.Event()
+        self._none_open.set()
 
     def hold(self, reservation: Reservation, cut: Cut) -> None:
         """Extends this lease until it is dropped; `cut` is called once with the reason if the
         request must stop: GONE, FROZEN, CLOSED, FENCED or EXPIRED."""
         expires_at_ms = self._clock.now_ms() + self._lease_ms
+        self._none_open.clear()
         self._open[reservation.id] = _Lease(reservation, cut, expires_at_ms)
 
     def drop(self, reservation: Reservation) -> None:
         """The request has ended."""
         self._open.pop(reservation.id, None)
+        if not self._open:
+            self._none_open.set()
+
+    async def until_none_open(self, timeout_ms: int) -> bool:
+        """Waits for every request to end, at most this long; whether they have."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none_open.wait(), timeout_ms / 1000)
+        return self._none_open.is_set()
 
     async def run(self) -> None:
         """Beats until cancelled."""
@@ -58,21 +71,22 @@ class LeaseKeeper:
     async def beat(self) -> None:
         """One round: extends what is open, cuts what may not go on, sweeps what has expired."""
         self._cut_expired()
-        for organisation in self._ledger.organisations:
-            await self._guarded(self._extend, organisation)
         try:
-            organisations = await self._ledger.all_organisations()
+            for organisation in self._ledger.organisations:
+                await self._guarded(self._extend, organisation)
+            for organisation in await self._ledger.all_organisations():
+                await self._guarded(self._sweep, organisation)
         except LedgerUnavailable as error:
-            _log.warning("nothing was swept: %s", error)
-            organisations = []
-        for organisation in organisations:
-            await self._guarded(self._sweep, organisation)
+            _log.warning("leases were not looked after: %s", error)
         self._cut_expired()
 
     async def _guarded(self, work: Callable[[str], Awaitable[None]], organisation: str) -> None:
-        """One organisation that is recovering does not hold up the others."""
+        """One organisation that is recovering does not hold up the others; a server that does
+        not answer ends the round, it would be silent for each of them."""
         try:
             await work(organisation)
+        except LedgerSilent:
+            raise
         except LedgerUnavailable as error:
             _log.warning("leases of %s were not looked after: %s", organisation, error)
 
@@ -104,5 +118,6 @@ class LeaseKeeper:
                     self._cut(lease, answer)
 
     def _cut(self, lease: _Lease, reason: str) -> None:
-        if self._open.pop(lease.reservation.id, None) is not None:
+        if lease.reservation.id in self._open and not lease.was_cut:
+            lease.was_cut = True
             lease.cut(reason)

@@ -3,7 +3,9 @@
 import asyncio
 import dataclasses
 import os
+import signal
 from pathlib import Path
+from types import FrameType
 
 from budgets.embedded import EmbeddedServer
 from budgets.keys import new_secret
@@ -20,6 +22,7 @@ DEMO_BUDGET = [{"usd": "1.00"}]
 
 def up(settings: Settings, config_path: Path | None) -> None:
     """Runs until SIGTERM or SIGINT, then drains and stops."""
+    signal.signal(signal.SIGTERM, _stop)  # until the workers' supervisor takes over
     data_dir = Path(settings.data_dir).absolute()
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not settings.keys:
@@ -37,6 +40,10 @@ def up(settings: Settings, config_path: Path | None) -> None:
     finally:
         if server is not None:
             server.stop()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 async def _declared(settings: Settings, redis_url: str) -> None:

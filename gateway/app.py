@@ -30,6 +30,7 @@ from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
+CUT_MS_MAX = 5_000
 _log = logging.getLogger("comptroller.gateway")
 
 
@@ -124,7 +125,9 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _stop(self) -> None:
-        """Requests in flight have ended by now; their endings may still wait for the ledger."""
+        """Requests in flight have ended by now or are just being cut; their endings may still
+        wait for the ledger."""
+        await self._parts.keeper.until_none_open(CUT_MS_MAX)
         left = await self._parts.endings.drain(self._parts.options.drain_ms)
         if left:
             _log.error("%d settlements were not taken: their leases will be charged whole", left)

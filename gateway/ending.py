@@ -59,7 +59,6 @@ class Ending:
         self._events_max = EVENTS_PER_TOKEN_MAX * granted + EVENTS_BESIDE_MAX
         self._response: UpstreamResponse | None = None
         self._sender: asyncio.Task[object] | None = None
-        self._watch: asyncio.Task[None] | None = None
         self._started_ms = parts.clock.now_ms()
         self._first_byte_ms = 0
         self._booked = False
@@ -84,8 +83,7 @@ class Ending:
         """Notices a client that hangs up, where that would change how the request ends."""
         if not self._countable:
             return
-        self._watch = asyncio.get_running_loop().create_task(request.gone())
-        self._watch.add_done_callback(self._client_gone)
+        request.watched().add_done_callback(self._client_gone)
 
     def _client_gone(self, watch: "asyncio.Task[None]") -> None:
         """What can be counted is cancelled. What the provider would bill unseen is not watched:

@@ -38,7 +38,7 @@ class RequestPath:
         call = dialect.parse(await request.body(options.body_bytes_max))
         route = parts.routes.find(key, call.model)
         encoded = dialect.encode(call, route.model)
-        reservation = await self._reserve(key, path, call, route, encoded)
+        reservation = await self._reserve(request, key, path, call, route, encoded)
         async with Ending(parts, reservation, route, key, dialect, call) as ending:
             ending.watch(request)
             try:
@@ -66,7 +66,13 @@ class RequestPath:
         return UpstreamRequest(route.origin, "POST", route.target, route.headers, body, timeouts)
 
     async def _reserve(
-        self, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes
+        self,
+        request: Request,
+        key: Key,
+        path: ScopePath,
+        call: Call,
+        route: Route,
+        encoded: bytes,
     ) -> Reservation:
         """The grant, or the error that the caller reads. What others hold is waited for a little.
         A reserve without an answer may have happened: it is released, now or when the ledger is
@@ -91,7 +97,7 @@ class RequestPath:
 
         answer = await ask()
         if isinstance(answer, Refusal) and answer.code == "HELD":
-            answer = await parts.lines.wait(answer, ask)
+            answer = await parts.lines.wait(answer, ask, request)
         if isinstance(answer, Refusal):
             raise refusal_error(
                 answer,

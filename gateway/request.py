@@ -1,5 +1,6 @@
 """What an ASGI server hands over, read once, bounded, and hostile until checked."""
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -23,7 +24,7 @@ class ClientGone(Exception):
 class Request:
     """One HTTP request. Header names are lower case, as ASGI gives them."""
 
-    __slots__ = ("headers", "method", "path", "query", "receive", "send", "started")
+    __slots__ = ("_watched", "headers", "method", "path", "query", "receive", "send", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -33,6 +34,7 @@ class Request:
         self.receive = receive
         self.send = send
         self.started = False
+        self._watched: asyncio.Task[None] | None = None
 
     def secret(self) -> bytes:
         """The gateway key, wherever the client's SDK puts it. Raises InvalidKey."""
@@ -50,8 +52,14 @@ class Request:
             )
         return secret
 
-    async def gone(self) -> None:
-        """Returns when the client has closed its connection (or has its whole answer)."""
+    def watched(self) -> "asyncio.Task[None]":
+        """Done when the client has closed its connection (or has its whole answer). For after the
+        body was read."""
+        if self._watched is None:
+            self._watched = asyncio.get_running_loop().create_task(self._until_gone())
+        return self._watched
+
+    async def _until_gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 

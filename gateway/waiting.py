@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from budgets.answers import Refusal, Reservation
+from gateway.request import ClientGone, Request
 
 WAITING_MAX = 10_000
 # How often the first of a line asks although nothing ended here: another worker may have settled.
@@ -39,9 +40,11 @@ class WaitingLines:
         for line in self._lines.values():
             line.settled.set()
 
-    async def wait(self, held: Refusal, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def wait(
+        self, held: Refusal, ask: Callable[[], Awaitable[Answer]], request: Request
+    ) -> Answer:
         """Asks again in its turn until the answer is another one or the time is up. What only
-        allotments hold is not waited for: nobody's ending frees it."""
+        allotments hold is not waited for: nobody's ending frees it. Raises ClientGone."""
         bound = held.bound
         if bound is None or not held.until_ms or self._waiting >= WAITING_MAX:
             return held
@@ -57,7 +60,7 @@ class WaitingLines:
             return held
         else:
             try:
-                return await _asked_again(held, ask, line.settled, deadline)
+                return await _asked_again(held, ask, line.settled, deadline, request.watched())
             finally:
                 line.first.release()
         finally:
@@ -68,13 +71,19 @@ class WaitingLines:
 
 
 async def _asked_again(
-    held: Refusal, ask: Callable[[], Awaitable[Answer]], settled: asyncio.Event, deadline: float
+    held: Refusal,
+    ask: Callable[[], Awaitable[Answer]],
+    settled: asyncio.Event,
+    deadline: float,
+    client: "asyncio.Task[None]",
 ) -> Answer:
     """The first of a line. No timeout interrupts `ask`: a reserve that is cut off may have been
     granted."""
     answer: Answer = held
     now = asyncio.get_running_loop().time
     while now() < deadline:
+        if client.done():
+            raise ClientGone
         settled.clear()
         answer = await ask()
         if not isinstance(answer, Refusal) or answer.code != "HELD":

@@ -57,7 +57,7 @@ class Running:
     async def until_replaced(self, gone: set[int], count: int) -> None:
         """Waits until there are as many workers again, none of them of those gone."""
         async with asyncio.timeout(READY_S_MAX):
-            while len(self.workers() - gone) < count:
+            while len(self.workers() - gone) < count:  # noqa: ASYNC110  # nothing tells of a process
                 await asyncio.sleep(0.05)
 
     def terminate(self) -> None:
@@ -183,7 +183,7 @@ def processes_of(folder: Path) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                inside = Path(os.readlink(entry / "cwd")).is_relative_to(folder.resolve())
+                inside = (entry / "cwd").readlink().is_relative_to(folder.resolve())
                 if inside or str(folder) in command_line(int(entry.name)):
                     found.append(int(entry.name))
     return found
@@ -198,7 +198,7 @@ async def all_gone(pids: list[int]) -> None:
     """Fails where a process is left; helpers of Python's may end a moment after their parent."""
     try:
         async with asyncio.timeout(LEFT_S_MAX):
-            while any(map(is_alive, pids)):
+            while any(map(is_alive, pids)):  # noqa: ASYNC110  # nothing tells of an orphan
                 await asyncio.sleep(0.05)
     except TimeoutError:
         left = [command_line(pid) for pid in pids if is_alive(pid)]

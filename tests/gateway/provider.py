@@ -197,7 +197,7 @@ class _Connection(asyncio.Protocol):
         ):  # as a provider does with nonsense
             reply.whole(400, b'{"error": {"message": "the provider cannot read this"}}')
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._provider.closed(self)
         if self._received is not None and self._reply is not None and not self._reply.complete:
             self._received.gone.set()

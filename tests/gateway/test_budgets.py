@@ -7,7 +7,9 @@ import pytest
 
 from budgets.keys import Key
 from budgets.policy import parse_policy
+from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, echoes_cap, held
+from tests.gateway.conftest import MakeStack
 from tests.gateway.provider import Behaviour
 from tests.gateway.stack import DEAR_OUTPUT_NUSD, GREETING, INPUT_NUSD, OUTPUT_NUSD, Stack
 from tests.gateway.wire import Answer, burst
@@ -55,8 +57,15 @@ async def test_five_hundred_at_once_on_a_budget_of_one_hundred(
     assert (await stack.chat(secret, max_tokens=CAP)).status_code == 402
 
 
-async def test_concurrency_is_never_above_its_limit(stack: Stack) -> None:
+@pytest.fixture
+async def hurried(make_stack: MakeStack) -> Stack:
+    """A gateway whose callers wait for others only shortly."""
+    return await make_stack(GatewayOptions(wait_ms=200))
+
+
+async def test_concurrency_is_never_above_its_limit(hurried: Stack) -> None:
     """Of a hundred at once exactly five are in flight; when they have ended others may."""
+    stack = hurried
     secret = await stack.key(budget=[{"concurrency": 5}])
     gate = asyncio.Event()
     stack.provider.behaviour = held(gate, answers())
@@ -105,9 +114,10 @@ async def _fifty_without_a_cap(stack: Stack, then: Behaviour) -> list[int]:
     return [(await call).status_code for call in calls]
 
 
-async def test_a_burst_without_caps_uses_its_budget(stack: Stack) -> None:
+async def test_a_burst_without_caps_uses_its_budget(hurried: Stack) -> None:
     """Almost no client sends a cap. Fifty at once on one dollar, served by a provider that uses all
     it is granted, spend at least half of it, and more than a few get something."""
+    stack = hurried
     statuses = await _fifty_without_a_cap(stack, echoes_cap(1))
     spent = await stack.ledger.spent()
     assert 5 * 10**8 <= spent <= 10**9
@@ -118,8 +128,9 @@ async def test_a_burst_without_caps_uses_its_budget(stack: Stack) -> None:
     await stack.ledger.at_rest()
 
 
-async def test_nobody_is_refused_for_good_while_money_is_free(stack: Stack) -> None:
+async def test_nobody_is_refused_for_good_while_money_is_free(hurried: Stack) -> None:
     """The same burst with small true costs: none is 402, and those told to come back are served."""
+    stack = hurried
     statuses = await _fifty_without_a_cap(stack, answers(prompt=10, completion=50))
     assert set(statuses) <= {200, 429}
     (secret,) = stack.keys

@@ -1,4 +1,4 @@
-"""How requests end (the ledger's contract, section 4): whatever happens, one booking, the right one.
+"""How requests end (the ledger's contract, section 4): one booking each, and the right one.
 
 Prices are $1 and $2 per million tokens, so a token of input is 1,000 nano-dollars and one of output
 2,000; each test knows what the provider would bill.
@@ -27,7 +27,8 @@ from tests.gateway.behaviours import (
     word_events,
 )
 from tests.gateway.conftest import MakeStack
-from tests.gateway.ledger_view import charged, held as reserved
+from tests.gateway.ledger_view import charged
+from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Behaviour, Received, Reply
 from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD, Stack
 from tests.gateway.wire import Wire, request_bytes
@@ -332,6 +333,27 @@ async def test_hang_up_while_the_provider_thinks(stack: Stack, model: str, strea
     await stack.ledger.at_rest()
     stack.provider.behaviour = answers()
     assert (await stack.chat(secret)).status_code == 200
+
+
+async def test_hang_up_while_waiting_for_others(stack: Stack) -> None:
+    """Who leaves while waiting in line for a budget is not served when it comes free: the provider
+    is not asked on behalf of nobody, and the next in line is."""
+    gate = asyncio.Event()
+    stack.provider.behaviour = held(gate, answers())
+    secret = await stack.key(budget=[*BUDGET, {"concurrency": 1}])
+    first = asyncio.create_task(stack.chat(secret))
+    await stack.provider.arrivals(1)
+    async with Wire(stack.port) as wire:
+        await wire.send(request_bytes(secret, body(stream=False)))
+        assert (await stack.client.get("/healthz")).status_code == 200
+    next_ = asyncio.create_task(stack.chat(secret, max_tokens=3))
+    assert (await stack.client.get("/healthz")).status_code == 200
+    gate.set()
+    assert (await first).status_code == 200
+    assert (await next_).status_code == 200
+    assert len(stack.provider.received) == 2
+    await stack.ledger.endings(2)
+    await stack.ledger.at_rest()
 
 
 async def test_hang_up_in_the_middle_of_a_whole_answer(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""POST /v1/quote: what a call would reserve, and whether it would be granted, without sending it."""
+"""POST /v1/quote: what a call would reserve and whether it would be granted, not sent."""
 
 import asyncio
 from decimal import Decimal
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, held
+from tests.gateway.conftest import MakeStack
 from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD, Stack
 
 
@@ -76,8 +78,9 @@ async def test_the_tightest_scope_is_named(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("on_exceed", ["clamp", "refuse"])
-async def test_a_quote_says_why_not(stack: Stack, on_exceed: str) -> None:
+async def test_a_quote_says_why_not(make_stack: MakeStack, on_exceed: str) -> None:
     """`fits: false` has the reason that the call would be refused with."""
+    stack = await make_stack(GatewayOptions(wait_ms=50))
     secret = await stack.key()
 
     async def reason(**fields: object) -> object:
