@@ -9,6 +9,7 @@ import typer
 from budgets.embedded import EmbeddedServerFailed
 from budgets.transport import LedgerUnavailable
 from comptroller.document import ConfigInvalid
+from comptroller.serve import CONFIG_VARIABLE
 from comptroller.settings import load_settings
 from comptroller.up import up
 
@@ -26,7 +27,9 @@ def _callback() -> None:
 
 @app.command("up")
 def up_command(
-    config: Annotated[Path | None, typer.Option(help="comptroller.yaml")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="comptroller.yaml", envvar=CONFIG_VARIABLE)
+    ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the ledger keeps its files.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the data plane.")] = None,
     workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,

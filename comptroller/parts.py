@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from budgets.administration import Administration
 from budgets.endings import Endings
@@ -46,8 +46,8 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
             unix_path=url.path if url.scheme == "unix" else "",
             host=url.hostname or "127.0.0.1",
             port=url.port or 6379,
-            username=url.username or "",
-            password=url.password or "",
+            username=unquote(url.username or ""),
+            password=unquote(url.password or ""),
             database=int(url.path.strip("/") or 0) if url.scheme == "redis" else 0,
         )
     )

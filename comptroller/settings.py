@@ -12,40 +12,40 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from budgets.ledger import LedgerOptions
-from budgets.policy import Policy, PolicyInvalid, parse_policy, parse_scope
+from budgets.policy import DIMENSIONS, Policy, PolicyInvalid, parse_policy, parse_scope
 from comptroller.document import ConfigInvalid, Value, read_document
+from comptroller.model_list import OPENAI_BASE, ModelEntry, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from gateway.options import GatewayOptions
-from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
 
-OPENAI_BASE = "https://api.openai.com/v1"
-# Servers that speak chat completions as OpenAI does; LiteLLM's names for them.
-COMPATIBLE = ("openai", "custom_openai", "hosted_vllm", "openai_like")
 SECRET_CHARS_MIN = 16
 _UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "environment_variables")
-_ENVIRONMENT = "os.environ/"
-_DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
+EXPIRES_IN_MS_MAX = 36_500 * 86_400_000
+SETTING_CHARS_MAX = 4096
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
     *("budget", "agent", "tags"),
 )
+_BUDGET_FIELDS = (
+    *("limits", "per_child", "on_exceed", "share_of_free", "output_tokens_default", "kind"),
+)
+_LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
+# What `parts.ledger_transport` can use; a query would be ignored by all but rediss.
+_REDIS_URL = re.compile(
+    r"|redis://[^\s/?#]+(/[0-9]{0,4})?|rediss://[^\s/?#]+(/[0-9]{0,4})?(\?\S*)?|unix:///[^?#]+"
+)
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One entry of model_list. Timeouts are 0 where the gateway's own hold."""
-
-    name: str
-    provider: str
-    upstream_model: str
-    price: Price
-    api_base: str = ""
-    api_key: str = field(default="", repr=False)
-    timeout_ms: int = 0
-    stream_timeout_ms: int = 0
-    reasons_unseen: bool = True
+__all__ = [
+    "OPENAI_BASE",
+    "ConfigInvalid",
+    "DeclaredKey",
+    "ModelEntry",
+    "Settings",
+    "load_settings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +92,16 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         redis_url=str(values["redis_url"]),
         gateway=GatewayOptions(**_of_section("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_section("ledger", values)),  # type: ignore[arg-type]
-        models=_models(top.get("model_list"), environment),
+        models=read_models(top.get("model_list"), environment),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
     )
 
 
 def _top_fields(root: Value) -> dict[str, Value]:
-    fields = root.fields()
-    for name in _UNSUPPORTED:
-        if name in fields:
-            raise fields[name].error(f"{name} is not supported by this version: remove it")
     own = [option.name for option in OPTIONS if not option.section]
-    return root.known_fields(("model_list", "budgets", "keys", *SECTIONS, *own), "the file")
+    known = ("model_list", "budgets", "keys", *SECTIONS, *own)
+    return root.known_fields(known, "the file", _UNSUPPORTED)
 
 
 def _of_section(section: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:
@@ -123,10 +120,11 @@ def _option(option: Option, top: dict[str, Value], environment: Mapping[str, str
     if option.name not in fields:
         return option.default
     value = fields[option.name]
-    problem = _problem(option, value.plain())
+    plain = value.plain()
+    problem = _problem(option, plain)
     if problem:
         raise value.error(problem)
-    plain: OptionValue = value.plain()
+    assert isinstance(plain, bool | int | str)
     return plain
 
 
@@ -134,7 +132,7 @@ def _from_environment(option: Option, text: str) -> OptionValue:
     value: OptionValue = text
     if isinstance(option.default, bool):
         value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    elif isinstance(option.default, int) and re.fullmatch(r"\d{1,18}", text):
+    elif isinstance(option.default, int) and re.fullmatch(r"[0-9]{1,18}", text):
         value = int(text)
     problem = _problem(option, value)
     if problem:
@@ -149,111 +147,24 @@ def _problem(option: Option, value: object) -> str:
         return f"{option.name} must be {kind}"
     if type(value) is int and not option.least <= value <= option.most:
         return f"{option.name} must be from {option.least} to {option.most}"
+    if isinstance(value, str):
+        return _text_problem(option, value)
     return ""
 
 
-def _models(value: Value | None, environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
-    if value is None:
-        return tuple(_demo_entry(name, name, DEMO_PRICES[name]) for name in DEMO_PRICES)
-    entries: dict[str, tuple[ModelEntry, int]] = {}
-    for item in value.items():
-        entry = _model(item, environment)
-        if entry.name in entries:
-            raise item.error(
-                f"model_name {entry.name!r} is there already, in line {entries[entry.name][1]}: "
-                "several deployments of one name are not supported by this version"
-            )
-        entries[entry.name] = entry, item.line
-    if not entries:
-        raise value.error("model_list is empty: leave it out to serve the demo models")
-    return tuple(entry for entry, _ in entries.values())
+def _text_problem(option: Option, value: str) -> str:
+    if len(value) > SETTING_CHARS_MAX or (value and not value.isprintable()):
+        return f"{option.name} must have at most {SETTING_CHARS_MAX} printable characters"
+    if option.name == "redis_url" and not _is_redis_url(value):
+        return "redis_url must be redis://host:6379/0, rediss://... or unix:///path, or empty"
+    return f"{option.name} must not be empty" if option.default and not value else ""
 
 
-def _demo_entry(name: str, upstream_model: str, price: Price) -> ModelEntry:
-    reasons = "reasoner" in upstream_model
-    return ModelEntry(name, "demo", upstream_model, price, reasons_unseen=reasons)
-
-
-def _model(item: Value, environment: Mapping[str, str]) -> ModelEntry:
-    known = ("model_name", "litellm_params", "model_info")
-    fields = item.known_fields(known, "an entry of model_list")
-    for name in known[:2]:
-        if name not in fields:
-            raise item.error(f"an entry of model_list needs {name}")
-    name = fields["model_name"].text("model_name")
-    params = fields["litellm_params"].known_fields(
-        ("model", "api_base", "api_key", "timeout", "stream_timeout"), "litellm_params"
-    )
-    if "model" not in params:
-        raise fields["litellm_params"].error("litellm_params needs model, as in openai/gpt-5-mini")
-    provider, _, upstream_model = params["model"].text("model").partition("/")
-    info = fields["model_info"].plain() if "model_info" in fields else {}
-    if provider == "demo":
-        demo = f"demo/{upstream_model}"
-        if demo not in DEMO_PRICES:
-            raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
-        return _demo_entry(name, demo, DEMO_PRICES[demo])
-    if provider not in COMPATIBLE or not upstream_model:
-        raise params["model"].error(
-            f"this version serves OpenAI-compatible servers: write {COMPATIBLE[0]}/<model> with "
-            "an api_base"
-        )
-    where = fields.get("model_info", item)
-    if not isinstance(info, dict):
-        raise where.error("model_info is a mapping")
+def _is_redis_url(value: str) -> bool:
     try:
-        price = price_from_model_info(provider, upstream_model, info)
-    except PriceInvalid as error:
-        raise where.error(f"{name} has no usable price: {error}") from None
-    timeout_ms = _seconds_ms(params.get("timeout"), "timeout")
-    return ModelEntry(
-        name=name,
-        provider=provider,
-        upstream_model=upstream_model,
-        price=price,
-        api_base=_api_base(params.get("api_base")),
-        api_key=_secret(params.get("api_key"), "api_key", environment),
-        timeout_ms=timeout_ms,
-        stream_timeout_ms=_seconds_ms(params.get("stream_timeout"), "stream_timeout") or timeout_ms,
-        reasons_unseen=info.get("supports_reasoning") is not False,
-    )
-
-
-def _api_base(value: Value | None) -> str:
-    if value is None:
-        return OPENAI_BASE
-    base = value.text("api_base")
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise value.error("api_base is a URL, as in https://api.openai.com/v1")
-    if parts.username or parts.password:
-        raise value.error("api_base holds no password: use api_key")
-    return base
-
-
-def _secret(value: Value | None, what: str, environment: Mapping[str, str]) -> str:
-    if value is None:
-        return ""
-    text = value.text(what)
-    if not text.startswith(_ENVIRONMENT):
-        return text
-    variable = text.removeprefix(_ENVIRONMENT)
-    if not environment.get(variable):
-        raise value.error(f"{what} names the environment variable {variable}, which is not set")
-    return environment[variable]
-
-
-def _seconds_ms(value: Value | None, what: str) -> int:
-    if value is None:
-        return 0
-    seconds = value.plain()
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not (0 < seconds <= 7200)
-    ):
-        raise value.error(f"{what} is a number of seconds above 0, at most 7200")
-    return max(1, int(seconds * 1000))
+        return bool(_REDIS_URL.fullmatch(value)) and urlsplit(value).port != 0
+    except ValueError:
+        return False
 
 
 def _budgets(value: Value | None) -> tuple[tuple[str, Policy], ...]:
@@ -271,38 +182,65 @@ def _scope(text: str, value: Value) -> str:
 
 
 def _policy(value: Value) -> Policy:
+    """Names are checked here, where the line and the nearest known one can be told, and where an
+    entry that is no limit is not repeated in a message."""
+    parts = [value]
+    if isinstance(value.content, dict):
+        fields = value.known_fields(_BUDGET_FIELDS, "a budget")
+        parts = [fields[name] for name in ("limits", "per_child") if name in fields]
+    limits = [limit for part in parts for limit in part.items()]
+    for limit in limits:
+        limit.known_fields(_LIMIT_FIELDS, "a limit")
     try:
         return parse_policy(value.plain())
     except PolicyInvalid as error:
-        raise value.error(str(error)) from None
+        wrong = next((limit for limit in limits if not _is_limit(limit)), value)
+        raise wrong.error(str(error)) from None
+
+
+def _is_limit(value: Value) -> bool:
+    try:
+        parse_policy([value.plain()])
+    except PolicyInvalid:
+        return False
+    return True
 
 
 def _keys(value: Value | None, environment: Mapping[str, str]) -> tuple[DeclaredKey, ...]:
-    keys: dict[str, tuple[DeclaredKey, int]] = {}
+    keys: list[DeclaredKey] = []
+    names: dict[str, int] = {}
+    secrets: dict[str, int] = {}
     for item in value.items() if value is not None else ():
         key = _key(item, environment)
-        if key.name in keys:
-            raise item.error(f"key {key.name!r} is there already, in line {keys[key.name][1]}")
-        keys[key.name] = key, item.line
-    return tuple(key for key, _ in keys.values())
+        if key.name in names:
+            raise item.error(f"key {key.name!r} is there already, in line {names[key.name]}")
+        # A key is found by its secret: of two with the same one, the first would be lost.
+        if key.secret in secrets:
+            raise item.error(
+                f"key {key.name!r} has the secret of the key in line {secrets[key.secret]}: "
+                "give each its own"
+            )
+        names[key.name] = secrets[key.secret] = item.line
+        keys.append(key)
+    return tuple(keys)
 
 
 def _key(item: Value, environment: Mapping[str, str]) -> DeclaredKey:
-    if "subscopes" in (named := item.fields()):
-        raise named["subscopes"].error("subscopes are not supported by this version: remove it")
-    fields = item.known_fields(_KEY_FIELDS, "a key")
+    fields = item.known_fields(_KEY_FIELDS, "a key", ("subscopes",))
     for name in ("name", "scope", "secret"):
         if name not in fields:
             raise item.error(f"a key needs {name}")
     name = fields["name"].text("name")
     if not _KEY_NAME.fullmatch(name):
         raise fields["name"].error("a key's name has letters, digits, . _ - and at most 48 of them")
-    secret = _secret(fields["secret"], "secret", environment)
+    secret = fields["secret"].credential("secret", environment)
     if len(secret) < SECRET_CHARS_MIN:
         raise fields["secret"].error(f"a secret has at least {SECRET_CHARS_MIN} characters")
+    scope = _scope(fields["scope"].text("scope"), fields["scope"])
+    _scope(f"{scope}/key-{name}", fields["scope"])  # the key's own, see budgets.keys.Key
     return DeclaredKey(
         name=name,
-        scope=_scope(fields["scope"].text("scope"), fields["scope"]),
+        scope=scope,
         secret=secret,
         budget=_policy(fields["budget"]) if "budget" in fields else Policy(),
         models=fields["models"].texts("models") if "models" in fields else (),
@@ -317,9 +255,10 @@ def _duration_ms(value: Value | None) -> int | None:
     if value is None:
         return None
     match = _DURATION.fullmatch(str(value.plain()))
-    if not match:
-        raise value.error("expires_in is a duration, as in 30d, 12h, 10m or 45s")
-    return int(match[1]) * _UNITS_MS[match[2]]
+    duration_ms = int(match[1]) * _UNITS_MS[match[2]] if match else 0
+    if not 0 < duration_ms <= EXPIRES_IN_MS_MAX:
+        raise value.error("expires_in is a duration, as in 30d, 12h, 10m or 45s, up to 36500d")
+    return duration_ms
 
 
 def _tags(value: Value | None) -> dict[str, str]:

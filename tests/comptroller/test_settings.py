@@ -183,3 +183,140 @@ def test_a_mistake_in_the_environment_names_the_variable(
     with pytest.raises(ConfigInvalid, match=complaint) as caught:
         load_settings(None, {variable: value})
     assert str(caught.value).startswith(variable)
+
+
+PRICED = (
+    "input_cost_per_token: 0.000001, output_cost_per_token: 0.000002, "
+    "max_input_tokens: 1000, max_output_tokens: 100"
+)
+
+
+def model(params: str, info: str = PRICED) -> str:
+    """A file with one entry of model_list: parameters in line 3, model_info in line 4."""
+    return (
+        "model_list:\n  - model_name: mini\n"
+        f"    litellm_params: {{{params}}}\n    model_info: {{{info}}}\n"
+    )
+
+
+def key(fields: str, name: str = "ci") -> str:
+    """An entry of keys."""
+    return f"  - {{name: {name}, scope: acme, {fields}}}\n"
+
+
+SERVER = "model: openai/x, api_base: 'http://127.0.0.1:1/v1'"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "complaint"),
+    [
+        (model("model: hosted_vllm/x, api_key: k"), 3, "api_base is missing"),
+        (model("model: openai/x"), 3, "api_key is missing"),
+        (model("model: openai/x, api_base: 'http://[::1/v1'"), 3, "api_base is a URL"),
+        (model("model: openai/x, api_base: 'http://h:99999/v1'"), 3, "api_base is a URL"),
+        (model("model: openai/x, api_base: 'http://h/v1#x'"), 3, "ends with its path"),
+        (model("model: openai/x, api_base: 'http://u:p@h/v1'"), 3, "holds no password"),
+        (model("model: openai/*, api_base: 'http://h/v1'"), 3, "wildcards"),
+        (model(f"{SERVER}, input_cost_per_token: 1"), 3, "read in model_info"),
+        (model(f"{SERVER}, timeout: 0"), 3, "timeout is a number of seconds"),
+        (model(f"{SERVER}, rpm: 5"), 3, "unknown field 'rpm'"),
+        (model(SERVER, "max_tokens: 5"), 4, "output_cost_per_token, max_input_tokens;"),
+        (model(SERVER, f"{PRICED}, blocked: true"), 4, "unknown field 'blocked'"),
+        (model(SERVER, f"{PRICED}, max_input_tokenz: 1"), 4, "'max_input_tokens'"),
+        (model(SERVER, f"{PRICED},\n  input_cost_per_tokn: 1"), 5, "input_cost_per_tokn"),
+        (model(SERVER, f"{PRICED}, supports_reasoning: 1"), 4, "true or false"),
+        (model("model: demo/small, api_key: k"), 3, "demo models have no api_key"),
+        (f"keys:\n{key(f'secret: {SECRET}')}{key(f'secret: {SECRET}', 'b')}", 3, "in line 2"),
+        (f"keys:\n{key(f'secret: {SECRET}, models: ')}", 2, "expected a list"),
+        (f"keys:\n{key(f'secret: {SECRET}, budget: ')}", 2, "expected a list"),
+        (f"keys:\n{key(f'secret: {SECRET}, expires_in: 0d')}", 2, "expires_in is a duration"),
+        (f"keys:\n{key('secret: 1234567890123456')}", 2, "write it in quotes"),
+        (f"keys:\n  - {{name: c, scope: {'/'.join('a' * 16)}, secret: {SECRET}}}", 2, "segments"),
+        ("budgets:\n  acme:\n    limts: []", 3, "did you mean 'limits'"),
+        ("budgets:\n  acme:\n    - {usd: 1}\n    - {usd: -1}", 4, "usd is dollars"),
+        ("budgets:\n  acme: [{requests: 010}]", 2, "plain decimal digits"),
+        ("budgets:\n  acme: [{requests: 1:30}]", 2, "plain decimal digits"),
+        ("budgets:\n  no: [{usd: 1}]", 2, "write it in quotes"),
+        ("port: 1\ngateway: {<<: {drain_ms: 1}}", 2, "<< is not read"),
+        ("gateway: !x {drain_ms: 1}", 1, "YAML tag"),
+        ('port: 1\ndata_dir: "\\U7fffffff"', 2, "out of range"),
+        ("port: 1\ndata_dir: a\x01", 2, "control character"),
+        ("redis_url: 'redis://h/zero'", 1, "redis_url must be"),
+        ("redis_url: 'redis://h:99999'", 1, "redis_url must be"),
+        ("data_dir: ''", 1, "must not be empty"),
+        ("port: 1\nbudgets: " + "[" * 500_000, 2, "nested deeper"),
+    ],
+)
+def test_what_would_fail_or_mislead_later_is_refused_now(
+    tmp_path: Path, text: str, line: int, complaint: str
+) -> None:
+    """What loads can be served as it was meant: a file that would crash a worker, send a key to
+    another server, widen a key or read a number differently is refused with its line."""
+    with pytest.raises(ConfigInvalid, match=complaint) as caught:
+        load(tmp_path, text)
+    assert f"comptroller.yaml:{line}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        model(f"{SERVER}, api_key: !!int {SECRET}"),
+        model(f"{SERVER}, api_key: !x {SECRET}"),
+        model(f"{SERVER}, api_key: '{SECRET} '"),
+        model(f"{SERVER}, api_key: [{SECRET}]"),
+        model(f"{SERVER}, api_key: os.environ/{SECRET}"),
+        model(f"model: openai/x, api_base: 'http://u:{SECRET}@h/v1'"),
+        f"keys:\n{key(f'secret: {SECRET}')}{key(f'secret: {SECRET}', 'b')}",
+        f"keys:\n{key(f'secret: {{a: {SECRET}}}')}",
+        f"budgets:\n  acme: [{{secret: {SECRET}}}]",
+        f"redis_url: 'redis://:{SECRET}@h/zero'",
+        f'keys:\n{key(f"""secret: "{SECRET}""")}',
+    ],
+)
+def test_no_complaint_repeats_a_secret(tmp_path: Path, text: str) -> None:
+    """Whatever is wrong with a secret, the message names its field and not its value."""
+    with pytest.raises(ConfigInvalid) as caught:
+        load(tmp_path, text)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_password_of_the_ledger_is_not_shown(tmp_path: Path) -> None:
+    """A redis_url is used as it was written, and is not in the settings' repr."""
+    settings = load(tmp_path, f"redis_url: 'redis://:{SECRET}@127.0.0.1:6379/1'")
+    assert settings.redis_url == f"redis://:{SECRET}@127.0.0.1:6379/1"
+    assert SECRET not in repr(settings)
+
+
+def test_parameters_of_a_model_hold(tmp_path: Path) -> None:
+    """Server, key, timeouts and reasoning are what the file says; a fraction of a millisecond
+    counts as one, null is absent, the address may come from the environment."""
+    text = model(
+        "model: hosted_vllm/org/x, api_base: os.environ/BASE, api_key: null, timeout: 1.5, "
+        "stream_timeout: 0.0001",
+        f"{PRICED}, supports_reasoning: false, input_cost_per_audio_token: null",
+    )
+    (entry,) = load(tmp_path, text, BASE="http://127.0.0.1:1/v1/").models
+    assert (entry.provider, entry.upstream_model) == ("hosted_vllm", "org/x")
+    assert (entry.api_base, entry.api_key) == ("http://127.0.0.1:1/v1", "")
+    assert (entry.timeout_ms, entry.stream_timeout_ms) == (1500, 1)
+    assert not entry.reasons_unseen
+
+
+def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:
+    """The demo's own price holds unless model_info has one."""
+    (own,) = load(tmp_path, model("model: demo/large", "mode: chat")).models
+    assert own.price == DEMO_PRICES["demo/large"]
+    (other,) = load(tmp_path, model("model: demo/large")).models
+    assert other.price.rates.input_nusd_per_mtok == 1_000_000_000
+
+
+def test_amounts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Dollars without quotes lose no digit: 0.1 + 0.2 is not how a budget is read."""
+    settings = load(tmp_path, "budgets:\n  acme: [{usd: 7654321.123456789}]")
+    assert settings.budgets[0][1].limits[0].amount == 7_654_321_123_456_789
+
+
+def test_digits_of_other_scripts_are_no_numbers() -> None:
+    """What is not an ASCII number is refused, not converted."""
+    with pytest.raises(ConfigInvalid, match="whole number"):
+        load_settings(None, {"COMPTROLLER_PORT": "\N{ARABIC-INDIC DIGIT FOUR}"})

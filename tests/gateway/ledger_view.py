@@ -31,7 +31,7 @@ class LedgerView:
 
     async def outbox(self) -> list[Entry]:
         """All events, oldest first."""
-        entries = await self._redis.xrange(self._key("outbox"))
+        entries: Any = await self._redis.xrange(self._key("outbox"))
         return [
             entry_of(id_, [each for pair in fields.items() for each in pair])
             for id_, fields in entries

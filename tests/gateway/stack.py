@@ -6,12 +6,14 @@ timeouts and options, and can reach the ledger's administration.
 
 import asyncio
 import contextlib
+import json
 import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -46,6 +48,15 @@ DEAR_OUTPUT_NUSD = 60_000
 PATIENT = Timeouts(connect_ms=5_000, first_byte_ms=60_000, idle_ms=60_000)
 HASTY = Timeouts(connect_ms=200, first_byte_ms=150, idle_ms=150)
 GREETING = [{"role": "user", "content": "hello there"}]
+USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD  # of the answer that `behaviours.answers` gives
+COUNTED = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]  # a budget in every dimension
+CAP = 50
+
+
+def chat_body(*, stream: bool, model: str = "plain") -> bytes:
+    """A chat request for a bare socket."""
+    document = {"model": model, "messages": GREETING, "stream": stream, "max_tokens": CAP}
+    return json.dumps(document).encode()
 
 
 def rates(output_nusd: int = OUTPUT_NUSD) -> Rates:
@@ -223,7 +234,7 @@ class Stack:
         """A scope of this test."""
         return f"{self.organisation}/{below}" if below else self.organisation
 
-    async def chat(self, secret: str, model: str = "plain", **fields: object) -> httpx.Response:
+    async def chat(self, secret: str, model: str = "plain", **fields: Any) -> httpx.Response:
         """One chat call with a greeting, unless `messages` says otherwise."""
         return await self.call(secret, {"model": model, "messages": GREETING, **fields})
 
@@ -238,12 +249,12 @@ class Stack:
         """GETs a page."""
         return await self.client.get(path, headers={"authorization": f"Bearer {secret}"})
 
-    async def quote(self, secret: str, model: str = "plain", **fields: object) -> dict[str, int]:
+    async def quote(self, secret: str, model: str = "plain", **fields: Any) -> dict[str, Any]:
         """What a chat call would reserve."""
         document = {"model": model, "messages": GREETING, **fields}
         answer = await self.call(secret, document, "/v1/quote")
         assert answer.status_code == 200, answer.text
-        quoted: dict[str, int] = answer.json()
+        quoted: dict[str, Any] = answer.json()
         return quoted
 
 

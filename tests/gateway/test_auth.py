@@ -65,7 +65,7 @@ async def test_without_a_known_key_every_endpoint_is_shut(
 ) -> None:
     """401 in OpenAI's shape, not to be retried; nothing is forwarded or recorded."""
     before = await stack.ledger.state()
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     answer = await stack.client.request(method, path, headers=encoded, content=b"{")
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"

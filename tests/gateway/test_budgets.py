@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 
+import httpx
 import pytest
 
 from budgets.keys import Key
@@ -80,7 +82,9 @@ async def test_concurrency_is_never_above_its_limit(hurried: Stack) -> None:
     await stack.ledger.at_rest()
 
 
-async def _all_decided(stack: Stack, calls: list[asyncio.Task[object]], count: int) -> None:  # type: ignore[type-arg]  # any result
+async def _all_decided(
+    stack: Stack, calls: Sequence[asyncio.Task[httpx.Response]], count: int
+) -> None:
     """Waits until every call has reached the provider or has its answer."""
     changed = asyncio.Event()
     for call in calls:

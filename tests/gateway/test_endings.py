@@ -30,17 +30,17 @@ from tests.gateway.conftest import MakeStack
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.stack import (
+    CAP,
+    COUNTED,
+    GREETING,
+    INPUT_NUSD,
+    OUTPUT_NUSD,
+    USAGE_NUSD,
+    Stack,
+    chat_body,
+)
 from tests.gateway.wire import Wire, request_bytes
-
-BUDGET = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]
-USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD
-CAP = 50
-
-
-async def key(stack: Stack) -> str:
-    """A key whose requests are counted in dollars, tokens and requests."""
-    return await stack.key(budget=BUDGET)
 
 
 async def whole_reservation(stack: Stack) -> None:
@@ -52,16 +52,10 @@ async def whole_reservation(stack: Stack) -> None:
     await stack.ledger.at_rest()
 
 
-def body(*, stream: bool, model: str = "plain") -> bytes:
-    """A chat request."""
-    document = {"model": model, "messages": GREETING, "stream": stream, "max_tokens": CAP}
-    return json.dumps(document).encode()
-
-
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_provider_that_was_not_reached_costs_nothing(stack: Stack, stream: bool) -> None:
     """Nothing listens there: 502, all given back, not even the request counts."""
-    answer = await stack.chat(await key(stack), "absent", stream=stream)
+    answer = await stack.chat(await stack.key(budget=COUNTED), "absent", stream=stream)
     assert answer.status_code == 502
     assert answer.json()["error"]["code"] == "upstream_error"
     entry, event = await stack.ledger.ending()
@@ -77,7 +71,7 @@ async def test_the_providers_own_error_costs_nothing_but_a_request(
 ) -> None:
     """Its status and body pass; zero is booked and the request counts."""
     stack.provider.behaviour = says(ERROR_BODY, status)
-    answer = await stack.chat(await key(stack), stream=stream)
+    answer = await stack.chat(await stack.key(budget=COUNTED), stream=stream)
     assert answer.status_code == status
     assert answer.content == ERROR_BODY
     entry, _ = await stack.ledger.ending()
@@ -93,7 +87,7 @@ async def test_the_providers_advice_to_wait_passes(stack: Stack) -> None:
         reply.whole(429, ERROR_BODY, ("retry-after", "17"), ("set-cookie", "a=b"), ("x-org", "o"))
 
     stack.provider.behaviour = limits
-    answer = await stack.chat(await key(stack))
+    answer = await stack.chat(await stack.key(budget=COUNTED))
     assert answer.headers["retry-after"] == "17"
     assert "set-cookie" not in answer.headers
     assert "x-org" not in answer.headers
@@ -119,7 +113,7 @@ async def test_something_in_between_leaves_the_outcome_unknown(
     """What a proxy answers says nothing of the provider: the whole reservation is booked, and the
     page is not passed on."""
     stack.provider.behaviour = says(content, status, content_type)
-    answer = await stack.chat(await key(stack), model)
+    answer = await stack.chat(await stack.key(budget=COUNTED), model)
     assert answer.status_code == (status if status >= 400 else 502)
     assert answer.json()["error"]["code"] == "upstream_error"
     assert b"Service Unavailable" not in answer.content
@@ -148,7 +142,7 @@ async def test_an_answer_without_a_believable_usage_is_booked_whole(
 ) -> None:
     """The client has its answer as it came; the books take the ceiling."""
     stack.provider.behaviour = says(plain_body(usage))
-    answer = await stack.chat(await key(stack))
+    answer = await stack.chat(await stack.key(budget=COUNTED))
     assert answer.status_code == 200
     assert answer.content == plain_body(usage)
     assert "x-comptroller-cost-usd" not in answer.headers
@@ -158,7 +152,7 @@ async def test_an_answer_without_a_believable_usage_is_booked_whole(
 async def test_an_answer_that_is_no_json_is_booked_whole(stack: Stack) -> None:
     """200 with a page of a portal in between: nobody knows what the provider did."""
     stack.provider.behaviour = says(HTML_BODY, 200, "text/html")
-    await stack.chat(await key(stack))
+    await stack.chat(await stack.key(budget=COUNTED))
     await whole_reservation(stack)
 
 
@@ -175,7 +169,7 @@ async def test_a_whole_answer_that_breaks_off_is_booked_whole(stack: Stack) -> N
 
         return behave
 
-    secret = await key(stack)
+    secret = await stack.key(budget=COUNTED)
     for number, how in enumerate(("reset", "close"), start=1):
         stack.provider.behaviour = breaks(how)
         answer = await stack.chat(secret)
@@ -195,7 +189,7 @@ async def test_a_request_that_is_reset_unanswered_is_booked_whole_and_never_sent
         reply.reset()
 
     stack.provider.behaviour = dies
-    answer = await stack.chat(await key(stack), "thinker", stream=stream)
+    answer = await stack.chat(await stack.key(budget=COUNTED), "thinker", stream=stream)
     assert answer.status_code == 502
     assert len(stack.provider.received) == 1
     await whole_reservation(stack)
@@ -205,7 +199,7 @@ async def test_a_request_that_is_reset_unanswered_is_booked_whole_and_never_sent
 async def test_a_provider_that_never_answers_times_out(stack: Stack, stream: bool) -> None:
     """504 after the route's timeout, the provider's connection is closed, the money is spent."""
     stack.provider.behaviour = silent()
-    answer = await stack.chat(await key(stack), "hasty", stream=stream)
+    answer = await stack.chat(await stack.key(budget=COUNTED), "hasty", stream=stream)
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "upstream_error"
     await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
@@ -224,7 +218,7 @@ async def test_a_stream_that_breaks_off(stack: Stack, end: str, model: str) -> N
         return  # their timeouts are long; what they book is the same as for a reset
     events = word_events(("one ", "two "))[:-1]
     stack.provider.behaviour = streams(events, end=end)
-    answer = await stack.chat(await key(stack), model, stream=True, max_tokens=CAP)
+    answer = await stack.chat(await stack.key(budget=COUNTED), model, stream=True, max_tokens=CAP)
     assert answer.status_code == 200
     assert answer.content.startswith(b"".join(events))
     last = answer.content.removeprefix(b"".join(events))
@@ -247,7 +241,7 @@ async def test_a_stream_without_usage_but_with_an_end(stack: Stack, model: str) 
     booked is what was streamed, or all where the model may have reasoned unseen."""
     events = [*word_events(), DONE]
     stack.provider.behaviour = streams(events)
-    answer = await stack.chat(await key(stack), model, stream=True, max_tokens=CAP)
+    answer = await stack.chat(await stack.key(budget=COUNTED), model, stream=True, max_tokens=CAP)
     assert answer.content == b"".join(events)
     entry, _ = await stack.ledger.ending()
     assert charged(entry) <= reserved(entry)
@@ -258,7 +252,7 @@ async def test_a_stream_without_usage_but_with_an_end(stack: Stack, model: str) 
 async def test_a_stream_without_an_end_mark_but_with_usage_is_the_truth(stack: Stack) -> None:
     """The usage came: that is booked; the client is told that the end is missing."""
     stack.provider.behaviour = streams([*word_events(), usage_event(usage_text(11, 7))])
-    answer = await stack.chat(await key(stack), stream=True)
+    answer = await stack.chat(await stack.key(budget=COUNTED), stream=True)
     assert b"upstream_error" in answer.content
     assert b"\n\ndata: [DONE]\n\n" not in answer.content
     entry, event = await stack.ledger.ending()
@@ -270,7 +264,7 @@ async def test_a_stream_without_an_end_mark_but_with_usage_is_the_truth(stack: S
 async def test_an_overrun_is_booked_and_labelled(stack: Stack, stream: bool) -> None:
     """The truth is booked even above the reservation, and the event says so."""
     stack.provider.behaviour = answers(prompt=10, completion=5_000)
-    await stack.chat(await key(stack), stream=stream, max_tokens=CAP)
+    await stack.chat(await stack.key(budget=COUNTED), stream=stream, max_tokens=CAP)
     entry, event = await stack.ledger.ending()
     assert charged(entry) == 10 * INPUT_NUSD + 5_000 * OUTPUT_NUSD > reserved(entry)
     assert charged(entry, 2) == 5_010
@@ -282,132 +276,11 @@ async def test_output_beyond_the_grant_is_cut(stack: Stack) -> None:
     """A provider that ignores its cap and streams on is stopped, and what it streamed is booked."""
     stack.provider.behaviour = drips(interval_ms=0)
     answer = await asyncio.wait_for(
-        stack.chat(await key(stack), stream=True, max_tokens=4), timeout=8
+        stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=4), timeout=8
     )
     assert b"error" in answer.content
     await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
     await stack.ledger.endings(1)
-    await stack.ledger.at_rest()
-
-
-async def test_hang_up_while_sending_the_request(stack: Stack) -> None:
-    """Half a request is none: nothing is reserved, nothing forwarded."""
-    secret = await key(stack)
-    await stack.chat(secret)
-    before = await stack.ledger.state()
-    request = request_bytes(secret, body(stream=False))
-    for size in (10, len(request) - 30, len(request) - 1):
-        async with Wire(stack.port) as wire:
-            await wire.send(request[:size])
-    await stack.chat(secret)
-    assert len(await stack.ledger.endings(2)) == 2
-    assert len(stack.provider.received) == 2
-    assert before["leases"] == {}
-    await stack.ledger.at_rest()
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("model", ["plain", "thinker", "biller"])
-async def test_hang_up_while_the_provider_thinks(stack: Stack, model: str, stream: bool) -> None:
-    """A provider that stops when it is cancelled is cancelled; any other is read to its end. Either
-    way one booking, never below what can have been billed, and the next caller has the place."""
-    gate = asyncio.Event()
-    stack.provider.behaviour = held(gate, answers())
-    secret = await stack.key(budget=[*BUDGET, {"concurrency": 1}])
-    async with Wire(stack.port) as wire:
-        await wire.send(request_bytes(secret, body(stream=stream, model=model)))
-        await stack.provider.arrivals(1)
-    if model == "plain" and stream:
-        await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
-    gate.set()
-    entry, event = await stack.ledger.ending()
-    if event["usage_source"] == "provider":
-        assert charged(entry) == USAGE_NUSD
-    elif event["usage_source"] == "counted":
-        assert stream
-        assert charged(entry) >= len(GREETING[0]["content"]) * INPUT_NUSD
-    else:
-        assert charged(entry) == reserved(entry)
-    assert charged(entry, 3) == 1
-    assert len(stack.provider.received) == 1
-    await stack.ledger.at_rest()
-    stack.provider.behaviour = answers()
-    assert (await stack.chat(secret)).status_code == 200
-
-
-async def test_hang_up_while_waiting_for_others(stack: Stack) -> None:
-    """Who leaves while waiting in line for a budget is not served when it comes free: the provider
-    is not asked on behalf of nobody, and the next in line is."""
-    gate = asyncio.Event()
-    stack.provider.behaviour = held(gate, answers())
-    secret = await stack.key(budget=[*BUDGET, {"concurrency": 1}])
-    first = asyncio.create_task(stack.chat(secret))
-    await stack.provider.arrivals(1)
-    async with Wire(stack.port) as wire:
-        await wire.send(request_bytes(secret, body(stream=False)))
-        assert (await stack.client.get("/healthz")).status_code == 200
-    next_ = asyncio.create_task(stack.chat(secret, max_tokens=3))
-    assert (await stack.client.get("/healthz")).status_code == 200
-    gate.set()
-    assert (await first).status_code == 200
-    assert (await next_).status_code == 200
-    assert len(stack.provider.received) == 2
-    await stack.ledger.endings(2)
-    await stack.ledger.at_rest()
-
-
-async def test_hang_up_in_the_middle_of_a_whole_answer(stack: Stack) -> None:
-    """What a provider generated without streaming it is never counted by what had arrived: the
-    truth is booked, or all."""
-    gate = asyncio.Event()
-
-    async def begins(_received: Received, reply: Reply) -> None:
-        content = plain_body(usage_text(11, 7))
-        reply.begin(len(content), "application/json")
-        reply.raw(content[:10])
-        await gate.wait()
-        reply.raw(content[10:])
-        reply.complete = True
-
-    stack.provider.behaviour = begins
-    async with Wire(stack.port) as wire:
-        await wire.send(request_bytes(await key(stack), body(stream=False)))
-        await stack.provider.arrivals(1)
-    gate.set()
-    entry, event = await stack.ledger.ending()
-    truth = {"provider": USAGE_NUSD, "reserved": reserved(entry)}
-    assert charged(entry) == truth[event["usage_source"]]
-    await stack.ledger.at_rest()
-
-
-@pytest.mark.parametrize("model", ["plain", "thinker", "biller"])
-async def test_hang_up_in_mid_stream(stack: Stack, model: str) -> None:
-    """After three words the client is gone: a provider that stops billing is cancelled and the
-    words are booked; another is read to its end and its truth is booked."""
-    gate = asyncio.Event()
-
-    async def two_parts(_received: Received, reply: Reply) -> None:
-        reply.begin()
-        reply.chunk(b"".join(word_events(("one ", "two ", "three "))[:-1]))
-        await gate.wait()
-        reply.chunk(usage_event(usage_text(11, 7)) + DONE)
-        reply.end()
-
-    stack.provider.behaviour = two_parts
-    async with Wire(stack.port) as wire:
-        await wire.send(request_bytes(await key(stack), body(stream=True, model=model)))
-        await wire.until(b"three ")
-    if model == "plain":
-        await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
-    gate.set()
-    entry, event = await stack.ledger.ending()
-    if model == "plain":
-        assert event["usage_source"] == "counted"
-        text = len("one two three ")
-        assert charged(entry) >= len(GREETING[0]["content"]) * INPUT_NUSD + text * OUTPUT_NUSD
-        assert charged(entry) < reserved(entry)
-    else:
-        assert (charged(entry), event["usage_source"]) == (USAGE_NUSD, "provider")
     await stack.ledger.at_rest()
 
 
@@ -431,7 +304,7 @@ async def test_whatever_text_was_streamed_is_counted(
 ) -> None:
     """Every kind of text in a stream that breaks off counts, a token for each byte at most."""
     stack.provider.behaviour = streams([chunk_event(delta)], end="close")
-    await stack.chat(await key(stack), stream=True, max_tokens=100)
+    await stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=100)
     entry, _ = await stack.ledger.ending()
     assert charged(entry) >= (len(GREETING[0]["content"]) * INPUT_NUSD + 40 * OUTPUT_NUSD)
     await stack.ledger.at_rest()
@@ -442,44 +315,10 @@ async def test_a_stream_too_long_to_remember_is_booked_whole(stack: Stack) -> No
     padding = b'data: {"choices":[],"obfuscation":"' + b"x" * 100_000 + b'"}\n\n'
     text = chunk_event({"content": "y" * 2_000})
     stack.provider.behaviour = streams([padding] * 90 + [text], end="close")
-    await stack.chat(await key(stack), stream=True, max_tokens=2_000)
+    await stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=2_000)
     entry, _ = await stack.ledger.ending()
     assert charged(entry) >= 2_000 * OUTPUT_NUSD
     await stack.ledger.at_rest()
-
-
-async def test_hang_up_after_the_last_byte(stack: Stack) -> None:
-    """Who has the whole answer finds it booked already; leaving then changes nothing."""
-    secret = await key(stack)
-    for number, stream in enumerate((False, True), start=1):
-        async with Wire(stack.port) as wire:
-            await wire.send(request_bytes(secret, body(stream=stream)))
-            await wire.answer()
-            assert len(await stack.ledger.endings(number)) == number
-    assert await stack.ledger.spent_in(1) == 2 * USAGE_NUSD
-    await stack.ledger.at_rest()
-
-
-async def test_a_hundred_clients_that_hang_up(stack: Stack) -> None:
-    """Hanging up at once, in the middle or at the end: as many bookings as calls reached the
-    provider or were reserved, and nothing stays reserved."""
-    stack.provider.behaviour = answers()
-    secret = await key(stack)
-
-    async def leaves(n: int) -> None:
-        async with Wire(stack.port) as wire:
-            await wire.send(request_bytes(secret, body(stream=bool(n % 2))))
-            if n % 3 == 1:
-                await asyncio.sleep(0)
-            elif n % 3 == 2:
-                await wire.until(b"\r\n")
-
-    await asyncio.gather(*(leaves(n) for n in range(100)))
-    assert (await stack.client.get("/readyz")).status_code == 200
-    asked = await stack.ledger.requests()
-    await stack.ledger.endings(len(asked))
-    await stack.ledger.until_at_rest()
-    assert len(stack.provider.received) <= len(await stack.ledger.requests())
 
 
 @pytest.mark.parametrize("action", ["freeze", "close", "revoke"])
@@ -487,10 +326,10 @@ async def test_a_stream_is_cut_when_its_path_is_shut(make_stack: MakeStack, acti
     """Frozen, halted or revoked in mid-stream: cut at the next heartbeat with an error event, the
     provider is cancelled, what was streamed is booked."""
     stack = await make_stack(ledger_options=LedgerOptions(lease_ms=600))
-    secret = await key(stack)
+    secret = await stack.key(budget=COUNTED)
     stack.provider.behaviour = drips(interval_ms=20)
     async with Wire(stack.port) as wire:
-        await wire.send(request_bytes(secret, body(stream=True)))
+        await wire.send(request_bytes(secret, chat_body(stream=True)))
         await wire.until(b"drip ")
         if action == "revoke":
             await stack.keyring.revoke(stack.keys[secret])
@@ -507,7 +346,7 @@ async def test_a_stream_is_cut_when_its_path_is_shut(make_stack: MakeStack, acti
 async def test_a_long_answer_outlives_its_first_lease(make_stack: MakeStack) -> None:
     """A request that runs for several leases keeps its reservation and is settled by its truth."""
     stack = await make_stack(ledger_options=LedgerOptions(lease_ms=400))
-    secret = await key(stack)
+    secret = await stack.key(budget=COUNTED)
     gate = asyncio.Event()
     stack.provider.behaviour = held(gate, answers())
     call = asyncio.create_task(stack.chat(secret))

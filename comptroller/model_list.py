@@ -1,0 +1,259 @@
+"""`model_list`, in LiteLLM's format: which model name is served by whom, and at what price.
+
+People bring this part of the file from LiteLLM, so it is read as it is. But a field that LiteLLM
+obeys and this version does not is named and refused: a rate limit, a pause or a price that is
+ignored in silence is worse than a file that does not load.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from comptroller.document import DecimalText, Value, shown
+from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
+
+OPENAI_BASE: Final = "https://api.openai.com/v1"
+API_BASES: Final[Mapping[str, str]] = {
+    "openai": OPENAI_BASE,
+    "custom_openai": "",
+    "hosted_vllm": "",
+    "openai_like": "",
+}
+"""Providers that speak OpenAI's API, and the base URL where `api_base` is absent. "": it is needed,
+or the key of somebody's own server would be sent to OpenAI."""
+TIMEOUT_S_MAX: Final = 7200
+
+_ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
+_PARAMS = ("model", "api_base", "api_key", "timeout", "stream_timeout")
+# What model_info may say besides prices. Fields that LiteLLM obeys (blocked, access_groups, rpm,
+# team_id ...) are not among them: a pause or a restriction must not be ignored in silence.
+_INFO_FIELDS = (
+    *("id", "mode", "base_model", "litellm_provider", "description", "source", "metadata"),
+    *("deprecation_date", "max_tokens", "max_input_tokens", "max_output_tokens"),
+    *("output_vector_size", "max_images_per_prompt", "tool_use_system_prompt_tokens"),
+    *("token_count_framing", "token_count_tool_framing"),
+    *("token_count_responses_framing", "token_count_responses_tool_framing"),
+)
+_INFO_PREFIXES = ("supports_", "supported_")
+# Whether such a field is a price that is understood is for `pricing` to say, never for this file.
+_PRICE_WORDS = ("cost", "pric", "multiplier", "surcharge", "per_token", "provider_specific_entry")
+_COSTS = ("input_cost_per_token", "output_cost_per_token")
+_URL = re.compile(r"https?://[\x21-\x7e]+", re.ASCII)
+_HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
+    at its end, and is empty for the demo."""
+
+    name: str
+    provider: str
+    upstream_model: str
+    price: Price
+    api_base: str = ""
+    api_key: str = field(default="", repr=False)
+    timeout_ms: int = 0
+    stream_timeout_ms: int = 0
+    reasons_unseen: bool = True
+
+
+def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
+    """The entries of `model_list`; without it the demo models. Raises ConfigInvalid."""
+    if value is None:
+        return tuple(_demo_entry(name, name, price) for name, price in DEMO_PRICES.items())
+    entries: list[ModelEntry] = []
+    lines: dict[str, int] = {}
+    for item in value.items():
+        entry = _entry(item, environment)
+        if entry.name in lines:
+            raise item.error(
+                f"model_name {shown(entry.name)} is there already, in line {lines[entry.name]}: "
+                "several deployments of one name are not supported by this version"
+            )
+        lines[entry.name] = item.line
+        entries.append(entry)
+    if not entries:
+        raise value.error("model_list is empty: leave it out to serve the demo models")
+    return tuple(entries)
+
+
+def _demo_entry(name: str, upstream_model: str, price: Price) -> ModelEntry:
+    reasons = "reasoner" in upstream_model
+    return ModelEntry(name, "demo", upstream_model, price, reasons_unseen=reasons)
+
+
+def _entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
+    fields = item.known_fields(_ENTRY_FIELDS, "an entry of model_list")
+    for needed in _ENTRY_FIELDS[:2]:
+        if needed not in fields:
+            raise item.error(f"an entry of model_list needs {needed}")
+    params_value = fields["litellm_params"]
+    params = _params(params_value)
+    if "model" not in params:
+        raise params_value.error("litellm_params needs model, as in openai/gpt-5-mini")
+    for each in (fields["model_name"], params["model"]):
+        if "*" in each.text(each.name):
+            raise each.error(f"{each.name}: wildcards are not supported; name each model by itself")
+    name = fields["model_name"].text("model_name")
+    provider, model = _provider(params["model"], environment)
+    info = fields.get("model_info")
+    if provider == "demo":
+        return _demo(name, model, info, params)
+    price = _price(name, provider, model, info or item)
+    timeout_ms = _seconds_ms(params.get("timeout"))
+    api_key = params.get("api_key")
+    return ModelEntry(
+        name=name,
+        provider=provider,
+        upstream_model=model,
+        price=price,
+        api_base=_api_base(provider, params, params_value, environment),
+        api_key=api_key.credential("api_key", environment) if api_key else "",
+        timeout_ms=timeout_ms,
+        stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
+        reasons_unseen=_reasons_unseen(info),
+    )
+
+
+def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]) -> ModelEntry:
+    """At its own price, unless model_info has another, which then has to be whole."""
+    for unused in ("api_base", "api_key"):
+        if unused in params:
+            raise params[unused].error(f"the demo models have no {unused}: remove it")
+    full_name = f"demo/{model}"
+    if full_name not in DEMO_PRICES:
+        raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
+    price = DEMO_PRICES[full_name]
+    if info is not None and any(_is_price_field(each) or "max_" in each for each in _info(info)):
+        price = _price(name, "demo", model, info)
+    return _demo_entry(name, full_name, price)
+
+
+def _params(value: Value) -> dict[str, Value]:
+    for name, param in value.fields().items():
+        if name not in _PARAMS and _is_price_field(name):
+            raise param.error(f"{shown(name)} is read in model_info: move it there")
+    return _given(value.known_fields(_PARAMS, "litellm_params"))
+
+
+def _provider(value: Value, environment: Mapping[str, str]) -> tuple[str, str]:
+    provider, _, model = value.resolved("model", environment).partition("/")
+    if not model or provider not in ("demo", *API_BASES):
+        raise value.error(
+            f"model must be <provider>/<model>, and this version serves OpenAI-compatible servers "
+            f"only ({', '.join(API_BASES)}) and demo: write openai/<model> with an api_base"
+        )
+    return provider, model
+
+
+def _api_base(
+    provider: str, params: Mapping[str, Value], owner: Value, environment: Mapping[str, str]
+) -> str:
+    if "api_base" in params:
+        return _checked_base(params["api_base"], environment)
+    if not API_BASES[provider]:
+        raise owner.error(f"api_base is missing: {provider} has no server of its own")
+    if "api_key" not in params:
+        raise owner.error(
+            f"api_key is missing, which {OPENAI_BASE} needs: api_key: os.environ/OPENAI_API_KEY"
+        )
+    return API_BASES[provider]
+
+
+def _checked_base(value: Value, environment: Mapping[str, str]) -> str:
+    """User, query and fragment would be lost on the way: they are refused."""
+    text = value.resolved("api_base", environment)
+    url = _split(text) if _URL.fullmatch(text) else None
+    if url is None or not url.hostname or not _HOST.fullmatch(url.hostname):
+        raise value.error(f"api_base is a URL, as in {OPENAI_BASE}")
+    if "@" in url.netloc:
+        raise value.error("api_base holds no password: use api_key")
+    if "?" in text or "#" in text:
+        raise value.error("api_base ends with its path: remove what follows ? or #")
+    return text.rstrip("/")
+
+
+def _split(text: str) -> SplitResult | None:
+    """None for what is no URL: brackets without an IPv6 address, ports that cannot be."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return None
+    return url if port != 0 else None
+
+
+def _seconds_ms(value: Value | None) -> int:
+    """Of a fraction of a millisecond the whole one counts."""
+    if value is None:
+        return 0
+    plain = value.content
+    if isinstance(plain, DecimalText | int) and not isinstance(plain, bool):
+        seconds = Decimal(plain)
+        if 0 < seconds <= TIMEOUT_S_MAX:
+            return int((seconds * 1000).to_integral_value(ROUND_CEILING))
+    raise value.error(f"{value.name} is a number of seconds above 0, at most {TIMEOUT_S_MAX}")
+
+
+def _is_price_field(name: str) -> bool:
+    return any(word in name for word in _PRICE_WORDS)
+
+
+def _price(name: str, provider: str, model: str, info: Value) -> Price:
+    """From model_info; where there is none, `info` is the entry that lacks it."""
+    fields = _info(info) if info.name == "model_info" else {}
+    missing = _missing(fields)
+    if missing:
+        raise info.error(
+            f"{name} has no usable price: model_info lacks {', '.join(missing)}; "
+            "what is free has an explicit 0"
+        )
+    said = {each: value.plain() for each, value in info.fields().items()}
+    try:
+        return price_from_model_info(provider, model, said)
+    except PriceInvalid as error:
+        accused = _accused(info, str(error))
+        raise accused.error(f"{name} has no usable price: {error}") from None
+
+
+def _info(value: Value) -> dict[str, Value]:
+    ours = {name for name in value.fields() if _may_be_in_info(name)}
+    return _given(value.known_fields({*_INFO_FIELDS, *_COSTS, *ours}, "model_info"))
+
+
+def _given(fields: Mapping[str, Value]) -> dict[str, Value]:
+    """LiteLLM's exports write null for what is absent."""
+    return {name: value for name, value in fields.items() if value.content is not None}
+
+
+def _may_be_in_info(name: str) -> bool:
+    return name.startswith(_INFO_PREFIXES) or _is_price_field(name)
+
+
+def _missing(fields: Mapping[str, Value]) -> list[str]:
+    """All at once: nobody should have to start four times."""
+    missing = [] if "tiered_pricing" in fields else [each for each in _COSTS if each not in fields]
+    if "max_input_tokens" not in fields:
+        missing.append("max_input_tokens")
+    if not {"max_output_tokens", "max_tokens"} & fields.keys():
+        missing.append("max_output_tokens")
+    return missing
+
+
+def _accused(info: Value, message: str) -> Value:
+    """The field that a price's complaint names first, or all of model_info."""
+    places = [(message.index(name), -len(name), name) for name in info.fields() if name in message]
+    return info.fields()[min(places)[2]] if places else info
+
+
+def _reasons_unseen(info: Value | None) -> bool:
+    said = info.fields().get("supports_reasoning") if info is not None else None
+    if said is None or said.content is None:
+        return True
+    if not isinstance(said.content, bool):
+        raise said.error("supports_reasoning must be true or false")
+    return said.content
