@@ -18,6 +18,8 @@ from bench.cases import CASES, Case
 from bench.children import BenchFailed, Child
 from bench.measure import Sample, Target, measure
 from bench.report import BUDGETS, DIRECT, GATEWAY, PLAIN, Results, table, write_json
+from budgets.embedded import EmbeddedServerFailed
+from budgets.transport import LedgerUnavailable
 
 REPETITIONS = 3
 PATH = "/v1/chat/completions"
@@ -38,15 +40,14 @@ def main() -> int:
     parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name contains it")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything started is ended
-    signal.signal(signal.SIGALRM, _overdue)
-    signal.alarm(QUICK_SECONDS_MAX if arguments.quick else SECONDS_MAX)
+    _bound(QUICK_SECONDS_MAX if arguments.quick else SECONDS_MAX)
     chosen = tuple(case for case in CASES if arguments.only in case.name)
     try:
         results = run(
             tuple(case.scaled(QUICK_DIVISOR) for case in chosen) if arguments.quick else chosen,
             1 if arguments.quick else REPETITIONS,
         )
-    except (BenchFailed, _Overdue) as error:
+    except (BenchFailed, EmbeddedServerFailed, LedgerUnavailable, _Overdue) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(table(results))
@@ -94,8 +95,14 @@ def _started(stack: contextlib.ExitStack, folder: Path, skipped: str) -> list[Ta
     return targets
 
 
-def _overdue(*_: object) -> None:
-    raise _Overdue(f"took longer than {SECONDS_MAX} s: is something else running?")
+def _bound(seconds: int) -> None:
+    """Ends the run after this long, wherever it hangs."""
+
+    def end(*_: object) -> None:
+        raise _Overdue(f"not ended after {seconds} s: is something else running?")
+
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
 
 
 if __name__ == "__main__":

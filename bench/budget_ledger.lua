@@ -8,6 +8,7 @@ local floor, random = math.floor, math.random
 local format, match, sub = string.format, string.match, string.sub
 local DONE_BUCKET_MS = 600000
 local IDLE_MS, POOL_SIZE = 60000, 128
+local USAGE_BYTES_MAX = 500
 
 local reserve_numbers = ffi.new("int64_t[14]", plan.reserve_numbers)
 local settle_numbers = ffi.new("int64_t[5]", plan.settle_numbers)
@@ -87,8 +88,9 @@ end
 
 -- Books what the answer says that it used; the cost in nano-dollars.
 local function settle(sock, grant, answer)
-    local input = tonumber(match(answer, '"prompt_tokens":(%d+)'))
-    local output = tonumber(match(answer, '"completion_tokens":(%d+)'))
+    local usage = sub(answer, -USAGE_BYTES_MAX) -- searching all of a stream would cost a millisecond
+    local input = tonumber(match(usage, '"prompt_tokens":(%d+)'))
+    local output = tonumber(match(usage, '"completion_tokens":(%d+)'))
     local cost_nusd = input * plan.input_nusd + output * plan.output_nusd
     settle_numbers[2] = cost_nusd
     settle_numbers[3] = input + output

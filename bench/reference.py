@@ -55,7 +55,7 @@ class Reference:
 
 def missing() -> str:
     """Why the reference cannot run here, with the command that helps; empty if it can."""
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    nginx = _program()
     if nginx is None:
         return f"nginx is not installed: {INSTALL}"
     if _modules(nginx) is None:
@@ -85,7 +85,7 @@ def running(upstream_port: int, folder: Path) -> Iterator[Reference]:
 
 @contextlib.contextmanager
 def _nginx(folder: Path, ports: tuple[int, ...]) -> Iterator[int]:
-    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    program = _program()
     assert program is not None
     command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
     with (folder / "nginx.out").open("wb") as output:
@@ -127,8 +127,13 @@ def free_port() -> int:
         return port
 
 
+def _program() -> str | None:
+    """nginx, also where /usr/sbin is on nobody's path but root's."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
 def _filled(folder: Path, upstream_port: int, budgets_port: int, plain_port: int) -> str:
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    nginx = _program()
     assert nginx is not None
     values = {
         "MODULES": "\n".join(f"load_module {path};" for path in _modules(nginx) or ()),

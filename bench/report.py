@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -32,6 +32,11 @@ class Results:
         """Samples of one row; empty where it was not measured."""
         return self.samples.get((case.name, server), [])
 
+    def measured(self) -> list[tuple[Case, str]]:
+        """The rows that there are, in order."""
+        servers = (GATEWAY, BUDGETS, PLAIN, DIRECT)
+        return [(case, each) for case in self.cases for each in servers if self.of(case, each)]
+
     def ratios(self, case: Case, server: str, other: str) -> list[float]:
         """CPU against another server's in the same repetition."""
         pairs = zip(self.of(case, server), self.of(case, other), strict=False)
@@ -45,14 +50,8 @@ class Results:
 
 def table(results: Results) -> str:
     """For people."""
-    rows: list[Sequence[str]] = [_COLUMNS]
-    for case in results.cases:
-        for server in (GATEWAY, BUDGETS, PLAIN, DIRECT):
-            if results.of(case, server):
-                rows.append(_row(results, case, server))
-    lines = _aligned(rows)
-    lines.append("")
-    lines += _latencies(results)
+    rows = [_row(results, case, server) for case, server in results.measured()]
+    lines = [*_aligned([_COLUMNS, *rows]), "", *_latencies(results)]
     lines += _memory(results)
     lines.append(
         f"load {_loads(results.load_before)} before, {_loads(results.load_after)} after; "
@@ -66,21 +65,20 @@ def table(results: Results) -> str:
 def _row(results: Results, case: Case, server: str) -> Sequence[str]:
     samples = results.of(case, server)
     billed = server != DIRECT
-    each: Callable[[str], float] = lambda name: median(getattr(one, name) for one in samples)  # noqa: E731
     chunk_us = [one.sum_us / STREAM_CHUNKS for one in samples]
     return (
         case.name,
         server,
         _spread([one.sum_us for one in samples], 0) if billed else "",
-        f"{each('server_us'):.0f}" if billed else "",
-        f"{each('ledger_us'):.0f}" if billed and server != PLAIN else "",
+        f"{_median(samples, 'server_us'):.0f}" if billed else "",
+        f"{_median(samples, 'ledger_us'):.0f}" if billed and server != PLAIN else "",
         _spread(chunk_us, 1) if billed and case.streamed else "",
         _spread(results.ratios(case, server, BUDGETS), 2) if billed else "",
         _middle(results.ratios(case, server, PLAIN)) if billed else "",
-        f"{each('requests_per_s'):.0f}",
-        f"{each('p50_ms'):.2f}",
-        f"{each('p99_ms'):.2f}",
-        f"{each('chunks_seen'):.0%}" if case.streamed else "",
+        f"{_median(samples, 'requests_per_s'):.0f}",
+        f"{_median(samples, 'p50_ms'):.2f}",
+        f"{_median(samples, 'p99_ms'):.2f}",
+        f"{_median(samples, 'chunks_seen'):.0%}" if case.streamed else "",
     )
 
 
@@ -111,6 +109,10 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{median(values):.{digits}f} ({least:.{digits}f}-{most:.{digits}f})"
 
 
+def _median(samples: Sequence[Sample], figure: str) -> float:
+    return float(median(getattr(each, figure) for each in samples))
+
+
 def _middle(values: Sequence[float]) -> str:
     return f"{median(values):.2f}" if values else ""
 
@@ -129,17 +131,19 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def write_json(results: Results, path: Path) -> None:
     """For machines: every sample, and the ratios per repetition."""
-    rows = []
-    for case in results.cases:
-        for server in (GATEWAY, BUDGETS, PLAIN, DIRECT):
-            samples = results.of(case, server)
-            row = {"case": asdict(case), "server": server}
-            row["samples"] = [{**asdict(each), "sum_us": each.sum_us} for each in samples]
-            row["ratio_to_nginx_luajit"] = results.ratios(case, server, BUDGETS)
-            row["ratio_to_proxy_pass"] = results.ratios(case, server, PLAIN)
-            row["added_p50_ms"] = results.added_ms(case, server)
-            if samples:
-                rows.append(row)
+    rows = [
+        {
+            "case": asdict(case),
+            "server": server,
+            "samples": [
+                {**asdict(each), "sum_us": each.sum_us} for each in results.of(case, server)
+            ],
+            "ratio_to_nginx_luajit": results.ratios(case, server, BUDGETS),
+            "ratio_to_proxy_pass": results.ratios(case, server, PLAIN),
+            "added_p50_ms": results.added_ms(case, server),
+        }
+        for case, server in results.measured()
+    ]
     document = {
         "rows": rows,
         "load_before": results.load_before,

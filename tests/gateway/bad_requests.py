@@ -110,9 +110,10 @@ NUMBERS = [
     for name in ("max_tokens", "max_completion_tokens", "n")
     for value in (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"0x10", b"01", b"+1", b"-0", b"1.")
 ]
+NO_OBJECTS: list[object] = [1, "x", [], True]
 STREAM_OPTIONS = [
     Case(f"stream_options {value}", compact({**GOOD, "stream": True, "stream_options": value}))
-    for value in (1, "x", [], True)
+    for value in NO_OBJECTS
 ]
 ROUTING = [
     Case(name, with_field(name, "http://evil.example/v1"))

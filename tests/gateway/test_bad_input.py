@@ -127,7 +127,13 @@ async def test_odd_numbers_inside_are_no_reason_to_fail(shared: Shared, value: b
 async def test_what_costs_nothing_is_the_providers_to_judge(shared: Shared) -> None:
     """Values that no price depends on are forwarded as they were written."""
     stack, secret = shared
-    odd = {"temperature": "hot", "stop": {"x": 1}, "seed": "a", "logit_bias": [], "user": 5}
+    odd: dict[str, Any] = {
+        "temperature": "hot",
+        "stop": {"x": 1},
+        "seed": "a",
+        "logit_bias": [],
+        "user": 5,
+    }
     answer = await stack.chat(secret, max_tokens=5, **odd)
     assert answer.status_code == 200
     forwarded = stack.provider.last.json

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 import pytest
@@ -283,7 +284,7 @@ async def test_asked_for_cache_writes_are_reserved_at_their_rate(
     secret = await stack.key(budget=[{"usd": "1"}])
     text = "x" * 4_000
     message: dict[str, object] = {"role": "user", "content": text}
-    extra: dict[str, object] = {}
+    extra: dict[str, Any] = {}
     if place == "part":
         message["content"] = [{"type": "text", "text": text, "cache_control": mark}]
     elif place == "message":

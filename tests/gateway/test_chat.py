@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,38 @@ async def test_usage_in_the_chunk_that_finishes_is_priced_too(stack: Stack) -> N
     answer = await stack.chat(secret, stream=True, stream_options={"include_usage": True})
     assert await stack.ledger.spent() == COST_NUSD
     assert usage_of(answer.content)[-1].get("cost") == COST_USD
+    await stack.ledger.at_rest()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b": ping\n", b"event: message\n", b"id: 7\nretry: 1\n"],
+    ids=["comment", "event", "id"],
+)
+@pytest.mark.parametrize("asked", [False, True])
+async def test_events_may_have_other_fields(stack: Stack, before: bytes, asked: bool) -> None:
+    """Comments, `event`, `id` and `retry` lines are part of the format (WHATWG HTML, 9.2.6): the
+    usage beside them is found, booked, and hidden or shown as anywhere."""
+    secret = await stack.key(budget=[{"usd": "1"}])
+    events = [before + event for event in (*word_events(), usage_event(usage_text(11, 7)), DONE)]
+    stack.provider.behaviour = streams(events)
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if asked else {}
+    answer = await stack.chat(secret, stream=True, **options)
+    assert await stack.ledger.spent() == COST_NUSD
+    assert answer.content.count(b'"prompt_tokens"') == asked
+    assert answer.content.count(b'"cost"') == asked
+    assert b"upstream_error" not in answer.content
+    await stack.ledger.at_rest()
+
+
+async def test_a_comment_behind_the_end_is_no_broken_stream(stack: Stack) -> None:
+    """What a server still says after `[DONE]` does not make a whole answer look broken."""
+    secret = await stack.key(budget=[{"usd": "1"}])
+    events = [*word_events(), usage_event(usage_text(11, 7))]
+    stack.provider.behaviour = streams([*events, DONE + b": goodbye" * 8 + b"\n\n"])
+    answer = await stack.chat(secret, stream=True)
+    assert b"upstream_error" not in answer.content
+    assert await stack.ledger.spent() == COST_NUSD
     await stack.ledger.at_rest()
 
 

@@ -80,6 +80,21 @@ async def test_the_providers_own_error_costs_nothing_but_a_request(
     await stack.ledger.at_rest()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_body_before_any_output_costs_nothing(stack: Stack, stream: bool) -> None:
+    """Some providers say 200 first and then send their error: without output before it, it is
+    passed on and booked as any error of theirs, zero and one request."""
+    error = b'{"error":{"message":"overloaded","code":502}}'
+    stack.provider.behaviour = (
+        streams([b"data: " + error + b"\n\n", DONE]) if stream else says(error)
+    )
+    answer = await stack.chat(await stack.key(budget=COUNTED), stream=stream)
+    assert b'"overloaded"' in answer.content
+    entry, _ = await stack.ledger.ending()
+    assert [charged(entry, dimension) for dimension in (1, 2, 3)] == [0, 0, 1]
+    await stack.ledger.at_rest()
+
+
 async def test_the_providers_advice_to_wait_passes(stack: Stack) -> None:
     """Retry-After of a provider's 429 reaches the client; other headers of its do not."""
 

@@ -83,7 +83,7 @@ async def test_a_quote_says_why_not(make_stack: MakeStack, on_exceed: str) -> No
     stack = await make_stack(GatewayOptions(wait_ms=50))
     secret = await stack.key()
 
-    async def reason(**fields: object) -> object:
+    async def reason(**fields: Any) -> object:
         quoted: dict[str, Any] = await stack.quote(secret, **fields)
         assert quoted["fits"] is False
         answer = await stack.chat(secret, **fields)
