@@ -53,6 +53,7 @@ def configuration(upstream_port: int) -> str:
             "output_cost_per_token": cases.OUTPUT_NUSD_PER_TOKEN / _NUSD_PER_USD,
             "max_input_tokens": cases.INPUT_TOKENS_MAX,
             "max_output_tokens": cases.OUTPUT_TOKENS_DEFAULT * 2,
+            "supports_reasoning": False,  # then a client that hangs up is noticed: the dearer path
         },
     }
     document = {"model_list": [model], "budgets": cases.BUDGETS, "keys": [key]}

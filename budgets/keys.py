@@ -98,12 +98,13 @@ class KeyRing:
         policy = msgspec.structs.replace(budget, kind="key")
         changed = self._events.budget_changed(key)
         await self._administration.set_policy(key.key_scope, policy, changed)
+        if replaces is not None and replaces.secret_sha256 not in ("", digest(secret)):
+            # First: a crash in between must not leave the old secret valid and forgotten.
+            await self._transport.command_durably("DEL", record_key(replaces.secret_sha256))
         event = self._events.minted(key)
         record = msgspec.json.encode(key)
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
         await self._transport.command_durably("SET", record_key(digest(secret)), record)
-        if replaces is not None and replaces.secret_sha256 != digest(secret):
-            await self._transport.command("DEL", record_key(replaces.secret_sha256))
 
     async def find(self, secret: bytes) -> tuple[Key, ScopePath] | None:
         """The key of this secret with its path, or None; expiry and state are for the caller."""
@@ -133,7 +134,7 @@ class KeyRing:
         event = self._events.revoked(key)
         await self._administration.set_state(key.key_scope, "close", "key_revoked", event)
         if key.secret_sha256:
-            await self._transport.command("DEL", record_key(key.secret_sha256))
+            await self._transport.command_durably("DEL", record_key(key.secret_sha256))
 
 
 def digest(secret: str) -> str:

@@ -4,10 +4,11 @@ import asyncio
 import dataclasses
 import os
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 
-from budgets.embedded import EmbeddedServer
+from budgets.embedded import EmbeddedServer, EmbeddedServerFailed
 from budgets.keys import new_secret
 from budgets.policy import parse_policy
 from comptroller.declare import declare
@@ -36,14 +37,25 @@ def up(settings: Settings, config_path: Path | None) -> None:
     try:
         asyncio.run(_declared(settings, redis_url))
         print(_greeting(settings), flush=True)  # noqa: T201  # what the command is for
+        if server is not None:
+            server.watch(_ledger_died)
         serve(settings, config_path, redis_url)
     finally:
         if server is not None:
             server.stop()
+    if server is not None and server.died:
+        raise EmbeddedServerFailed("the ledger's server ended by itself: see its log")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
+
+
+def _ledger_died() -> None:
+    """The workers know more than a server that lost its last second would: all start anew, which
+    is for whoever supervises this process."""
+    sys.stderr.write("comptroller: the ledger's server ended; stopping. Start again with `up`.\n")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _declared(settings: Settings, redis_url: str) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 
 from budgets.keys import Key
+from budgets.ledger import LedgerConflict
 from budgets.plan import ScopePath
-from budgets.session import OrganisationUnknown
 from budgets.transport import LedgerUnavailable
 from gateway.dialects.chat import ChatDialect
 from gateway.dialects.contract import Dialect
@@ -31,6 +31,7 @@ from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
+LEDGER_GONE = "the ledger does not answer: nothing is forwarded until it does"
 _log = logging.getLogger("comptroller.gateway")
 
 
@@ -78,8 +79,12 @@ class Gateway:
             return
         except GatewayError as error:
             await _refuse(request, error, dialect)
-        except (LedgerUnavailable, OrganisationUnknown) as error:
-            await _refuse(request, LedgerGone(str(error)), dialect)
+        except LedgerUnavailable as error:
+            _log.warning("%s %s: %s", request.method, request.path, error)
+            await _refuse(request, LedgerGone(LEDGER_GONE), dialect)
+        except LedgerConflict as error:
+            _log.error("is this machine's clock right? %s", error)  # ids carry their time
+            await _refuse(request, LedgerGone(LEDGER_GONE), dialect)
         except Exception:  # noqa: BLE001  # the last door: logged whole, told as a 500
             _log.exception("%s %s failed", request.method, request.path)
             failure = GatewayError("the gateway failed; its log has the reason")
@@ -109,7 +114,8 @@ class Gateway:
             try:
                 await self._parts.ledger.ping()
             except LedgerUnavailable as error:
-                await _refuse(request, LedgerGone(str(error)), self._fallback)
+                _log.warning("not ready: %s", error)
+                await _refuse(request, LedgerGone(LEDGER_GONE), self._fallback)
                 return
             if self._parts.endings.full:
                 await _refuse(request, LedgerGone("settlements wait"), self._fallback)
@@ -140,6 +146,6 @@ class Gateway:
 
 async def _refuse(request: Request, error: GatewayError, dialect: Dialect) -> None:
     if request.started:
-        return  # the answer has begun: its stream was ended with an error event
+        return  # the answer has begun: the server closes its connection, which says as much
     headers = [(b"content-type", b"application/json"), *error.headers]
     await respond(request.send, error.status, headers, dialect.error_body(error))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.upstream import UpstreamAborted, UpstreamRequest
+from gateway.upstream import UpstreamAborted, UpstreamRequest, UpstreamUnknown
 
 CHUNK_DELAY_MS = 15
 WORDS_PER_CHUNK = 4
@@ -62,7 +62,8 @@ class DemoResponse:
     async def read_all(self, bytes_max: int) -> bytes:
         """See UpstreamResponse."""
         body = b"".join(self._pieces)
-        assert len(body) <= bytes_max
+        if len(body) > bytes_max:
+            raise UpstreamUnknown("the answer is too large", bytes_received=True)
         return body
 
     def abort(self) -> None:
@@ -75,6 +76,7 @@ class _Answer:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         self._asked = asked
+        self._n: int = asked.get("n") or 1
         self._model = str(asked.get("model", ""))
         caps = [asked[name] for name in ("max_tokens", "max_completion_tokens") if name in asked]
         self._cap = min(caps, default=ANSWER_WORDS_MAX)
@@ -111,14 +113,14 @@ class _Answer:
         tools = self._asked.get("tools")
         if not tools or self._asked["messages"][-1].get("role") == "tool":
             return None
-        function = tools[0].get("function", {})
-        properties = function.get("parameters", {}).get("properties", {})
+        function = _object(tools[0].get("function"))
+        properties = _object(_object(function.get("parameters")).get("properties"))
         arguments = {name: _example(schema) for name, schema in properties.items()}
         return {
             "id": f"call_{len(self._asked['messages'])}",
             "type": "function",
             "function": {
-                "name": function.get("name", ""),
+                "name": str(function.get("name", "")),
                 "arguments": msgspec.json.encode(arguments).decode(),
             },
         }
@@ -126,15 +128,13 @@ class _Answer:
     def _usage(self) -> dict[str, Any]:
         prompt = len(msgspec.json.encode(self._asked["messages"])) // CHARS_PER_TOKEN + 1
         choice = self._reasoning + (1 if self._tool else len(self._words))
-        completion = choice * self._asked.get("n", 1)
+        completion = choice * self._n
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
             "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": self._reasoning * self._asked.get("n", 1)
-            },
+            "completion_tokens_details": {"reasoning_tokens": self._reasoning * self._n},
         }
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class _Answer:
             finish = "tool_calls"
         choices = [
             {"index": n, "message": message, "finish_reason": finish, "logprobs": None}
-            for n in range(self._asked.get("n", 1))
+            for n in range(self._n)
         ]
         usage = self._usage()
         return self._head("chat.completion") | {"choices": choices, "usage": usage}
@@ -171,6 +171,10 @@ class _Answer:
         if (self._asked.get("stream_options") or {}).get("include_usage"):
             chunks.append(head | {"choices": [], "usage": self._usage()})
         return chunks
+
+
+def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+    return value if isinstance(value, dict) else {}
 
 
 def _example(schema: Any) -> Any:  # noqa: ANN401  # any JSON value

@@ -6,6 +6,7 @@ other code settles or releases.
 """
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
@@ -17,7 +18,13 @@ from gateway.events import ResponseEvent, encode, meter_fields
 from gateway.parts import Parts
 from gateway.request import Request
 from gateway.routes import Route
-from gateway.upstream import UpstreamAborted, UpstreamNotReached, UpstreamRequest, UpstreamResponse
+from gateway.upstream import (
+    UpstreamAborted,
+    UpstreamError,
+    UpstreamNotReached,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from pricing import cost_nusd
 
 Outcome = Literal["unknown", "not_reached", "provider_error", "answered"]
@@ -27,6 +34,7 @@ RECORDED_BYTES_MAX = 8 * 1024 * 1024
 EVENTS_PER_TOKEN_MAX = 2
 EVENTS_BESIDE_MAX = 256
 BEYOND_GRANT = "BEYOND_GRANT"
+LET_GO_S_MAX = 0.5
 
 
 class Ending:
@@ -47,6 +55,8 @@ class Ending:
         self.status = 0
         self.error = ""
         self.cut_reason = ""
+        self.delivering = False
+        self._undelivered = False
         self._route = route
         self._key = key
         self._dialect = dialect
@@ -100,6 +110,7 @@ class Ending:
             and not route.reasons_unseen
             and not route.bills_after_cancel
             and self._received_bytes <= RECORDED_BYTES_MAX
+            and not self._undelivered
         )
 
     async def send(self, upstream_request: UpstreamRequest) -> UpstreamResponse:
@@ -142,10 +153,21 @@ class Ending:
     def cut(self, reason: str) -> None:
         """Stops the answer: its lease is gone, its path closed, or its client hung up."""
         self.cut_reason = self.cut_reason or reason
+        # A client that does not read leaves more in the pipe than was seen here: not countable.
+        self._undelivered = self._undelivered or self.delivering
         if self._response is not None:
             self._response.abort()
         elif self._sender is not None:
             self._sender.cancel()  # the upstream closes its connection: the provider sees it
+
+    async def let_go(self) -> None:
+        """Gives the provider's connection a moment to end its message, so that it can be used
+        again; the client has its answer already."""
+        if self._response is not None:
+            with contextlib.suppress(UpstreamError, TimeoutError):
+                async with asyncio.timeout(LET_GO_S_MAX):
+                    while await self._response.read():
+                        pass
 
     @property
     def cost(self) -> int | None:
@@ -179,7 +201,7 @@ class Ending:
         """What to book, and where that comes from."""
         if self.outcome == "not_reached":
             return "released", Truth(0, 0, 0)
-        if self.outcome == "provider_error":
+        if self.outcome == "provider_error" or self.usage.is_error:
             return "none", Truth(0, 0)
         meters = self.usage.meters
         if meters is not None:

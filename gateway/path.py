@@ -10,7 +10,7 @@ import asyncio
 from budgets.answers import Refusal, Reservation
 from budgets.keys import Key
 from budgets.plan import ScopePath
-from budgets.transport import LedgerUnavailable
+from budgets.transport import LedgerRejected, LedgerSilent
 from gateway.dialects.contract import Call, Dialect
 from gateway.ending import Ending
 from gateway.errors import LedgerGone
@@ -89,11 +89,9 @@ class RequestPath:
                 return await parts.ledger.reserve(
                     path, route.name, quoting.ask, event, encoded, id_
                 )
-            except (LedgerUnavailable, asyncio.CancelledError) as error:
+            except (LedgerSilent, LedgerRejected, asyncio.CancelledError):
                 await parts.endings.release(path.organisation, id_, b"")
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-                raise LedgerGone(str(error)) from error
+                raise
 
         answer = await ask()
         if isinstance(answer, Refusal) and answer.code == "HELD":

@@ -4,6 +4,8 @@ The reservation is booked before the last byte leaves, so that whoever has the w
 finds its cost in the budget.
 """
 
+import logging
+
 from gateway.answer_headers import grant_headers
 from gateway.dialects.contract import Call, Dialect
 from gateway.ending import BEYOND_GRANT, Ending
@@ -11,12 +13,16 @@ from gateway.errors import GatewayError, UpstreamFailed
 from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import Headers, Request, respond
-from gateway.upstream import UpstreamNotReached, UpstreamResponse, UpstreamTimeout
+from gateway.upstream import UpstreamError, UpstreamNotReached, UpstreamResponse, UpstreamTimeout
 
 PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"))
 # What stands between us and a provider answers so; whether the provider worked is not known.
 BETWEEN_STATUSES = frozenset((502, 503, 504))
+# About the operator's account, not about the request: the caller would take it for our refusal.
+OPERATOR_STATUSES = frozenset((401, 402, 403))
+LOGGED_BYTES_MAX = 500
 ERROR_BODY_BYTES_MAX = 1024 * 1024
+_log = logging.getLogger("comptroller.upstream")
 _JSON: Headers = [(b"content-type", b"application/json")]
 _EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -59,11 +65,17 @@ async def relay_stream(
     headers = _EVENT_STREAM + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
     request.started = True
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    while chunk := await read():
-        received(chunk)
-        passed = feed(chunk)
-        if passed:
-            await send({"type": "http.response.body", "body": passed, "more_body": True})
+    try:
+        while not reader.complete and (chunk := await read()):
+            received(chunk)
+            passed = feed(chunk)
+            if passed:
+                ending.delivering = True
+                await send({"type": "http.response.body", "body": passed, "more_body": True})
+                ending.delivering = False
+    except UpstreamError:
+        if not reader.usage_is_final:
+            raise  # else all that money needs was said before the connection broke
     reader.end()
     ending.usage = reader.usage
     cost_nusd = ending.cost
@@ -73,6 +85,7 @@ async def relay_stream(
     if not reader.complete:
         tail += dialect.error_event(UpstreamFailed("the provider ended its stream without its end"))
     await send({"type": "http.response.body", "body": tail})
+    await ending.let_go()
 
 
 async def relay_failure(request: Request, ending: Ending, response: UpstreamResponse) -> None:
@@ -96,6 +109,9 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
         )
     ending.outcome = "provider_error"
     await ending.book()
+    if status in OPERATOR_STATUSES:
+        _log.error("provider refuses this gateway (%d): %s", status, body[:LOGGED_BYTES_MAX])
+        raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
     headers.append((b"x-comptroller-request-id", ending.reservation.id.encode()))
     await respond(request.send, status, headers, body)
 
@@ -104,11 +120,12 @@ def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
     """What the caller is told when sending or reading failed."""
     if cut_reason:
         return UpstreamFailed(f"the answer was stopped: {_CUT.get(cut_reason, cut_reason)}")
+    _log.warning("upstream failed: %s", error)  # names hosts: for the operator alone
     if isinstance(error, UpstreamTimeout):
-        return UpstreamFailed(f"the provider did not answer in time: {error}", 504)
+        return UpstreamFailed("the provider did not answer in time", 504)
     if isinstance(error, UpstreamNotReached):
-        return UpstreamFailed(f"the provider cannot be reached: {error}")
-    return UpstreamFailed(f"the provider's answer broke off: {error}")
+        return UpstreamFailed("the provider cannot be reached: nothing was sent or charged")
+    return UpstreamFailed("the provider's answer broke off")
 
 
 _CUT = {

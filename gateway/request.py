@@ -45,7 +45,7 @@ class Request:
         else:
             secret = headers.get(b"x-api-key") or headers.get(b"x-goog-api-key") or b""
             if not secret and self.query:
-                secret = parse_qs(self.query).get(b"key", [b""])[0]
+                secret = _key_of(self.query)
         if not secret or len(secret) > SECRET_BYTES_MAX:
             raise InvalidKey(
                 "send your Comptroller key as `Authorization: Bearer <key>` (or x-api-key)"
@@ -99,6 +99,13 @@ class Request:
         if size > bytes_max:
             raise _too_large(bytes_max)
         return b"".join(pieces)
+
+
+def _key_of(query: bytes) -> bytes:
+    try:
+        return parse_qs(query.decode("ascii")).get("key", [""])[0].encode()
+    except (UnicodeDecodeError, ValueError):
+        return b""
 
 
 def _decompressed(body: bytes, encoding: bytes, bytes_max: int) -> bytes:

@@ -104,7 +104,7 @@ end
 
 -- When enough of the leases in flight will have expired: the honest "try again". 0 where only
 -- allotments hold the money (their closing is nobody's timer).
-local LEASES_READ_MAX = 1000
+local LEASES_READ_MAX = 100
 local function held_until(i)
   local missing = asked(limits[5 * i - 4], least) - rooms[i]
   if missing > reserveds[i] then return 0 end

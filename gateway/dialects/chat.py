@@ -5,7 +5,6 @@ them; only what costs money is read, and only the output cap, the model's name a
 usage are written.
 """
 
-import re
 from typing import Any
 
 import msgspec
@@ -44,11 +43,28 @@ PLAIN_FIELDS = frozenset(
         *("frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "metadata", "store"),
     )
 )
-_TEXT_OF_DELTAS = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"')
+# Fields that are looked at, or that cost nothing. Any other one may bring content that nobody has
+# seen: the request counts as the whole context window then.
+KNOWN_FIELDS = (
+    REFUSED_FIELDS
+    | UNPRICED_FIELDS
+    | PROMPT_FIELDS
+    | frozenset(
+        (
+            *("tools", "tool_choice", "parallel_tool_calls", "function_call", "modalities"),
+            *("audio", "reasoning_effort", "verbosity", "service_tier", "prompt_cache_key"),
+            *("prompt_cache_retention", "safety_identifier", "cache_control", "thinking"),
+            *("reasoning", "top_k", "min_p", "repetition_penalty", "ignore_eos", "min_tokens"),
+            *("skip_special_tokens", "stop_token_ids", "guided_json", "guided_regex"),
+            *("guided_choice", "guided_grammar", "structured_outputs", "include_reasoning"),
+        )
+    )
+)
 
 
 class _Answer(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
     model: str | None = None
     choices: list[Choice] | None = None
 
@@ -65,12 +81,16 @@ class ChatDialect:
         rare = fields.keys() - PLAIN_FIELDS
         stream = "stream" in fields and boolean(fields, "stream")
         bound = InputBound()
-        bound.add_messages(decoded(fields, "messages"))
+        bound.other = not rare <= KNOWN_FIELDS
+        messages = _priced(fields, "messages")
+        bound.add_messages(messages)
+        tools = None
         if rare:
             _refuse_fields(fields, rare)
-            bound.add_tools(decoded(fields, "tools"))
+            tools = _priced(fields, "tools")
+            bound.add_tools(tools)
             for name in PROMPT_FIELDS & rare:
-                bound.add_json(decoded(fields, name))
+                bound.add_json(_priced(fields, name))
         caps = [
             cap
             for name in CAPS
@@ -87,7 +107,7 @@ class ChatDialect:
             input_tokens_max=bound.tokens_max,
             unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
-            cache_write=cache_write_asked(body),
+            cache_write=cache_write_asked(body, [messages, tools, _top_mark(fields)]),
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             image_input=bound.image,
@@ -116,6 +136,8 @@ class ChatDialect:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Usage(None), b""
         raw = bytes(answer.usage)
+        if not raw and not answer.choices and bytes(answer.error) not in (b"", b"null"):
+            return Usage(None, is_error=True), raw
         return usage_from(raw, answer.model, answer.choices), raw
 
     def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
@@ -133,11 +155,10 @@ class ChatDialect:
         tokens = 0
         for event in received.replace(b"\r\n", b"\n").split(b"\n\n"):
             data = event.removeprefix(b"data:").strip()
-            if _TEXT_OF_DELTAS.search(data):
-                try:
-                    tokens += _texts_tokens(msgspec.json.decode(data))
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    tokens += len(data)
+            try:
+                tokens += _texts_tokens(msgspec.json.decode(data))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                tokens += len(data)
         return tokens
 
     def error_body(self, error: GatewayError) -> bytes:
@@ -155,6 +176,20 @@ class ChatDialect:
     def error_event(self, error: GatewayError) -> bytes:
         """See Dialect."""
         return b"data: " + self.error_body(error) + b"\n\n"
+
+
+def _priced(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  # any JSON value
+    """A field's value, which from here on is what is forwarded: a key that is there twice inside
+    it would else be one thing to us and another to the provider's parser."""
+    value = decoded(fields, name)
+    if name in fields:
+        fields[name] = msgspec.Raw(msgspec.json.encode(value))
+    return value
+
+
+def _top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """A `cache_control` beside the messages marks the whole request."""
+    return {name: decoded(fields, name) for name in ("cache_control",) if name in fields}
 
 
 def _refuse_fields(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:

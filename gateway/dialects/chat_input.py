@@ -114,12 +114,12 @@ class InputBound:
             self.other = self.other or tool.get("type") not in ("function", "custom")
 
 
-def cache_write_asked(body: bytes) -> CacheWrite:
+def cache_write_asked(body: bytes, values: list[Any]) -> CacheWrite:
     """The longest-lived cache write that a request asks for (Anthropic's `cache_control`, which
     compatible servers pass on): written tokens cost more than plain input."""
     if b"cache_control" not in body and b"\\u" not in body:
         return "none"  # an escape could spell the name, so only then is everything walked
-    lifetimes = set(_cache_lifetimes(msgspec.json.decode(body)))
+    lifetimes = set(_cache_lifetimes(values))
     if not lifetimes:
         return "none"
     return "5m" if lifetimes <= {"5m"} else "1h"

@@ -12,7 +12,7 @@ import msgspec
 from gateway.dialects.contract import Usage
 from pricing import UsageInvalid, meters_from_openai_chat
 
-EVENT_BYTES_MAX = 4 * 1024 * 1024
+EVENT_BYTES_MAX = 1024 * 1024
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -26,6 +26,7 @@ class Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
     model: str | None = None
     choices: list[Choice] | None = None
 
@@ -36,30 +37,52 @@ _chunk_decoder = msgspec.json.Decoder(_Chunk)
 class ChatStreamReader:
     """See StreamReader."""
 
-    __slots__ = ("_held", "_pending", "_priced_at", "_wants_usage", "complete", "usage")
+    __slots__ = (
+        "_final",
+        "_held",
+        "_pending",
+        "_pending_bytes",
+        "_priced_at",
+        "_seam",
+        "_started",
+        "_wants_usage",
+        "complete",
+        "usage",
+    )
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
-        self._pending = b""
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
         self._held: list[bytes] = []
         self._priced_at = -1
+        self._final = False
+        self._seam = b""
+        self._started = False
         self.usage = Usage(None)
         self.complete = False
 
     def feed(self, chunk: bytes) -> bytes:
         """See StreamReader."""
         if (
-            not self._pending
+            self._started
+            and not self._pending
             and not self._held
             and chunk.endswith(b"\n\n")
-            and _DONE not in chunk[-32:]
+            and _DONE not in chunk
             and _USAGE.search(chunk) is None
         ):
             return chunk
         return self._by_event(chunk)
 
     def _by_event(self, chunk: bytes) -> bytes:
-        data = self._pending + chunk
+        seam = self._seam + chunk
+        self._seam = seam[-3:]
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        if _EVENT_END.search(seam) is None and self._pending_bytes <= EVENT_BYTES_MAX:
+            return b""  # still inside an event: it is not searched again for each of its pieces
+        data = b"".join(self._pending)
         passed: list[bytes] = []
         at = 0
         for end in _EVENT_END.finditer(data):
@@ -67,26 +90,31 @@ class ChatStreamReader:
             at = end.end()
             if self._passes(event):
                 passed.append(event)
-        self._pending = data[at:]
-        if len(self._pending) > EVENT_BYTES_MAX:
-            passed.append(self._pending)
-            self._pending = b""
+        rest = data[at:]
+        if len(rest) > EVENT_BYTES_MAX:
+            passed.append(rest)
+            rest = b""
+        self._pending = [rest] if rest else []
+        self._pending_bytes = len(rest)
         return b"".join(passed)
 
     def _passes(self, event: bytes) -> bool:
         """Whether an event goes to the client now. From the finishing usage on, all are held
         back, in their order: the cost is known only at the end."""
         payload = _payload(event)
+        if not self._started and payload:
+            self._started = True
+            self.usage = Usage(None, is_error=_is_error(payload))
         if payload == _DONE:
             self.complete = True
-        elif _USAGE.search(event) is not None and self._reads_usage(payload):
+        elif _USAGE.search(event) is not None and self._reads_usage(event, payload):
             return False
         if self.complete or self._held:
             self._held.append(event)
             return False
         return True
 
-    def _reads_usage(self, payload: bytes) -> bool:
+    def _reads_usage(self, event: bytes, payload: bytes) -> bool:
         """Takes the usage out of an event; whether the event is dealt with (held or hidden)."""
         try:
             parsed = _chunk_decoder.decode(payload)
@@ -98,16 +126,18 @@ class ChatStreamReader:
         self.usage = usage_from(raw, parsed.model, parsed.choices)
         if parsed.choices and not parsed.choices[0].finish_reason:
             return False  # a count so far, not the last one
+        self._final = True
         if parsed.choices or self._wants_usage:
             self._priced_at = len(self._held)
-            self._held.append(b"data: " + payload + b"\n\n")
+            self._held.append(event)
         return True
 
     def end(self) -> None:
         """See StreamReader. A last event may lack its empty line; half an event is dropped."""
-        payload = _payload(self._pending)
+        pending = b"".join(self._pending)
+        payload = _payload(pending)
         if payload == _DONE:
-            self._passes(self._pending + b"\n\n")
+            self._passes(pending + b"\n\n")
         elif payload:
             try:
                 msgspec.json.decode(payload)
@@ -115,7 +145,12 @@ class ChatStreamReader:
                 payload = b""
             if payload and self._passes(b"data: " + payload + b"\n\n"):
                 self._held.append(b"data: " + payload + b"\n\n")
-        self._pending = b""
+        self._pending = []
+
+    @property
+    def usage_is_final(self) -> bool:
+        """See StreamReader."""
+        return self._final
 
     def finish(self, cost_usd: str | None) -> bytes:
         """See StreamReader."""
@@ -129,7 +164,20 @@ class ChatStreamReader:
 
 
 def _payload(event: bytes) -> bytes:
-    return event.strip().removeprefix(b"data:").strip()
+    """The data of an event; comments and other fields are left out (WHATWG HTML, 9.2.6)."""
+    lines = (line.strip() for line in event.splitlines())
+    return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
+
+
+def _is_error(payload: bytes) -> bool:
+    """Whether an answer's first words are the provider's error, and nothing was produced."""
+    if b'"error"' not in payload:
+        return False
+    try:
+        said = _chunk_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return bytes(said.error) not in (b"", b"null") and not said.choices and not bytes(said.usage)
 
 
 def usage_from(raw: bytes, model: str | None, choices: list[Choice] | None) -> Usage:

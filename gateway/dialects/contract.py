@@ -28,11 +28,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What an answer says about itself: its meters (None: no usable usage) and names."""
+    """What an answer says about itself: its meters (None: no usable usage), names, and whether
+    it is the provider's error instead, said with status 200 before any output."""
 
     meters: Meters | None
     model_served: str = ""
     finish_reason: str = ""
+    is_error: bool = False
 
 
 class StreamReader(Protocol):
@@ -46,6 +48,11 @@ class StreamReader(Protocol):
     @property
     def complete(self) -> bool:
         """Whether its end mark came."""
+        ...
+
+    @property
+    def usage_is_final(self) -> bool:
+        """Whether `usage` is the whole, not a count so far."""
         ...
 
     def feed(self, chunk: bytes) -> bytes:

@@ -65,7 +65,7 @@ async def test_a_provider_that_was_not_reached_costs_nothing(stack: Stack, strea
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429, 500, 529])
+@pytest.mark.parametrize("status", [400, 404, 413, 422, 429, 500, 529])
 async def test_the_providers_own_error_costs_nothing_but_a_request(
     stack: Stack, status: int, stream: bool
 ) -> None:
@@ -76,6 +76,22 @@ async def test_the_providers_own_error_costs_nothing_but_a_request(
     assert answer.content == ERROR_BODY
     entry, _ = await stack.ledger.ending()
     assert answer.headers["x-comptroller-request-id"] == entry.id
+    assert [charged(entry, dimension) for dimension in (1, 2, 3)] == [0, 0, 1]
+    await stack.ledger.at_rest()
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_the_operators_trouble_with_the_provider_is_not_the_callers(
+    stack: Stack, status: int
+) -> None:
+    """A provider that refuses the gateway's own key costs nothing; its body, which may name that
+    key, stays here, and the caller is told that it is not about theirs."""
+    stack.provider.behaviour = says(b'{"error": {"message": "bad key sk-provider-1"}}', status)
+    answer = await stack.chat(await stack.key(budget=COUNTED))
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == "upstream_error"
+    assert b"sk-provider-1" not in answer.content
+    entry, _ = await stack.ledger.ending()
     assert [charged(entry, dimension) for dimension in (1, 2, 3)] == [0, 0, 1]
     await stack.ledger.at_rest()
 
