@@ -342,3 +342,47 @@ async def test_many_answers_book_the_sum_of_what_was_billed(stack: Stack) -> Non
     owed = sum(prompt * INPUT_NUSD + output * OUTPUT_NUSD for prompt, output in billed)
     assert await stack.ledger.spent() == owed
     await stack.ledger.at_rest()
+
+
+async def test_what_is_priced_inside_a_message_is_what_is_forwarded(stack: Stack) -> None:
+    """A key that is there twice inside a message reaches the provider once, as it was priced:
+    parsers disagree on which of two counts."""
+    secret = await stack.key(budget=[{"usd": "1"}])
+    long = "y" * 5_000
+    body = (
+        b'{"model":"plain","messages":[{"role":"user","content":"'
+        + long.encode()
+        + b'","content":"x"}]}'
+    )
+    answer = await stack.client.post(
+        "/v1/chat/completions", content=body, headers={"authorization": f"Bearer {secret}"}
+    )
+    assert answer.status_code == 200
+    assert long not in stack.provider.last.body.decode()
+    await stack.ledger.at_rest()
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 5_000])
+async def test_numbers_out_of_range_are_no_fault_of_ours(stack: Stack, number: str) -> None:
+    """A number that no double holds, beside an escape or a cache mark, is forwarded or refused,
+    never a 500."""
+    secret = await stack.key(budget=[{"usd": "1"}])
+    body = (
+        '{"model":"plain","metadata":{"n":%s},"messages":[{"role":"user","content":"\\u00e9"}],'
+        '"cache_control":{"type":"ephemeral"}}'
+    ).replace("%s", number)
+    answer = await stack.client.post(
+        "/v1/chat/completions", content=body, headers={"authorization": f"Bearer {secret}"}
+    )
+    assert answer.status_code in (200, 400)
+    await stack.ledger.at_rest()
+
+
+async def test_unknown_fields_count_as_the_context_window(stack: Stack) -> None:
+    """A field that this version does not know may bring content that nobody has seen."""
+    secret = await stack.key(budget=[{"usd": "1"}])
+    assert (await stack.chat(secret, max_tokens=1)).status_code == 200
+    assert (await stack.chat(secret, max_tokens=1, unheard_of=True)).status_code == 200  # type: ignore[arg-type]  # any JSON value
+    plain, unknown = await stack.ledger.requests()
+    assert int(unknown.counters[2]) > 100 * int(plain.counters[2])
+    await stack.ledger.at_rest()

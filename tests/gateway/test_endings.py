@@ -389,3 +389,20 @@ async def test_a_long_answer_outlives_its_first_lease(make_stack: MakeStack) -> 
     assert (entry.kind, charged(entry)) == ("llm_response", USAGE_NUSD)
     assert event["usage_source"] == "provider"
     await stack.ledger.at_rest()
+
+
+@pytest.mark.parametrize("end", ["reset", "close", "silence"])
+async def test_a_usage_that_came_is_the_truth_however_the_stream_ends(
+    stack: Stack, end: str
+) -> None:
+    """Usage and end mark came, then the connection broke or stayed open: the truth is booked, and
+    the client has its whole answer at once."""
+    stack.provider.behaviour = streams(
+        [*word_events(), usage_event(usage_text(11, 7)), DONE], end=end
+    )
+    secret = await stack.key(budget=[{"usd": "1"}])
+    answer = await asyncio.wait_for(stack.chat(secret, stream=True), 5)
+    assert answer.content.endswith(b"data: [DONE]\n\n")
+    entry, event = await stack.ledger.ending()
+    assert (charged(entry), event["usage_source"]) == (USAGE_NUSD, "provider")
+    await stack.ledger.at_rest()

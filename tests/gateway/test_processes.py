@@ -329,3 +329,19 @@ async def test_a_killed_stack_starts_again_on_its_data(folder: Path, provider: P
 
 def _descendants(running: Running) -> list[int]:
     return [] if running.process.returncode is not None else descendants(running.process.pid)
+
+
+async def test_a_ledger_that_dies_ends_the_command_with_a_reason(folder: Path) -> None:
+    """kill -9 of the embedded server: the command does not go on without money, it ends with exit
+    code 1 and says so, for whoever supervises it."""
+    running = await started(folder)
+    try:
+        await running.until_ready()
+        (ledger,) = ledgers_of(folder)
+        os.kill(ledger, signal.SIGKILL)
+        assert await running.ended() == 1
+        assert "the ledger's server ended" in running.output
+        await all_gone(processes_of(folder))
+    finally:
+        for pid in processes_of(folder):
+            os.kill(pid, signal.SIGKILL)
