@@ -17,6 +17,7 @@ class BeforeCreating:
         self._inner = inner
         self._act = act
         self.command = inner.command
+        self.command_durably = inner.command_durably
         self.call_durably = inner.call_durably
         self.close = inner.close
 
