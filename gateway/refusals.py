@@ -56,7 +56,7 @@ def refusal_error(
 
 _UNAVAILABLE = {
     "RECOVERING": "the ledger is recovering: nothing is forwarded until it has caught up",
-    "BACKLOG": "events are not being recorded fast enough: is the recorder running?",
+    "BACKLOG": "the event log is full (settings outbox_events_max, bodies_bytes_max)",
 }
 
 
