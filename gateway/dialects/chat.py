@@ -107,7 +107,7 @@ class ChatDialect:
             input_tokens_max=bound.tokens_max,
             unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
-            cache_write=cache_write_asked(body, [messages, tools, _top_mark(fields)]),
+            cache_write=cache_write_asked([messages, tools, _top_mark(fields)], _marked(fields)),
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             image_input=bound.image,
@@ -190,6 +190,13 @@ def _priced(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  
 def _top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
     """A `cache_control` beside the messages marks the whole request."""
     return {name: decoded(fields, name) for name in ("cache_control",) if name in fields}
+
+
+def _marked(fields: dict[str, msgspec.Raw]) -> bytes:
+    """The bytes in which a mark can be, as they are forwarded."""
+    top = b"cache_control" if "cache_control" in fields else b""
+    tools = bytes(fields["tools"]) if "tools" in fields else b""
+    return bytes(fields["messages"]) + tools + top
 
 
 def _refuse_fields(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:

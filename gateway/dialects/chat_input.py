@@ -114,11 +114,12 @@ class InputBound:
             self.other = self.other or tool.get("type") not in ("function", "custom")
 
 
-def cache_write_asked(body: bytes, values: list[Any]) -> CacheWrite:
+def cache_write_asked(values: list[Any], written: bytes) -> CacheWrite:
     """The longest-lived cache write that a request asks for (Anthropic's `cache_control`, which
-    compatible servers pass on): written tokens cost more than plain input."""
-    if b"cache_control" not in body and b"\\u" not in body:
-        return "none"  # an escape could spell the name, so only then is everything walked
+    compatible servers pass on): written tokens cost more than plain input. `written` is what is
+    forwarded of the values: written anew, so that no escape can hide the name."""
+    if b"cache_control" not in written:
+        return "none"
     lifetimes = set(_cache_lifetimes(values))
     if not lifetimes:
         return "none"
