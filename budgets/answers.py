@@ -150,14 +150,14 @@ def refusal_from(reply: list[object], plan: Plan) -> Refusal:
     if code in ("FROZEN", "CLOSED", "FENCED"):
         number = reply[1]
         assert isinstance(number, int)
-        return Refusal(code, plan.nodes[number - 1])  # type: ignore[arg-type]  # checked above
+        return Refusal(cast(RefusalCode, code), plan.nodes[number - 1])
     if code in ("TOO_LARGE", "EXHAUSTED", "HELD"):
         number, spent, reserved, allotted, asked, fits, until_ms = (
             each for each in reply[1:] if isinstance(each, int)
         )
         bound = plan.bounds[number - 1]
         return Refusal(
-            code,  # type: ignore[arg-type]  # checked above
+            cast(RefusalCode, code),
             bound.scope,
             bound,
             spent,
@@ -168,7 +168,7 @@ def refusal_from(reply: list[object], plan: Plan) -> Refusal:
             until_ms,
         )
     if code in ("RECOVERING", "BACKLOG"):
-        return Refusal(code, plan.nodes[0])  # type: ignore[arg-type]  # checked above
+        return Refusal(cast(RefusalCode, code), plan.nodes[0])
     raise AssertionError(f"the ledger gave an answer that this version does not know: {reply!r}")
 
 

@@ -27,7 +27,7 @@ from gateway.upstream import (
 )
 from pricing import cost_nusd
 
-Outcome = Literal["unknown", "not_reached", "provider_error", "answered"]
+Outcome = Literal["unknown", "not_reached", "provider_error"]
 RECORDED_BYTES_MAX = 8 * 1024 * 1024
 # An event of a stream carries a token or more; a few carry none (roles, pings, the end). Beyond
 # twice the grant and this many, the provider ignores the cap that it was sent.
@@ -40,7 +40,7 @@ LET_GO_S_MAX = 0.5
 class Ending:
     """The reservation of one request, from its grant to its booking."""
 
-    def __init__(  # what a request is made of
+    def __init__(
         self,
         parts: Parts,
         reservation: Reservation,

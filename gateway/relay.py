@@ -20,7 +20,6 @@ PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", 
 BETWEEN_STATUSES = frozenset((502, 503, 504))
 # About the operator's account, not about the request: the caller would take it for our refusal.
 OPERATOR_STATUSES = frozenset((401, 402, 403))
-LOGGED_BYTES_MAX = 500
 ERROR_BODY_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("comptroller.upstream")
 _JSON: Headers = [(b"content-type", b"application/json")]
@@ -110,7 +109,8 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
     ending.outcome = "provider_error"
     await ending.book()
     if status in OPERATOR_STATUSES:
-        _log.error("provider refuses this gateway (%d): %s", status, body[:LOGGED_BYTES_MAX])
+        # Its body may repeat the operator's key: not even the log gets it.
+        _log.error("the provider refuses this gateway: status %d; check its api_key", status)
         raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
     headers.append((b"x-comptroller-request-id", ending.reservation.id.encode()))
     await respond(request.send, status, headers, body)
