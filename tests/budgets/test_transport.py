@@ -140,6 +140,7 @@ async def test_an_error_of_the_server_is_a_rejection(
 ) -> None:
     """Errors are raised for the call that they answer, and only for that."""
     key = f"{{{organisation}}}:list".encode()
+    await transport.call(ECHO, (key,), ("0",))  # a list, before anything reads it as a hash
     answers = await asyncio.gather(
         transport.call(ECHO, (key,), ("1",)),
         transport.call(FAIL, (key,), ()),
