@@ -12,18 +12,20 @@ if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local lease = call('HGET', KEYS[4], id)
 local done = not lease and call('HGET', KEYS[6], id)
 local nothing = {0, 0, 0}
-local booked, writes
+local kind, booked, writes, request, output = 'llm_response', nil, nil, nil, nil
 if lease then
-  booked, writes = book(lease, nothing)
+  booked, writes, request, output = book(lease, nothing)
 elseif not done then
   bury(KEYS[6], id, 'released')
   return {'RELEASED', seq, time_ms}
-elseif string.sub(done, 1, 8) == 'expired:' then
-  booked, writes = rebook(string.sub(done, 9), nothing)
+elseif is_expired(done) then
+  kind = 'correction'
+  booked, writes, request, output = rebook(done, nothing)
 else
   return {'ALREADY', done}
 end
-append_event('llm_response', id, event, booked, 0)
+if event == '' then event = request else output = 0 end
+append_event(kind, id, event, booked, output)
 write_counters(writes)
 if lease then drop_lease(id) end
 bury(KEYS[6], id, 'released')

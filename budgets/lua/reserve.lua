@@ -147,7 +147,7 @@ for i = 1, count do
 end
 local counters = cmsgpack.pack(touched)
 local facts = append_event('llm_request', id, ARGV[7], counters, output, body)
-call('HSET', KEYS[4], id, cmsgpack.pack(fingerprint, seq, facts))
+call('HSET', KEYS[4], id, cmsgpack.pack(fingerprint, seq, facts, ARGV[7]))
 call('ZADD', KEYS[5], string.format('%.0f', time_ms + lease_ms), id)
 writes[2 * count + 1], writes[2 * count + 2] = 'meta', packed_meta()
 call('HSET', KEYS[1], unpack(writes))

@@ -12,17 +12,17 @@ local truth = {usd, tokens, requests}
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local lease = call('HGET', KEYS[4], id)
-local outcome, booked, writes = 'SETTLED', nil, nil
+local outcome, kind, booked, writes = 'SETTLED', 'llm_response', nil, nil
 if lease then
   booked, writes = book(lease, truth)
 else
   local done = call('HGET', KEYS[6], id)
   if not done then return {'UNKNOWN'} end
-  if string.sub(done, 1, 8) ~= 'expired:' then return {'ALREADY', done} end
-  outcome = 'CORRECTED'
-  booked, writes = rebook(string.sub(done, 9), truth)
+  if not is_expired(done) then return {'ALREADY', done} end
+  outcome, kind = 'CORRECTED', 'correction'
+  booked, writes = rebook(done, truth)
 end
-append_event('llm_response', id, event, booked, 0, body)
+append_event(kind, id, event, booked, 0, body)
 write_counters(writes)
 if lease then drop_lease(id) end
 bury(KEYS[6], id, 'settled')

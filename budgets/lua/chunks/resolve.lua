@@ -5,14 +5,15 @@ local DONE_TTL_S = 7200
 
 -- Moves what the lease holds from reserved to spent: `truth` by dimension, or as reserved where
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
--- (counter, dimension, held, charged) for the event, and the writes that do it.
+-- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
+-- event and granted output, which speak for an ending that nobody is left to describe.
 local function book(lease, truth)
-  local _, _, facts = cmsgpack.unpack(lease)
-  local _, _, _, _, counters = cmsgpack.unpack(facts)
+  local _, _, facts, request = cmsgpack.unpack(lease)
+  local _, _, _, output, counters = cmsgpack.unpack(facts)
   local touched = cmsgpack.unpack(counters)
   local fields, booked, writes = {}, {}, {}
   local count = #touched / 3
-  if count == 0 then return cmsgpack.pack(booked), writes end
+  if count == 0 then return cmsgpack.pack(booked), writes, request, output end
   for i = 1, count do fields[i] = touched[3 * i - 2] end
   local values = call('HMGET', KEYS[1], unpack(fields))
   for i = 1, count do
@@ -25,13 +26,23 @@ local function book(lease, truth)
     writes[2 * i - 1] = fields[i]
     writes[2 * i] = pack(COUNTER, spent + charged, reserved - held, allotted)
   end
-  return cmsgpack.pack(booked), writes
+  return cmsgpack.pack(booked), writes, request, output
+end
+
+-- What the sweeper leaves in place of a lease: enough to correct its charge, once.
+local EXPIRED = 'expired:'
+local function expired_mark(booked, request, output)
+  return EXPIRED .. cmsgpack.pack(booked, request, output)
+end
+local function is_expired(done)
+  return string.sub(done, 1, #EXPIRED) == EXPIRED
 end
 
 -- What the sweeper charged in full gives way to the truth, in the same counters. Corrections may
 -- have taken some of it back already: a counter never falls below zero.
-local function rebook(expired, truth)
-  local charges = cmsgpack.unpack(expired)
+local function rebook(done, truth)
+  local booked, request, output = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
+  local charges = cmsgpack.unpack(booked)
   local writes, changed = {}, {}
   for i = 1, #charges, 4 do
     local field, dimension, charged = charges[i], charges[i + 1], charges[i + 3]
@@ -43,7 +54,7 @@ local function rebook(expired, truth)
     writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
-  return cmsgpack.pack(changed), writes
+  return cmsgpack.pack(changed), writes, request, output
 end
 
 local function write_counters(writes)

@@ -1,0 +1,1 @@
+"""Records: event types, the chain, migrations, queries, and the embedded engine."""

@@ -1,0 +1,192 @@
+"""What an event is: one frozen row of the log, the same in the stream, in the chain and in SQL.
+
+`EventRow` is the truth about columns: its fields, in their order, are the columns that the chain
+covers, and its JSON array is the canonical text that is hashed, inserted and exported. Migrations
+and the stand-alone verifier are checked against it by tests. A column is only ever added at the
+end, in a migration of its own.
+
+Meters have OpenTelemetry's GenAI names where it has one; money is in integer nano-dollars.
+"""
+
+from typing import Literal, get_args
+
+import msgspec
+
+EventType = Literal[
+    "run_submitted",
+    "step_started",
+    "tool_called",
+    "llm_request",
+    "llm_response",
+    "step_completed",
+    "step_failed",
+    "approval_requested",
+    "approval_resolved",
+    "budget_exceeded",
+    "workflow_halted",
+    "run_completed",
+    "reservation_expired",
+    "budget_changed",
+    "allotment_opened",
+    "allotment_closed",
+    "key_minted",
+    "key_revoked",
+    "correction",
+]
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
+# Those that end a reservation or correct an ending: their charges add up to what was spent.
+CHARGING_TYPES = ("llm_response", "reservation_expired", "correction")
+
+# A counter as an event touched it: field, dimension number (1 usd, 2 tokens, 3 requests,
+# 4 concurrency), amount that was reserved (llm_request) or given back, amount charged.
+CounterChange = tuple[str, int, int, int]
+
+
+class EventRow(msgspec.Struct, frozen=True, array_like=True):
+    """One event as it is chained and stored. Strings are empty and numbers zero where they do not
+    apply; `charged_nusd` of all events of a scope adds up to what it spent."""
+
+    org: str
+    epoch: int
+    seq: int
+    time_ms: int
+    event_type: str
+    request_id: str
+    correlation_id: str = ""
+    scope: str = ""
+    project: str = ""
+    workflow: str = ""
+    workflow_version: int = 0
+    run_id: str = ""
+    step_id: str = ""
+    attempt: int = 0
+    agent: str = ""
+    key_id: str = ""
+    triggered_by: str = ""
+    by: str = ""
+    endpoint: str = ""
+    provider: str = ""
+    model_requested: str = ""
+    model: str = ""
+    model_served: str = ""
+    streamed: int = 0
+    status: int = 0
+    finish_reason: str = ""
+    error: str = ""
+    text_input: int = 0
+    cached_input: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    text_output: int = 0
+    reasoning_output: int = 0
+    audio_output: int = 0
+    tool_calls: int = 0
+    input_tokens_max: int = 0
+    output_tokens_max: int = 0
+    reserved_nusd: int = 0
+    charged_nusd: int = 0
+    price_version: str = ""
+    usage_source: str = ""
+    overrun: int = 0
+    waited_ms: int = 0
+    first_byte_ms: int = 0
+    duration_ms: int = 0
+    overhead_us: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    request_sha256: str = ""
+    response_sha256: str = ""
+    payload_state: str = ""
+    trace_id: str = ""
+    counters: tuple[CounterChange, ...] = ()
+    detail: str = ""
+
+
+COLUMNS: tuple[str, ...] = EventRow.__struct_fields__
+
+
+class Derived(msgspec.Struct, frozen=True, array_like=True):
+    """What the recorder adds beside the chain: part 0 is the event itself, further parts are the
+    tool calls (`state` called) and results (returned) found in its payload."""
+
+    part: int = 0
+    tool_name: str = ""
+    tool_call_id: str = ""
+    tool_state: str = ""
+    tool_bytes: int = 0
+    tool_sha256: str = ""
+
+
+DERIVED_COLUMNS: tuple[str, ...] = Derived.__struct_fields__
+
+
+class WrittenEvent(msgspec.Struct, frozen=True):
+    """The part of an event that its writer knows: a JSON object in the outbox. What has no column
+    is kept in `detail`: by the writer, or for events that are not about a call the whole object."""
+
+    request_id: str = ""
+    correlation_id: str = ""
+    scope: str = ""
+    workflow: str = ""
+    workflow_version: int = 0
+    run_id: str = ""
+    step_id: str = ""
+    attempt: int = 0
+    agent: str = ""
+    key_id: str = ""
+    triggered_by: str = ""
+    by: str = ""
+    endpoint: str = ""
+    provider: str = ""
+    model_requested: str = ""
+    model: str = ""
+    model_served: str = ""
+    streamed: bool = False
+    status: int = 0
+    finish_reason: str = ""
+    error: str = ""
+    text_input: int = 0
+    cached_input: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    text_output: int = 0
+    reasoning_output: int = 0
+    audio_output: int = 0
+    tool_calls: int = 0
+    input_tokens_max: int = 0
+    reserved_nusd: int = 0
+    charged_nusd: int = 0
+    usd_fixed_nusd: int = 0
+    usd_pusd_per_output: int = 0
+    price_version: str = ""
+    usage_source: str = ""
+    overrun: bool = False
+    waited_ms: int = 0
+    first_byte_ms: int = 0
+    duration_ms: int = 0
+    overhead_us: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    payload_state: str = ""
+    body_sha256: str = ""
+    trace_id: str = ""
+    detail: str = ""
+
+
+_NOTHING = WrittenEvent()
+_decode = msgspec.json.Decoder(WrittenEvent).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_written(event: bytes) -> WrittenEvent:
+    """A writer's part of an event; empty where nobody was left to write one."""
+    return _decode(event) if event else _NOTHING
+
+
+def canonical(row: EventRow) -> bytes:
+    """The text that the chain hashes: a JSON array of the columns, without spaces, UTF-8."""
+    return _encode(row)
