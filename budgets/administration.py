@@ -11,7 +11,7 @@ from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
 
-_FOUR = struct.Struct("<4q")
+_FIVE = struct.Struct("<5q")
 
 
 class ScopeClosed(Exception):
@@ -106,8 +106,8 @@ class Administration:
         """The records hold everything up to this seq of this epoch: forgets it; how many entries
         went. A recorder of an earlier epoch is refused: it was paused and others took over."""
         slot = await self._session.slot(organisation)
-        numbers = _FOUR.pack(epoch, 0, through_seq, bodies_bytes)
-        reply = await self._session.run("confirm", slot.keys, (numbers,))
+        numbers = _FIVE.pack(epoch, 0, epoch, through_seq, bodies_bytes)
+        reply = await self._session.run("confirm", (*slot.keys, slot.recorder_key), (numbers, ""))
         if code_of(reply) != "DONE":
             raise LedgerUnavailable(f"epoch {epoch} of {organisation} is not the ledger's")
         return number(reply[1])

@@ -1,7 +1,7 @@
 """An organisation's keys in Redis, all in one hash slot, and what this process knows of its head.
 
 Names: `{org}:ledger` (head, scopes, counters), `:outbox`, `:bodies`, `:leases`, `:expiry`,
-`:policies`, `:keys`, and `:done:<n>`, tombstones by ten minutes of the id's own time.
+`:policies`, `:keys`, `:recorder`, and `:done:<n>`, tombstones by ten minutes of the id's own time.
 """
 
 DONE_BUCKET_MS = 600_000
@@ -18,6 +18,7 @@ class Slot:
         "keys",
         "keys_key",
         "policies_key",
+        "recorder_key",
         "seq",
     )
 
@@ -27,6 +28,7 @@ class Slot:
         self.keys = tuple((self._prefix + name).encode() for name in names)
         self.policies_key = f"{self._prefix}policies".encode()
         self.keys_key = f"{self._prefix}keys".encode()
+        self.recorder_key = f"{self._prefix}recorder".encode()
         self.epoch = 0
         self.seq = 0
         self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told

@@ -8,7 +8,7 @@ end, in a migration of its own.
 Meters have OpenTelemetry's GenAI names where it has one; money is in integer nano-dollars.
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -122,59 +122,66 @@ class Derived(msgspec.Struct, frozen=True, array_like=True):
 DERIVED_COLUMNS: tuple[str, ...] = Derived.__struct_fields__
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Amount = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+
+
 class WrittenEvent(msgspec.Struct, frozen=True):
     """The part of an event that its writer knows: a JSON object in the outbox. What has no column
-    is kept in `detail`: by the writer, or for events that are not about a call the whole object."""
+    is kept in `detail`: by the writer, or for events that are not about a call the whole object.
+    Bounded to what the columns hold, because much of it was said by providers."""
 
-    request_id: str = ""
-    correlation_id: str = ""
-    scope: str = ""
-    workflow: str = ""
-    workflow_version: int = 0
-    run_id: str = ""
-    step_id: str = ""
-    attempt: int = 0
-    agent: str = ""
-    key_id: str = ""
-    triggered_by: str = ""
-    by: str = ""
-    endpoint: str = ""
-    provider: str = ""
-    model_requested: str = ""
-    model: str = ""
-    model_served: str = ""
+    request_id: Text = ""
+    correlation_id: Text = ""
+    scope: Text = ""
+    workflow: Text = ""
+    workflow_version: Number = 0
+    run_id: Text = ""
+    step_id: Text = ""
+    attempt: Number = 0
+    agent: Text = ""
+    key_id: Text = ""
+    triggered_by: Text = ""
+    by: Text = ""
+    endpoint: Text = ""
+    provider: Text = ""
+    model_requested: Text = ""
+    model: Text = ""
+    model_served: Text = ""
     streamed: bool = False
-    status: int = 0
-    finish_reason: str = ""
-    error: str = ""
-    text_input: int = 0
-    cached_input: int = 0
-    cache_write_5m: int = 0
-    cache_write_1h: int = 0
-    audio_input: int = 0
-    image_input: int = 0
-    text_output: int = 0
-    reasoning_output: int = 0
-    audio_output: int = 0
-    tool_calls: int = 0
-    input_tokens_max: int = 0
-    reserved_nusd: int = 0
-    charged_nusd: int = 0
-    usd_fixed_nusd: int = 0
-    usd_pusd_per_output: int = 0
-    price_version: str = ""
-    usage_source: str = ""
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
+    finish_reason: Text = ""
+    error: Text = ""
+    text_input: Count = 0
+    cached_input: Count = 0
+    cache_write_5m: Count = 0
+    cache_write_1h: Count = 0
+    audio_input: Count = 0
+    image_input: Count = 0
+    text_output: Count = 0
+    reasoning_output: Count = 0
+    audio_output: Count = 0
+    tool_calls: Count = 0
+    input_tokens_max: Count = 0
+    reserved_nusd: Amount = 0
+    charged_nusd: Amount = 0
+    usd_fixed_nusd: Amount = 0
+    usd_pusd_per_output: Amount = 0
+    price_version: Text = ""
+    usage_source: Text = ""
     overrun: bool = False
-    waited_ms: int = 0
-    first_byte_ms: int = 0
-    duration_ms: int = 0
-    overhead_us: int = 0
-    request_bytes: int = 0
-    response_bytes: int = 0
-    payload_state: str = ""
-    body_sha256: str = ""
-    trace_id: str = ""
-    detail: str = ""
+    waited_ms: Count = 0
+    first_byte_ms: Count = 0
+    duration_ms: Count = 0
+    overhead_us: Count = 0
+    request_bytes: Count = 0
+    response_bytes: Count = 0
+    payload_state: Text = ""
+    body_sha256: Text = ""
+    trace_id: Text = ""
+    detail: Text = ""
 
 
 _NOTHING = WrittenEvent()

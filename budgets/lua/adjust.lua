@@ -2,7 +2,7 @@
 -- Corrects what was spent: a price that was wrong, or the past of a limit that counts from an
 -- earlier time (then `scope` is named, and one of its pending limits becomes valid).
 -- INVARIANT: an adjustment is booked once, all or none, and never makes a counter negative. A
--- counter that is no longer here (its window is over and was compacted) is left to the records.
+-- counter that is no longer here (its window is over and was compacted) is corrected by the event.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done
 -- ARGV  numbers (epoch, seq), adjustment id, scope or '', event, then counter, dimension, delta...
@@ -21,9 +21,9 @@ for i = 5, #ARGV, 3 do
     corrected[field] = pack(COUNTER, spent + delta, reserved, allotted)
     writes[#writes + 1] = field
     writes[#writes + 1] = corrected[field]
-    local at = #booked
-    booked[at + 1], booked[at + 2], booked[at + 3], booked[at + 4] = field, dimension, 0, delta
   end
+  local at = #booked
+  booked[at + 1], booked[at + 2], booked[at + 3], booked[at + 4] = field, dimension, 0, delta
 end
 if path ~= '' then
   local raw = call('HGET', KEYS[1], 's:' .. path)

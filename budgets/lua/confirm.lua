@@ -1,17 +1,33 @@
 -- use: now meta
--- The recorder has written everything up to a seq: both streams forget it.
+-- The records hold everything up to a seq, or the disk spool of a recorder does: both streams
+-- forget it, and the batch is no longer fixed.
 -- INVARIANT: payload bytes are given back once, together with the entries that they belong to.
 --
--- KEYS  ledger, outbox, bodies, leases, expiry
--- ARGV  numbers (epoch, seq, through_seq, bodies_bytes)
-local epoch_known, seq_known, through, bytes = struct.unpack('<i8i8i8i8', ARGV[1])
+-- KEYS  ledger, outbox, bodies, leases, expiry, recorder
+-- ARGV  numbers (epoch, seq, through: epoch and seq, bodies_bytes), spooler ('': the records have it)
+local epoch_known, seq_known, of_epoch, through, bytes = struct.unpack('<i8i8i8i8i8', ARGV[1])
+local spooler = ARGV[2]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
-local first_kept = string.format('%.0f-%.0f', epoch, through + 1)
+local mark = string.format('%.0f-%.0f', of_epoch, through)
+local first_kept = string.format('%.0f-%.0f', of_epoch, through + 1)
 local trimmed = call('XTRIM', KEYS[2], 'MINID', first_kept)
 call('XTRIM', KEYS[3], 'MINID', first_kept)
 if trimmed > 0 then
   bodies_bytes = math.max(0, bodies_bytes - bytes)
   call('HSET', KEYS[1], 'meta', packed_meta())
+end
+local fixed = call('HGET', KEYS[6], 'fixed')
+if fixed then
+  local fixed_epoch, last = string.match(fixed, '^(%d+)-%d+-(%d+)$')
+  fixed_epoch = tonumber(fixed_epoch)
+  if fixed_epoch < of_epoch or fixed_epoch == of_epoch and tonumber(last) <= through then
+    call('HDEL', KEYS[6], 'fixed')
+  end
+end
+if spooler ~= '' then
+  call('HSET', KEYS[6], 'spooler', spooler, 'spooled', mark)
+elseif call('HGET', KEYS[6], 'spooled') == mark then
+  call('HDEL', KEYS[6], 'spooler', 'spooled')
 end
 return {'DONE', trimmed}

@@ -108,4 +108,5 @@ CREATE TABLE IF NOT EXISTS comptroller.events ${on_cluster}
 ENGINE = ${replicated}MergeTree
 PARTITION BY toYYYYMMDD(time)
 ORDER BY (org, epoch, seq, part)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = ${fsync}, fsync_part_directory = ${fsync}
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+         fsync_after_insert = ${fsync}, fsync_part_directory = ${fsync}

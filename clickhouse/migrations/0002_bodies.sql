@@ -13,5 +13,6 @@ CREATE TABLE IF NOT EXISTS comptroller.bodies ${on_cluster}
 ENGINE = ${replicated}ReplacingMergeTree
 PARTITION BY toYYYYMMDD(time)
 ORDER BY (org, epoch, seq)
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024,
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+         index_granularity = 1024,
          fsync_after_insert = ${fsync}, fsync_part_directory = ${fsync}

@@ -7,9 +7,11 @@ CREATE TABLE IF NOT EXISTS comptroller.balances ${on_cluster}
     dimension UInt8,
     epoch     UInt32,
     seq       UInt64,
-    time      DateTime64(3, 'UTC'),
+    time_ms   Int64 EPHEMERAL,
+    time      DateTime64(3, 'UTC') DEFAULT fromUnixTimestamp64Milli(time_ms, 'UTC'),
     spent     Int64
 )
 ENGINE = ${replicated}ReplacingMergeTree
 ORDER BY (org, field, dimension, epoch, seq)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = ${fsync}, fsync_part_directory = ${fsync}
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
+         fsync_after_insert = ${fsync}, fsync_part_directory = ${fsync}

@@ -1,5 +1,5 @@
 -- Hourly sums of the days whose events were dropped; while the events are there, their projection
--- `hourly` is read instead. Written once for each day, before that day's partition goes.
+-- `hourly` is read instead. Written before a day's partition goes; written twice, it is the same row.
 CREATE TABLE IF NOT EXISTS comptroller.hours ${on_cluster}
 (
     hour             DateTime('UTC'),
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS comptroller.hours ${on_cluster}
     overruns         UInt64,
     duration_ms      UInt64
 )
-ENGINE = ${replicated}MergeTree
+ENGINE = ${replicated}ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
-ORDER BY (org, hour, project, workflow, agent, model)
+ORDER BY (org, hour, event_type, project, workflow, agent, provider, model, usage_source)
 SETTINGS fsync_after_insert = ${fsync}, fsync_part_directory = ${fsync}

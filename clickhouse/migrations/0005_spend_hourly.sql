@@ -3,7 +3,7 @@ CREATE VIEW IF NOT EXISTS comptroller.spend_hourly ${on_cluster} AS
 SELECT hour, org, event_type, project, workflow, agent, provider, model, usage_source,
        events, charged_nusd, reserved_nusd, text_input, cached_input, cache_write_5m, cache_write_1h,
        audio_input, image_input, text_output, reasoning_output, audio_output, tool_calls, overruns, duration_ms
-FROM comptroller.hours
+FROM comptroller.hours FINAL
 UNION ALL
 SELECT toStartOfHour(time) AS hour, org, event_type, project, workflow, agent, provider, model, usage_source,
        count() AS events, sum(charged_nusd) AS charged_nusd, sum(reserved_nusd) AS reserved_nusd,

@@ -7,7 +7,7 @@ SELECT toDate(hour) AS day, org, event_type, project, workflow, agent, provider,
        sum(text_output) AS text_output, sum(reasoning_output) AS reasoning_output,
        sum(audio_output) AS audio_output, sum(tool_calls) AS tool_calls, sum(overruns) AS overruns,
        sum(duration_ms) AS duration_ms
-FROM comptroller.hours
+FROM comptroller.hours FINAL
 GROUP BY day, org, event_type, project, workflow, agent, provider, model, usage_source
 UNION ALL
 SELECT toDate(time) AS day, org, event_type, project, workflow, agent, provider, model, usage_source,

@@ -39,7 +39,8 @@ local function is_expired(done)
 end
 
 -- What the sweeper charged in full gives way to the truth, in the same counters. Corrections may
--- have taken some of it back already: a counter never falls below zero.
+-- have taken some of it back already: a counter never falls below zero. One that is no longer here
+-- (its window is over and was compacted) is corrected by the event alone.
 local function rebook(done, truth)
   local booked, request, output = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
   local charges = cmsgpack.unpack(booked)
@@ -48,10 +49,13 @@ local function rebook(done, truth)
     local field, dimension, charged = charges[i], charges[i + 1], charges[i + 3]
     local actual = dimension == 4 and 0 or truth[dimension]
     if actual < 0 then actual = charged end
-    local spent, reserved, allotted = counter(call('HGET', KEYS[1], field))
-    local delta = math.max(actual - charged, -spent)
-    writes[#writes + 1] = field
-    writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
+    local raw, delta = call('HGET', KEYS[1], field), actual - charged
+    if raw then
+      local spent, reserved, allotted = counter(raw)
+      delta = math.max(delta, -spent)
+      writes[#writes + 1] = field
+      writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
+    end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
   return cmsgpack.pack(changed), writes, request, output

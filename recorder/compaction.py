@@ -1,0 +1,103 @@
+"""Lets the ledger forget counters whose window is over: their balance is in the records for good.
+
+The balance is summed from the events, never read from the ledger; the ledger lets a counter go only
+if it says the same. So every compaction is also an audit of it, and a difference is an alarm.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from budgets.policy import Policy, Window
+from budgets.recording import Recording
+from budgets.windows import window_bounds
+from clickhouse.query import load_query
+from clickhouse.store import Store
+from recorder.batch import Head
+
+COUNTERS_MAX = 1000
+"""How many are looked at in one pass."""
+_INSERT = (
+    "INSERT INTO comptroller.balances (org, field, dimension, epoch, seq, time_ms, spent)"
+)
+_log = logging.getLogger("comptroller.recorder")
+
+
+@dataclass(frozen=True, slots=True)
+class OverCounter:
+    """A counter whose window is over: times in seconds since 1970."""
+
+    field: str
+    start_s: int
+    end_s: int
+
+
+def over_counters(
+    fields: Iterable[str], policies: Iterable[Policy], now_ms: int
+) -> list[OverCounter]:
+    """Those whose window has ended, oldest first. The window of a limit that was removed is not
+    known any more: it is taken for the longest."""
+    windows: dict[str, Window] = {
+        limit.id: limit.window for each in policies for limit in (*each.limits, *each.per_child)
+    }
+    found = []
+    for field in fields:
+        start_s = int(field.rpartition(":")[2])
+        limit_id = field.split(":", 2)[1]
+        window = windows.get(limit_id, "month")
+        end_s = window_bounds(window, start_s * 1000)[1] if start_s else 0
+        if end_s and end_s * 1000 <= now_ms:
+            found.append(OverCounter(field, start_s, end_s))
+    found.sort(key=lambda each: (each.start_s, each.field))
+    return found[:COUNTERS_MAX]
+
+
+class Compaction:
+    """For all organisations of one recorder."""
+
+    def __init__(self, recording: Recording, store: Store) -> None:
+        self._recording = recording
+        self._store = store
+
+    async def sweep(self, organisation: str, head: Head) -> int:
+        """One pass over what is recorded up to `head`; how many counters the ledger let go.
+        Raises LedgerUnavailable, StoreUnavailable, StoreRefused."""
+        counters = await self._recording.counters(organisation)
+        policies = await self._recording.policies(organisation)
+        now_ms = await self._recording.time_ms(organisation)
+        over = over_counters(counters, policies.values(), now_ms)
+        if not over:
+            return 0
+        balances = await self._balances(organisation, over)
+        rows = [
+            json.dumps([organisation, field, dimension, head.epoch, head.seq, head.time_ms, spent])
+            for field, (dimension, spent) in balances.items()
+        ]
+        if rows:
+            token = f"{organisation}-balances-{head.epoch}-{head.seq}-{over[0].start_s}"
+            await self._store.insert(_INSERT, "\n".join(rows).encode(), token, "JSONCompactEachRow")
+        spent_by_records = [
+            (each.field, each.end_s, balances.get(each.field, (0, 0))[1]) for each in over
+        ]
+        forgotten, differing = await self._recording.compact(organisation, spent_by_records)
+        for field in differing:
+            recorded = balances.get(field, (0, 0))[1]
+            _log.warning(
+                "%s: counter %s is %d in the ledger and %d in the records up to seq %d",
+                *(organisation, field, counters[field], recorded, head.seq),
+            )
+        return forgotten
+
+    async def _balances(
+        self, organisation: str, over: list[OverCounter]
+    ) -> dict[str, tuple[int, int]]:
+        """Dimension and sum by field. An ending is booked in the window of its reservation, so it
+        may be later than the window, never earlier."""
+        names = ",".join(f"'{each.field}'" for each in over)
+        lines = await self._store.select(
+            load_query("balances"),
+            {"org": organisation, "since_ms": over[0].start_s * 1000, "fields": f"[{names}]"},
+        )
+        rows = (json.loads(line) for line in lines.splitlines())
+        return {field: (dimension, spent) for field, dimension, spent in rows}

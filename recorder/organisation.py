@@ -1,0 +1,239 @@
+"""Keeps one organisation's records: outbox -> batch -> records, in order, exactly once.
+
+One step, top to bottom: own the organisation, read, fix the bounds, pack, write (or spool), confirm.
+A crash between any two of these leaves the next owner with the same batch to write, or with one to
+find written.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from budgets.recording import Bounds, OwnershipLost, Recording
+from clickhouse.chain import GENESIS
+from clickhouse.errors import StoreRefused, StoreUnavailable
+from recorder.batch import Batch, Head
+from recorder.heads import HeadsFile
+from recorder.packing import DAY_MS, pack
+from recorder.reading import Outbox
+from recorder.spool import Spool
+from recorder.writer import Writer
+
+_log = logging.getLogger("comptroller.recorder")
+BEFORE_ALL = Head(0, 0, GENESIS, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderOptions:
+    """`batch_*` bound a batch, `linger_ms` is the wait for more events, `patience_ms` how long the
+    records may be away before batches go to the disk spool, `head_every_ms` how often the end of
+    the chain is signed, `owner_lease_ms` after what silence another recorder takes over."""
+
+    batch_events_max: int = 10_000
+    batch_payload_bytes_max: int = 32 * 2**20
+    linger_ms: int = 250
+    patience_ms: int = 5_000
+    retry_ms: int = 500
+    drain_every_ms: int = 2_000
+    head_every_ms: int = 60_000
+    owner_lease_ms: int = 30_000
+    spool_bytes_max: int = 4 * 2**30
+
+
+class OwnedElsewhere(Exception):
+    """Another recorder owns the organisation, or its disk spool holds what comes next."""
+
+
+class OrganisationRecorder:
+    """One organisation's, as long as this recorder owns it. `node` names this recorder's disk."""
+
+    def __init__(
+        self,
+        organisation: str,
+        recording: Recording,
+        writer: Writer,
+        spool: Spool,
+        heads: HeadsFile,
+        options: RecorderOptions,
+        node: str,
+    ) -> None:
+        self.organisation = organisation
+        self._recording = recording
+        self._writer = writer
+        self._spool = spool
+        self._options = options
+        self._node = node
+        self._outbox = Outbox(
+            recording, organisation, options.batch_events_max, options.batch_payload_bytes_max
+        )
+        self._signer = Signer(heads, options.head_every_ms)
+        self._head: Head | None = None
+        self._renew_at_s = self._owned_until_s = 0.0
+        self._away_since_s: float | None = None
+        self._drain_at_s = 0.0
+        self._doubt = True  # of what a recorder before us may have written
+
+    async def step(self) -> bool:
+        """Records what is waiting, at most one batch; whether there was one. Raises
+        OwnedElsewhere, OwnershipLost, LedgerUnavailable, StoreUnavailable, StoreRefused, and what
+        only a person can mend: OutboxGap, RecordsDisagree, EntryMalformed, SpoolDamaged."""
+        try:
+            return await self._step()
+        except (StoreUnavailable, StoreRefused):
+            raise  # nothing moved: the same batch is tried again, in doubt
+        except BaseException:
+            self._head = None  # what was written and confirmed is asked for anew
+            raise
+
+    async def _step(self) -> bool:
+        await self._own()
+        head = self._head or await self._open()
+        drained = await self._drain_spool()
+        entries = await self._outbox.next_entries(head)
+        if not entries:
+            await self._signer.sometimes()
+            return False
+        wanted = Bounds(entries[0].epoch, entries[0].seq, entries[-1].seq)
+        bounds = await self._recording.fix(self.organisation, wanted)
+        entries = await self._outbox.entries(bounds)
+        # In a thread: packing takes a tenth of a second, and leases are kept on the loop.
+        batch = await asyncio.to_thread(pack, self.organisation, head, entries)
+        if drained:
+            await self._write(batch)
+        else:
+            await self._keep_in_spool(batch)
+        self._head = batch.head
+        return True
+
+    async def close(self) -> None:
+        """Signs the end of the chain and gives the organisation back."""
+        await self._signer.now()
+        self._head = None
+        await self._recording.own(self.organisation, 0)
+
+    async def _own(self) -> None:
+        if time.monotonic() < self._renew_at_s:
+            return
+        asked_at_s = time.monotonic()
+        ownership = await self._recording.own(self.organisation, self._options.owner_lease_ms)
+        if ownership is None:
+            raise OwnedElsewhere(f"{self.organisation} is recorded by another recorder")
+        if ownership.spooler not in ("", self._node):
+            await self._recording.own(self.organisation, 0)
+            raise OwnedElsewhere(
+                f"events of {self.organisation} up to {ownership.spooled} wait in the disk spool "
+                f"of recorder {ownership.spooler}: start that one, on its own data dir"
+            )
+        self._renew_at_s = asked_at_s + self._options.owner_lease_ms / 3000
+        self._owned_until_s = asked_at_s + self._options.owner_lease_ms / 1000
+
+    def _still_mine(self) -> None:
+        """A recorder that was paused finds out before it writes. (What slips through between this
+        and the write is the identical block under the same token.)"""
+        if time.monotonic() >= self._owned_until_s:
+            raise OwnershipLost(self.organisation)
+
+    async def _open(self) -> Head:
+        """Where the records end, the spool included. What was kept but not confirmed is confirmed
+        now, so that what is read next is what comes next."""
+        head = await asyncio.to_thread(self._spool.head, self.organisation)
+        spooler = self._node if head else ""
+        if head is None:
+            head = await self._writer.head(self.organisation) or BEFORE_ALL
+            # Nothing waits on this disk (any more): others may take over.
+            await self._recording.confirm(self.organisation, head.epoch, head.seq, 0)
+        while bounds := await self._outbox.leftovers(head):
+            kept = await self._outbox.entries(bounds)
+            payload_bytes = sum(len(each.body) for each in kept)
+            await self._recording.confirm(
+                self.organisation, bounds.epoch, bounds.last, payload_bytes, spooler
+            )
+        self._head = head
+        self._doubt = True
+        return head
+
+    async def _drain_spool(self) -> bool:
+        """Moves what waits on the disk into the records, oldest first; whether none is left."""
+        pending = await asyncio.to_thread(self._spool.pending, self.organisation)
+        if not pending:
+            return True
+        if time.monotonic() < self._drain_at_s:
+            return False
+        try:
+            for ref in pending:
+                batch = await asyncio.to_thread(self._spool.load, ref)
+                await self._own()
+                self._still_mine()
+                await self._writer.write(batch, doubt=True)
+                await self._signer.wrote(batch.head)
+                await asyncio.to_thread(self._spool.remove, ref)
+        except (StoreUnavailable, StoreRefused) as error:
+            _log.warning("records still away, events wait on the disk: %s", error)
+            self._drain_at_s = time.monotonic() + self._options.drain_every_ms / 1000
+            return False
+        # The last mark of the spool goes with its last batch.
+        head = batch.head
+        await self._recording.confirm(self.organisation, head.epoch, head.seq, 0)
+        self._away_since_s, self._doubt = None, False
+        return True
+
+    async def _write(self, batch: Batch) -> None:
+        self._still_mine()
+        try:
+            await self._writer.write(batch, doubt=self._doubt)
+        except (StoreUnavailable, StoreRefused):
+            self._doubt = True
+            now_s = time.monotonic()
+            self._away_since_s = self._away_since_s or now_s
+            if now_s - self._away_since_s < self._options.patience_ms / 1000:
+                raise
+            await self._keep_in_spool(batch)
+            return
+        self._away_since_s, self._doubt = None, False
+        await self._confirm(batch, "")
+        await self._signer.wrote(batch.head)
+
+    async def _keep_in_spool(self, batch: Batch) -> None:
+        """A durable spool counts as confirmed. Full, the outbox keeps what comes, up to its bound,
+        and then the gateway refuses: nothing is dropped."""
+        await asyncio.to_thread(self._spool.put, batch)
+        await self._confirm(batch, self._node)
+
+    async def _confirm(self, batch: Batch, spooler: str) -> None:
+        head = batch.head
+        await self._recording.confirm(
+            self.organisation, head.epoch, head.seq, batch.payload_bytes, spooler
+        )
+
+
+class Signer:
+    """Signs the end of what is in the records: at the end of each day (a partition, which may be
+    dropped later), every now and then, and when the recorder stops."""
+
+    def __init__(self, heads: HeadsFile, every_ms: int) -> None:
+        self._heads = heads
+        self._every_ms = every_ms
+        self._written: Head | None = None
+        self._unsigned = False
+        self._due_at_s = time.monotonic() + every_ms / 1000
+
+    async def wrote(self, head: Head) -> None:
+        """The records end here now."""
+        before = self._written
+        if before is not None and before.time_ms // DAY_MS != head.time_ms // DAY_MS:
+            await self.now()
+        self._written, self._unsigned = head, True
+        await self.sometimes()
+
+    async def sometimes(self) -> None:
+        """Signs if it is time to."""
+        if time.monotonic() >= self._due_at_s:
+            await self.now()
+
+    async def now(self) -> None:
+        """Signs what is unsigned."""
+        self._due_at_s = time.monotonic() + self._every_ms / 1000
+        if self._unsigned and self._written is not None:
+            await asyncio.to_thread(self._heads.append, self._written)
+            self._unsigned = False

@@ -1,0 +1,127 @@
+"""The recorder: one task for each organisation of the ledger, and what they do when a thing fails.
+
+Nothing here ends the recorder but being asked to: what may pass is tried again, and what only a
+person can mend stops that organisation alone, loudly, and is looked at again later.
+"""
+
+import asyncio
+import logging
+import secrets
+from pathlib import Path
+
+from budgets.recording import OwnershipLost, Recording
+from budgets.session import Session
+from budgets.transport import LedgerUnavailable
+from clickhouse.errors import StoreRefused, StoreUnavailable
+from clickhouse.store import Store
+from clickhouse.stream import EntryMalformed
+from recorder.heads import HeadsFile, SigningKey
+from recorder.organisation import OrganisationRecorder, OwnedElsewhere, RecorderOptions
+from recorder.packing import OutboxGap
+from recorder.spool import Spool, SpoolDamaged, SpoolFull
+from recorder.writer import RecordsDisagree, Writer
+
+LOOK_FOR_ORGANISATIONS_S = 1.0
+BROKEN_PAUSE_S = 30.0
+_PASSING = (
+    *(LedgerUnavailable, StoreUnavailable, StoreRefused),
+    *(SpoolFull, OwnedElsewhere, OwnershipLost),
+)
+_BROKEN = (OutboxGap, RecordsDisagree, EntryMalformed, SpoolDamaged)
+_log = logging.getLogger("comptroller.recorder")
+
+
+class Recorder:
+    """Records every organisation of one ledger. Its files are in `folder`: the signing key, the
+    signed heads, the disk spool, and the name of this disk."""
+
+    def __init__(
+        self, session: Session, store: Store, folder: Path, options: RecorderOptions
+    ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._recording = Recording(session, secrets.token_hex(8))
+        self._writer = Writer(store)
+        self._options = options
+        self._spool = Spool(folder / "spool", options.spool_bytes_max)
+        self._key = SigningKey.load_or_create(folder / "signing-key")
+        self._node = _node_name(folder / "node")
+        self._stopping = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until `stop`: then everything that waits is recorded, and the heads are signed."""
+        try:
+            while not self._stopping.is_set():
+                await self._look_for_organisations()
+                await self._pause(LOOK_FOR_ORGANISATIONS_S)
+        finally:
+            self._stopping.set()
+            await asyncio.gather(*self._tasks.values())
+
+    def stop(self) -> None:
+        """Asks the recorder to end."""
+        self._stopping.set()
+
+    async def _look_for_organisations(self) -> None:
+        try:
+            organisations = await self._recording.organisations()
+        except LedgerUnavailable as error:
+            _log.warning("the ledger does not answer: %s", error)
+            return
+        for organisation in organisations:
+            if organisation not in self._tasks:
+                self._tasks[organisation] = asyncio.create_task(self._record(organisation))
+
+    async def _record(self, organisation: str) -> None:
+        heads = await asyncio.to_thread(
+            HeadsFile, self._folder / "heads", organisation, self._key
+        )
+        recorder = OrganisationRecorder(
+            organisation,
+            self._recording,
+            self._writer,
+            self._spool,
+            heads,
+            self._options,
+            self._node,
+        )
+        while not self._stopping.is_set():
+            await self._pause(await self._step(recorder))
+        while await self._step(recorder) == 0:
+            pass  # what came until the end; the first failure or idle step ends it
+        await self._close(recorder)
+
+    async def _step(self, recorder: OrganisationRecorder) -> float:
+        """One step; the seconds to wait before the next."""
+        try:
+            more = await recorder.step()
+        except _PASSING as error:
+            _log.warning("%s: %s: %s", recorder.organisation, type(error).__name__, error)
+            return self._options.retry_ms / 1000
+        except _BROKEN as error:
+            _log.error("%s is not recorded: %s", recorder.organisation, error)
+            return BROKEN_PAUSE_S
+        return 0 if more else self._options.linger_ms / 1000
+
+    async def _close(self, recorder: OrganisationRecorder) -> None:
+        try:
+            await recorder.close()
+        except LedgerUnavailable as error:
+            _log.warning("%s: its owner's lease runs out by itself: %s", recorder.organisation, error)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds:
+            try:
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+            except TimeoutError:
+                return
+        else:
+            await asyncio.sleep(0)
+
+
+def _node_name(path: Path) -> str:
+    """Names this disk, for other recorders: made once."""
+    if not path.exists():
+        path.write_text(secrets.token_hex(8), encoding="ascii")
+    return path.read_text(encoding="ascii")

@@ -1,0 +1,69 @@
+"""Drops days that are past their time: payloads first, events later, sums never.
+
+Before a day's events go, their hourly sums are archived and compared with them; the signed heads of
+that day stay, so that the rest of the chain can still be verified. A whole partition goes, or
+nothing: no row is ever deleted or changed.
+"""
+
+import json
+import logging
+import string
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from clickhouse.query import load_query
+from clickhouse.store import Store
+
+_log = logging.getLogger("comptroller.recorder")
+
+
+class Retention:
+    """For all organisations of one database. `events_days` and `bodies_days` are how many whole
+    days are kept."""
+
+    def __init__(
+        self, store: Store, events_days: int, bodies_days: int, now_ms: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._events_days = events_days
+        self._bodies_days = bodies_days
+        self._now_ms = now_ms
+
+    async def sweep(self) -> list[str]:
+        """Drops what is over; the names of what went (`bodies 20261124`). Raises StoreUnavailable,
+        StoreRefused."""
+        dropped = []
+        for day in await self._days("bodies", self._bodies_days):
+            await self._drop("bodies", day)
+            dropped.append(f"bodies {day}")
+        for day in await self._days("events", self._events_days):
+            if await self._archived(day):
+                await self._drop("events", day)
+                dropped.append(f"events {day}")
+        return dropped
+
+    async def _days(self, table: str, kept_days: int) -> list[int]:
+        today = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
+        before = int((today - timedelta(days=kept_days)).strftime("%Y%m%d"))
+        lines = await self._store.select(load_query("days"), {"table": table, "before": before})
+        return [json.loads(line)[0] for line in lines.splitlines()]
+
+    async def _archived(self, day: int) -> bool:
+        """Whether the day's sums stand in `hours`, exactly; they are written if none do. Events
+        that came after their day was archived are kept, and said."""
+        events, hours = await self._sums(day)
+        if hours == [0, 0]:
+            statement = string.Template(load_query("archive_day")).substitute(day=day)
+            await self._store.command(statement)
+            events, hours = await self._sums(day)
+        if events != hours:
+            _log.error("day %d is kept: its events come to %s, its archive to %s", day, events, hours)
+        return events == hours
+
+    async def _sums(self, day: int) -> tuple[list[int], list[int]]:
+        events, hours = json.loads(await self._store.select(load_query("day_sums"), {"day": day}))
+        return events, hours
+
+    async def _drop(self, table: str, day: int) -> None:
+        await self._store.command(f"ALTER TABLE comptroller.{table} DROP PARTITION {day}")
+        _log.info("dropped %s of day %d", table, day)

@@ -1,0 +1,169 @@
+"""From an entry of the outbox to rows: pure, so that whoever writes a batch writes the same bytes.
+
+The ledger's part of an entry says what was booked, the writer's part what for. Payloads are kept as
+their policy says: streamed answers assembled, secrets and personal data taken out where asked; the
+hash in the chain is of what is kept.
+"""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from clickhouse.events import Derived, EventRow, WrittenEvent, decode_written
+from clickhouse.stream import Entry
+from recorder.redaction import redacted
+from recorder.surfaces import SURFACES
+from recorder.surfaces.contract import Surface
+
+CALL_TYPES = frozenset(("llm_request", "llm_response", "reservation_expired", "correction"))
+DETAIL_BYTES_MAX = 64 * 1024
+MALFORMED = "event malformed"
+
+
+class Rows(NamedTuple):
+    """One entry's rows: the event, what was derived from its payload, and the payload as kept."""
+
+    event: EventRow
+    derived: tuple[Derived, ...]
+    body: bytes
+
+
+def rows_of(organisation: str, entry: Entry) -> Rows:
+    """Everything that the records keep of an entry."""
+    written, detail, error = _written(entry)
+    if not entry.body:
+        return Rows(_event(organisation, entry, written, written.body_sha256, detail, error), (), b"")
+    is_request = entry.event_type == "llm_request"
+    surface = SURFACES.get(written.endpoint)
+    body = entry.body
+    if surface is not None and written.streamed and not is_request:
+        body = surface.assembled(body)
+    derived = _tools(surface, body, is_request=is_request) if surface is not None else ()
+    if written.payload_state == "redacted":
+        body = redacted(body)
+    event = _event(organisation, entry, written, sha256(body).hexdigest(), detail, error)
+    return Rows(event, derived, body)
+
+
+def _written(entry: Entry) -> tuple[WrittenEvent, str, str]:
+    """The writer's part, what has no column, and an error where it cannot be read: an event that
+    is not understood is recorded as it is, because the log must go on."""
+    try:
+        written = decode_written(entry.event)
+    except msgspec.MsgspecError:
+        return WrittenEvent(), _text(entry.event), MALFORMED
+    detail = written.detail if entry.event_type in CALL_TYPES else _text(entry.event)
+    return written, detail, written.error
+
+
+def _text(event: bytes) -> str:
+    return event[:DETAIL_BYTES_MAX].decode("utf-8", "replace")
+
+
+def _event(
+    organisation: str, entry: Entry, written: WrittenEvent, digest: str, detail: str, error: str
+) -> EventRow:
+    is_request = entry.event_type == "llm_request"
+    reserved_nusd, charged_nusd = _money(entry, written)
+    segments = written.scope.split("/", 2)
+    return EventRow(
+        org=organisation,
+        epoch=entry.epoch,
+        seq=entry.seq,
+        time_ms=entry.time_ms,
+        event_type=entry.event_type,
+        request_id=written.request_id or entry.id,
+        correlation_id=written.correlation_id,
+        scope=written.scope,
+        project=segments[1] if len(segments) > 1 else "",
+        workflow=written.workflow,
+        workflow_version=written.workflow_version,
+        run_id=written.run_id,
+        step_id=written.step_id,
+        attempt=written.attempt,
+        agent=written.agent,
+        key_id=written.key_id,
+        triggered_by=written.triggered_by,
+        by=written.by,
+        endpoint=written.endpoint,
+        provider=written.provider,
+        model_requested=written.model_requested,
+        model=written.model,
+        model_served=written.model_served,
+        streamed=int(written.streamed),
+        status=written.status,
+        finish_reason=written.finish_reason,
+        error=error,
+        text_input=written.text_input,
+        cached_input=written.cached_input,
+        cache_write_5m=written.cache_write_5m,
+        cache_write_1h=written.cache_write_1h,
+        audio_input=written.audio_input,
+        image_input=written.image_input,
+        text_output=written.text_output,
+        reasoning_output=written.reasoning_output,
+        audio_output=written.audio_output,
+        tool_calls=written.tool_calls,
+        input_tokens_max=written.input_tokens_max,
+        output_tokens_max=entry.output_tokens,
+        reserved_nusd=reserved_nusd,
+        charged_nusd=charged_nusd,
+        price_version=written.price_version,
+        usage_source=_usage_source(entry, written),
+        overrun=int(written.overrun),
+        waited_ms=written.waited_ms,
+        first_byte_ms=written.first_byte_ms,
+        duration_ms=written.duration_ms,
+        overhead_us=written.overhead_us,
+        request_bytes=written.request_bytes,
+        response_bytes=written.response_bytes,
+        request_sha256=digest if is_request else "",
+        response_sha256="" if is_request else digest,
+        payload_state=written.payload_state,
+        trace_id=written.trace_id,
+        counters=entry.counters,
+        detail=detail,
+    )
+
+
+def _money(entry: Entry, written: WrittenEvent) -> tuple[int, int]:
+    """Reserved and charged nano-dollars. Where the writer was the request's (nobody was left to
+    describe the end), the grant says what was reserved. A correction is the difference to the
+    whole reservation, which its expiry had charged."""
+    reserved = written.reserved_nusd
+    charged = written.charged_nusd
+    if _speaks_as_request(written):
+        reserved = written.usd_fixed_nusd - (-written.usd_pusd_per_output * entry.output_tokens // 1000)
+        charged = reserved if entry.event_type == "reservation_expired" else 0
+    if entry.event_type == "correction" and written.request_id:
+        charged -= reserved
+    return reserved, charged
+
+
+def _speaks_as_request(written: WrittenEvent) -> bool:
+    return bool(written.request_id) and not written.usage_source and not written.status
+
+
+def _usage_source(entry: Entry, written: WrittenEvent) -> str:
+    """An expiry charges the reservation; a release that nobody described was one."""
+    if entry.event_type == "reservation_expired":
+        return "reserved"
+    if entry.event_type in ("llm_response", "correction") and _speaks_as_request(written):
+        return "released"
+    return written.usage_source
+
+
+def _tools(surface: Surface, body: bytes, *, is_request: bool) -> tuple[Derived, ...]:
+    """The tool calls of an answer, or the results that a request brings."""
+    if is_request:
+        results = surface.tool_results(body)
+        return tuple(
+            Derived(part, each.name, each.call_id, "returned", each.result_bytes, each.result_sha256)
+            for part, each in enumerate(results, 1)
+        )
+    calls = surface.tool_calls(body)
+    return tuple(
+        Derived(part, each.name, each.id, "called", each.arguments_bytes, each.arguments_sha256)
+        for part, each in enumerate(calls, 1)
+    )
