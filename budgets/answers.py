@@ -11,6 +11,7 @@ from typing import Literal, cast
 import msgspec
 
 from budgets.plan import Bound, Plan, ScopePath
+from budgets.policy import Payloads
 
 RefusalCode = Literal[
     "TOO_LARGE", "EXHAUSTED", "HELD", "FROZEN", "CLOSED", "FENCED", "RECOVERING", "BACKLOG"
@@ -40,7 +41,8 @@ class Remaining(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """A grant: `output_tokens` may be produced, and these amounts are set aside under `id`."""
+    """A grant: `output_tokens` may be produced, and these amounts are set aside under `id`;
+    `payloads` is the policy that held then, for the answer too."""
 
     id: str
     path: ScopePath
@@ -54,6 +56,7 @@ class Reservation(msgspec.Struct, frozen=True):
     usd: Remaining | None
     tokens: Remaining | None
     requests: Remaining | None
+    payloads: Payloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ def reservation_from(
         _remaining(plan, usd, usd_free),
         _remaining(plan, tokens, tokens_free),
         _remaining(plan, requests, requests_free),
+        plan.payloads,
     )
 
 

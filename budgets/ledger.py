@@ -22,6 +22,7 @@ from budgets.answers import (
     reservation_from,
 )
 from budgets.plan import Plan, ScopePath
+from budgets.policy import Payloads
 from budgets.policycache import PolicyCache
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number, texts
 from budgets.slots import Slot
@@ -33,11 +34,13 @@ _THREE = struct.Struct("<3q")
 
 @dataclass(frozen=True, slots=True)
 class LedgerOptions:
-    """Bounds of the ledger's growth and the length of a lease."""
+    """Bounds of the ledger's growth, the length of a lease, and what of `payloads` this process
+    hands over at most, whatever the scopes allow."""
 
     lease_ms: int = 60_000
     outbox_events_max: int = 1_000_000
     bodies_bytes_max: int = 2 * 1024**3
+    payloads: Payloads = "full"
 
 
 class LedgerConflict(Exception):
@@ -51,7 +54,7 @@ class Ledger:
         self.options = options or LedgerOptions()
         self.new_id = session.new_id
         self._session = session
-        self._policies = PolicyCache(session.load)
+        self._policies = PolicyCache(session.load, self.options.payloads)
 
     @property
     def organisations(self) -> tuple[str, ...]:
@@ -81,12 +84,13 @@ class Ledger:
         path: ScopePath,
         model: str,
         ask_for: Callable[[Plan], Ask],
-        event: bytes,
-        body: bytes,
+        record_for: Callable[[Payloads], tuple[bytes, bytes]],
         id_: str,
     ) -> Reservation | Refusal:
         """Sets a quote aside on every limit of the path, or says why not. `ask_for` makes the
         quote from the plan: a default cap, or whether a grant may be lowered, is policy.
+        `record_for` gives event and body as the policy for payloads has them; both are called
+        for each plan that is tried, the last one is the one that holds.
 
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
@@ -95,6 +99,7 @@ class Ledger:
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
             ask = ask_for(plan)
+            event, body = record_for(plan.payloads)
             epoch = slot.epoch
             numbers = self._numbers(slot, ask, len(plan.nodes))
             fingerprint = path.scope.encode() + numbers[16:80]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from budgets.policy import DIMENSIONS, Limit, Policy, ancestors
+from budgets.policy import DIMENSIONS, Limit, Payloads, Policy, ancestors, strictest
 from budgets.windows import window_bounds
 
 _RECORD = struct.Struct("<BqqB")
@@ -87,12 +87,18 @@ class Plan:
     valid_until_ms: int
     clampable: bool
     output_tokens_default: int | None
+    payloads: Payloads
 
 
 def build_plan(
-    path: ScopePath, model: str | None, records: dict[str, ScopeRecord], at_ms: int
+    path: ScopePath,
+    model: str | None,
+    records: dict[str, ScopeRecord],
+    at_ms: int,
+    payloads: Payloads = "full",
 ) -> Plan:
-    """The plan for a path at a time of the ledger's; `model` None takes every limit."""
+    """The plan for a path at a time of the ledger's; `model` None takes every limit. `payloads` is
+    what the process records at most, whatever the scopes allow."""
     nodes = path.nodes()
     attempts = dict(path.attempts)
     admitted = all(records[node].admits(attempts.get(node, 0)) for node in nodes)
@@ -127,6 +133,7 @@ def build_plan(
         valid_until_ms=min((b.resets_at_ms for b in bounds if b.resets_at_ms), default=_FOREVER_MS),
         clampable=all(each.on_exceed == "clamp" for each in policies),
         output_tokens_default=defaults[-1] if defaults else None,
+        payloads=strictest((payloads, *(each.payloads for each in policies if each.payloads))),
     )
 
 

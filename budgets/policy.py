@@ -6,6 +6,7 @@ amounts are decimal strings of integers, because JSON numbers lose digits in Lua
 
 import fnmatch
 import re
+from collections.abc import Iterable
 from decimal import Decimal, localcontext
 from typing import Literal
 
@@ -14,12 +15,19 @@ import msgspec
 Dimension = Literal["usd", "tokens", "requests", "concurrency"]
 Window = Literal["total", "minute", "hour", "day", "week", "month"]
 OnExceed = Literal["clamp", "refuse"]
+Payloads = Literal["full", "redacted", "hash", "off"]
 
 DIMENSIONS: tuple[Dimension, ...] = ("usd", "tokens", "requests", "concurrency")
 WINDOWS: tuple[Window, ...] = ("total", "minute", "hour", "day", "week", "month")
+# Each records less of prompts and answers than the one before it.
+PAYLOADS: tuple[Payloads, ...] = ("full", "redacted", "hash", "off")
 NUSD_PER_USD = 10**9
 # Sums of counters stay exact in the doubles of Lua (2**53) with room for overruns.
 AMOUNT_MAX = 8 * 10**15
+POLICY_FIELDS = (
+    *("limits", "per_child", "on_exceed", "share_of_free", "output_tokens_default"),
+    *("payloads", "kind"),
+)
 LIMITS_PER_SCOPE_MAX = 16
 MODELS_PER_LIMIT_MAX = 32
 NUMBER_CHARS_MAX = 40
@@ -62,7 +70,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """A scope's budget. `share_of_free_percent` bounds one grant while others are open;
-    `output_tokens_default` stands for a cap that the client did not send."""
+    `output_tokens_default` stands for a cap that the client did not send; `payloads` is what may
+    be recorded of prompts and answers at most, None for what holds above."""
 
     kind: str = ""
     limits: tuple[Limit, ...] = ()
@@ -70,6 +79,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     on_exceed: OnExceed = "clamp"
     share_of_free_percent: int = 25
     output_tokens_default: int | None = None
+    payloads: Payloads | None = None
 
 
 def parse_scope(text: str) -> tuple[str, ...]:
@@ -96,16 +106,16 @@ def ancestors(scope: str) -> tuple[str, ...]:
 
 def parse_policy(document: object) -> Policy:
     """A budget as users write it: a list of limits, or a mapping with `limits`, `per_child`,
-    `on_exceed`, `share_of_free`, `output_tokens_default`, `kind`. Raises PolicyInvalid."""
+    `on_exceed`, `share_of_free`, `output_tokens_default`, `payloads`, `kind`. Raises
+    PolicyInvalid."""
     if isinstance(document, list):
         document = {"limits": document}
     if not isinstance(document, dict):
         raise PolicyInvalid("a budget is a list of limits, as in [{usd: '5.00', window: month}]")
-    known = {"limits", "per_child", "on_exceed", "share_of_free", "output_tokens_default", "kind"}
     for name in document:
-        if name not in known:
+        if name not in POLICY_FIELDS:
             raise PolicyInvalid(
-                f"unknown field {name!r} in a budget; known: {', '.join(sorted(known))}"
+                f"unknown field {name!r} in a budget; known: {', '.join(sorted(POLICY_FIELDS))}"
             )
     on_exceed = document.get("on_exceed", "clamp")
     if on_exceed not in ("clamp", "refuse"):
@@ -120,7 +130,13 @@ def parse_policy(document: object) -> Policy:
         on_exceed=on_exceed,
         share_of_free_percent=_share(document.get("share_of_free", "0.25")),
         output_tokens_default=_output_default(document.get("output_tokens_default")),
+        payloads=_payloads(document["payloads"]) if "payloads" in document else None,
     )
+
+
+def strictest(payloads: Iterable[Payloads]) -> Payloads:
+    """The one that records least, so that nobody below can weaken what was decided above."""
+    return max(payloads, key=PAYLOADS.index)
 
 
 def named_after(policy: Policy, earlier: Policy) -> Policy:
@@ -240,3 +256,17 @@ def _output_default(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**7:
         raise PolicyInvalid(f"output_tokens_default is a whole number from 1, not {value!r}")
     return value
+
+
+def _payloads(value: object) -> Payloads:
+    """A policy by its name. A null one is refused: whoever wrote the field meant to say more than
+    "as above"."""
+    if value is False:
+        return "off"  # what YAML 1.1 makes of a bare `off`
+    for each in PAYLOADS:
+        if value == each:
+            return each
+    raise PolicyInvalid(
+        f"payloads is one of {', '.join(PAYLOADS)} (leave it out to inherit), "
+        f"not {str(value)[:40]!r}"
+    )

@@ -7,6 +7,7 @@ STALE, and the worker forgets it and loads again.
 from typing import Protocol, TypeVar
 
 from budgets.plan import Plan, ScopePath, ScopeRecord, build_plan
+from budgets.policy import Payloads
 
 RECORDS_MAX = 50_000
 PLANS_MAX = 20_000
@@ -24,10 +25,12 @@ class Loader(Protocol):
 
 
 class PolicyCache:
-    """Plans by (path, model), and the scopes that they were built from."""
+    """Plans by (path, model), and the scopes that they were built from; `payloads` as in
+    `build_plan`."""
 
-    def __init__(self, load: Loader) -> None:
+    def __init__(self, load: Loader, payloads: Payloads = "full") -> None:
         self._load = load
+        self._payloads = payloads
         self._records: dict[str, ScopeRecord] = {}
         self._plans: dict[tuple[ScopePath, str | None], Plan] = {}
 
@@ -44,7 +47,7 @@ class PolicyCache:
             known.update(loaded)
             _make_room(self._records, RECORDS_MAX, len(loaded))
             self._records.update(loaded)
-        plan = build_plan(path, model, known, at_ms)
+        plan = build_plan(path, model, known, at_ms, self._payloads)
         _make_room(self._plans, PLANS_MAX, 1)
         self._plans[path, model] = plan
         return plan

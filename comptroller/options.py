@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+from budgets.policy import PAYLOADS
+
 OptionValue = int | bool | str
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One setting. In the file it stands in `section` (empty: top level); the environment's
-    COMPTROLLER_<NAME> wins over the file."""
+    COMPTROLLER_<NAME> wins over the file. `choices` are all values of a text that has only some;
+    `part` is the field of Settings that takes it, where that is not named as the section."""
 
     name: str
     section: str
@@ -16,6 +19,8 @@ class Option:
     meaning: str
     least: int = 0
     most: int = 2**53
+    choices: tuple[str, ...] = ()
+    part: str = ""
 
     @property
     def variable(self) -> str:
@@ -36,6 +41,14 @@ OPTIONS = (
     Option("output_tokens_least", "gateway", 1024, "Least output a lowered grant has.", 1, 10**7),
     Option("usage_cost", "gateway", True, "Whether answers carry usage.cost in dollars."),
     Option("wait_ms", "gateway", 2_000, "Wait for a budget that others hold.", 0, 60_000),
+    Option(
+        "payloads",
+        "gateway",
+        "full",
+        "Most that is recorded of prompts and answers: full, redacted, hash or off.",
+        choices=PAYLOADS,
+        part="ledger",  # which decides, together with the policies of the scopes
+    ),
     Option("drain_ms", "gateway", 30_000, "How long a stopping worker waits.", 0, 3_600_000),
     Option("connect_timeout_ms", "gateway", 10_000, "Connecting to a provider.", 1, 600_000),
     Option("first_byte_timeout_ms", "gateway", 600_000, "Wait for an answer.", 1, 7_200_000),

@@ -12,7 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from budgets.ledger import LedgerOptions
-from budgets.policy import DIMENSIONS, Policy, PolicyInvalid, parse_policy, parse_scope
+from budgets.policy import (
+    DIMENSIONS,
+    POLICY_FIELDS,
+    Policy,
+    PolicyInvalid,
+    parse_policy,
+    parse_scope,
+)
 from comptroller.document import ConfigInvalid, Value, read_document
 from comptroller.model_list import OPENAI_BASE, ModelEntry, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
@@ -27,9 +34,6 @@ _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
     *("budget", "agent", "tags"),
-)
-_BUDGET_FIELDS = (
-    *("limits", "per_child", "on_exceed", "share_of_free", "output_tokens_default", "kind"),
 )
 _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
 # What `parts.ledger_transport` can use; a query would be ignored by all but rediss.
@@ -90,8 +94,8 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         workers=int(values["workers"]),
         data_dir=str(values["data_dir"]),
         redis_url=str(values["redis_url"]),
-        gateway=GatewayOptions(**_of_section("gateway", values)),  # type: ignore[arg-type]
-        ledger=LedgerOptions(**_of_section("ledger", values)),  # type: ignore[arg-type]
+        gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
+        ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
         models=read_models(top.get("model_list"), environment),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
@@ -104,8 +108,8 @@ def _top_fields(root: Value) -> dict[str, Value]:
     return root.known_fields(known, "the file", _UNSUPPORTED)
 
 
-def _of_section(section: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:
-    return {each.name: values[each.name] for each in OPTIONS if each.section == section}
+def _of_part(part: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:
+    return {each.name: values[each.name] for each in OPTIONS if (each.part or each.section) == part}
 
 
 def _option(option: Option, top: dict[str, Value], environment: Mapping[str, str]) -> OptionValue:
@@ -121,6 +125,8 @@ def _option(option: Option, top: dict[str, Value], environment: Mapping[str, str
         return option.default
     value = fields[option.name]
     plain = value.plain()
+    if plain is False and "off" in option.choices:
+        plain = "off"  # what YAML 1.1 makes of a bare `off`
     problem = _problem(option, plain)
     if problem:
         raise value.error(problem)
@@ -142,6 +148,9 @@ def _from_environment(option: Option, text: str) -> OptionValue:
 
 def _problem(option: Option, value: object) -> str:
     """Why the value does not fit its option; empty if it does."""
+    if option.choices:
+        known = ", ".join(option.choices)
+        return "" if value in option.choices else f"{option.name} must be one of {known}"
     if type(value) is not type(option.default):
         kind = {bool: "true or false", int: "a whole number", str: "a text"}[type(option.default)]
         return f"{option.name} must be {kind}"
@@ -186,7 +195,7 @@ def _policy(value: Value) -> Policy:
     entry that is no limit is not repeated in a message."""
     parts = [value]
     if isinstance(value.content, dict):
-        fields = value.known_fields(_BUDGET_FIELDS, "a budget")
+        fields = value.known_fields(POLICY_FIELDS, "a budget")
         parts = [fields[name] for name in ("limits", "per_child") if name in fields]
     limits = [limit for part in parts for limit in part.items()]
     for limit in limits:

@@ -14,7 +14,7 @@ from typing import Literal, Self
 from budgets.answers import Reservation, Truth
 from budgets.keys import Key
 from gateway.dialects.contract import Call, Dialect, Usage
-from gateway.events import ResponseEvent, encode, meter_fields
+from gateway.events import AnswerRecord, ResponseEvent, encode, meter_fields, provider_name
 from gateway.parts import Parts
 from gateway.request import Request
 from gateway.routes import Route
@@ -28,7 +28,6 @@ from gateway.upstream import (
 from pricing import cost_nusd
 
 Outcome = Literal["unknown", "not_reached", "provider_error"]
-RECORDED_BYTES_MAX = 8 * 1024 * 1024
 # An event of a stream carries a token or more; a few carry none (roles, pings, the end). Beyond
 # twice the grant and this many, the provider ignores the cap that it was sent.
 EVENTS_PER_TOKEN_MAX = 2
@@ -62,8 +61,9 @@ class Ending:
         self._dialect = dialect
         self._call = call
         self._parts = parts
-        self._pieces: list[bytes] = []
-        self._received_bytes = 0
+        # What was streamed bounds what is billed, unless the provider reasons or bills unseen.
+        self._streams_all = call.stream and not (route.reasons_unseen or route.bills_after_cancel)
+        self._record = AnswerRecord(reservation.payloads, self._streams_all)
         self._events = 0
         granted = reservation.output_tokens * call.n
         self._events_max = EVENTS_PER_TOKEN_MAX * granted + EVENTS_BESIDE_MAX
@@ -104,14 +104,7 @@ class Ending:
     @property
     def _countable(self) -> bool:
         """Whether what was streamed bounds what is billed when an answer breaks off."""
-        route = self._route
-        return (
-            self._call.stream
-            and not route.reasons_unseen
-            and not route.bills_after_cancel
-            and self._received_bytes <= RECORDED_BYTES_MAX
-            and not self._undelivered
-        )
+        return self._streams_all and not self._record.is_cut and not self._undelivered
 
     async def send(self, upstream_request: UpstreamRequest) -> UpstreamResponse:
         """Forwards the request; from here on the provider may have seen it, unless the upstream
@@ -141,10 +134,8 @@ class Ending:
         return asked is not None and self.reservation.output_tokens < asked
 
     def received(self, piece: bytes) -> None:
-        """Keeps a piece of the answer for the record, up to a bound."""
-        self._received_bytes += len(piece)
-        if self._received_bytes <= RECORDED_BYTES_MAX:
-            self._pieces.append(piece)
+        """A piece of the answer, for the record."""
+        self._record.add(piece)
         if self._call.stream:
             self._events += piece.count(b"\n\n")
             if self._events > self._events_max:
@@ -188,13 +179,12 @@ class Ending:
         self._booked = True
         self._parts.keeper.drop(self.reservation)
         source, truth = self._truth()
-        body = b"".join(self._pieces)
         event = encode(self._event(source, truth))
         if source == "released":
             path = self.reservation.path
             await self._parts.endings.release(path.organisation, self.reservation.id, event)
         else:
-            await self._parts.endings.settle(self.reservation, truth, event, body)
+            await self._parts.endings.settle(self.reservation, truth, event, self._record.body)
         self._parts.lines.settled()
 
     def _truth(self) -> tuple[str, Truth]:
@@ -219,7 +209,7 @@ class Ending:
         beyond = self.cut_reason == BEYOND_GRANT
         streamed = self._events
         if not beyond:
-            streamed = self._dialect.streamed_tokens_max(b"".join(self._pieces))
+            streamed = self._dialect.streamed_tokens_max(self._record.kept)
         output_pusd = streamed * ask.usd_pusd_per_output // ask.tokens_per_output
         nusd = ask.usd_fixed_nusd - (-output_pusd // 1000)
         bounded = max if beyond else min
@@ -229,8 +219,12 @@ class Ending:
         )
 
     def _event(self, source: str, truth: Truth) -> ResponseEvent:
-        reservation = self.reservation
+        reservation, record = self.reservation, self._record
         charged = reservation.reserved_nusd if truth.usd_nusd is None else truth.usd_nusd
+        state, sha256 = record.state()
+        served, finish = self.usage.model_served, self.usage.finish_reason
+        if not record.hands_over:
+            served, finish = provider_name(served), provider_name(finish)
         return ResponseEvent(
             request_id=reservation.id,
             scope=reservation.path.scope,
@@ -240,13 +234,15 @@ class Ending:
             reserved_nusd=reservation.reserved_nusd,
             charged_nusd=charged,
             price_version=self._route.price.version,
-            model_served=self.usage.model_served,
-            finish_reason=self.usage.finish_reason,
+            model_served=served,
+            finish_reason=finish,
             overrun=charged > reservation.reserved_nusd,
             error=self.error or self.cut_reason,
             first_byte_ms=self._first_byte_ms,
             duration_ms=self._elapsed_ms(),
-            response_bytes=self._received_bytes,
+            response_bytes=record.received_bytes,
+            payload_state=state,
+            body_sha256=sha256,
             **meter_fields(self.usage.meters),
         )
 

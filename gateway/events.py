@@ -1,17 +1,35 @@
-"""The events that the path of a request writes, as the worker's part of an outbox entry.
+"""The events that the path of a request writes, as the worker's part of an outbox entry, and what
+of prompts and answers goes with them.
 
 The ledger adds seq, time, granted output and the counters that it touched. Meters have
 OpenTelemetry's GenAI names where it has one. Encoded once, in C, and never parsed on the hot path.
+The payload policies `hash` and `off` are applied here, before anything leaves the process:
+`redacted` is the recorder's to apply, and so is the hash of what it has.
 """
+
+import hashlib
+import re
+from typing import Literal
 
 import msgspec
 
 from budgets.keys import Key
+from budgets.policy import Payloads
 from pricing import Meters
+
+# "truncated" is `full` and longer than RECORDED_BYTES_MAX. What is cut under another policy keeps
+# its name, so that the recorder never takes for public what it has to redact.
+PayloadState = Payloads | Literal["", "truncated"]
+RECORDED_BYTES_MAX = 8 * 1024 * 1024
+_HANDED_OVER = ("full", "redacted")
+# Models' names as providers write them: provider/model:tag@version.
+_NAME = re.compile(r"[A-Za-z0-9._:/@+#-]{1,128}")
 
 
 class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`llm_request`: what was asked, before it is sent."""
+    """`llm_request`: what was asked, before it is sent. `payload_state` is the policy that held;
+    `body_sha256` (hex) is there under `hash` only; `waited_ms` is the time in the waiting line
+    until the ledger was asked for what it then granted."""
 
     request_id: str
     scope: str
@@ -26,11 +44,15 @@ class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     output_cap_asked: int
     price_version: str
     request_bytes: int
+    payload_state: PayloadState = ""
+    body_sha256: str = ""
+    waited_ms: int = 0
 
 
 class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_response`: how it ended. `usage_source` is provider, counted, reserved, none (settled at
-    zero) or released; `charged_nusd` is what this says was booked."""
+    zero) or released; `charged_nusd` is what this says was booked. `payload_state` is empty where
+    no answer came; `body_sha256` as in RequestEvent."""
 
     request_id: str
     scope: str
@@ -57,6 +79,8 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     first_byte_ms: int = 0
     duration_ms: int = 0
     response_bytes: int = 0
+    payload_state: PayloadState = ""
+    body_sha256: str = ""
 
 
 class KeyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +102,105 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
+
+
+class RequestRecord:
+    """What the ledger gets to record of a request; `event` is as under `full`. A request is
+    encoded when its policy is known, and again only if that changes or the request has waited."""
+
+    __slots__ = ("_body", "_event", "_payloads", "_sha256", "_written")
+
+    def __init__(self, event: RequestEvent, body: bytes) -> None:
+        self._event = event
+        self._body = body
+        self._payloads: Payloads | None = None
+        self._sha256 = ""
+        self._written: tuple[bytes, bytes]  # there as soon as _payloads is
+
+    def waited(self, waited_ms: int) -> None:
+        """The request has stood in line for so long by now."""
+        self._event = msgspec.structs.replace(self._event, waited_ms=max(0, waited_ms))
+        self._payloads = None
+
+    def written(self, payloads: Payloads) -> tuple[bytes, bytes]:
+        """(event, body) under this policy: `record_for` of Ledger.reserve."""
+        if payloads == self._payloads:
+            return self._written
+        self._payloads = payloads
+        if payloads == "full":
+            self._written = written = (encode(self._event), self._body)
+        else:
+            self._written = written = self._reduced(payloads)
+        return written
+
+    def _reduced(self, payloads: Payloads) -> tuple[bytes, bytes]:
+        if payloads == "hash" and not self._sha256:
+            self._sha256 = hashlib.sha256(self._body).hexdigest()
+        sha256 = self._sha256 if payloads == "hash" else ""
+        event = msgspec.structs.replace(self._event, payload_state=payloads, body_sha256=sha256)
+        return encode(event), self._body if payloads in _HANDED_OVER else b""
+
+
+class AnswerRecord:
+    """What is kept of an answer while it comes: its first RECORDED_BYTES_MAX bytes, or only their
+    hash, as the policy says. Those that are `counted` are kept in this process whatever it says,
+    because the tokens in them may have to be counted."""
+
+    __slots__ = ("_hashed", "_keeps", "_payloads", "_pieces", "hands_over", "received_bytes")
+
+    def __init__(self, payloads: Payloads, counted: bool) -> None:
+        self._payloads = payloads
+        self._pieces: list[bytes] = []
+        self.hands_over = hands_over = payloads in _HANDED_OVER
+        self._keeps = hands_over or counted
+        self._hashed = hashlib.sha256() if payloads == "hash" else None
+        self.received_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        """The next bytes as they came. Hashed as they come: at the end of a long answer that would
+        hold up everybody else."""
+        self.received_bytes = received = self.received_bytes + len(piece)
+        if received > RECORDED_BYTES_MAX:
+            beyond = received - RECORDED_BYTES_MAX
+            if beyond >= len(piece):
+                return
+            piece = piece[:-beyond]
+        if self._keeps:
+            self._pieces.append(piece)
+        if self._hashed is not None:
+            self._hashed.update(piece)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more came than is kept or hashed."""
+        return self.received_bytes > RECORDED_BYTES_MAX
+
+    @property
+    def kept(self) -> bytes:
+        """The bytes for counting."""
+        return b"".join(self._pieces)
+
+    @property
+    def body(self) -> bytes:
+        """The bytes for the ledger."""
+        return b"".join(self._pieces) if self.hands_over else b""
+
+    def state(self) -> tuple[PayloadState, str]:
+        """(payload_state, body_sha256) of ResponseEvent. The hash, under `hash` and where anything
+        came, is of what `body` would be under `full`."""
+        if not self.received_bytes:
+            return "", ""
+        if self._hashed is not None:
+            return "hash", self._hashed.hexdigest()
+        if self.received_bytes > RECORDED_BYTES_MAX and self._payloads == "full":
+            return "truncated", ""
+        return self._payloads, ""
+
+
+def provider_name(text: str) -> str:
+    """A name that an answer gave, as its model's, for where no payload may be recorded. A provider
+    could write anything in its place: what has not the form of a name is left out."""
+    return text if _NAME.fullmatch(text) else ""
 
 
 class KeyEvents:

@@ -14,7 +14,7 @@ from budgets.transport import LedgerRejected, LedgerSilent
 from gateway.dialects.contract import Call, Dialect
 from gateway.ending import Ending
 from gateway.errors import LedgerGone
-from gateway.events import RequestEvent, encode
+from gateway.events import RequestEvent, RequestRecord
 from gateway.parts import Parts
 from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
@@ -83,11 +83,12 @@ class RequestPath:
         id_ = parts.ledger.new_id()
         quoting = Quoting(call, route, parts.options)
         event = self._event(id_, key, path, call, route, encoded)
+        record = RequestRecord(event, encoded)
 
         async def ask() -> Reservation | Refusal:
             try:
                 return await parts.ledger.reserve(
-                    path, route.name, quoting.ask, event, encoded, id_
+                    path, route.name, quoting.ask, record.written, id_
                 )
             except (LedgerSilent, LedgerRejected, asyncio.CancelledError):
                 await parts.endings.release(path.organisation, id_, b"")
@@ -95,7 +96,13 @@ class RequestPath:
 
         answer = await ask()
         if isinstance(answer, Refusal) and answer.code == "HELD":
-            answer = await parts.lines.wait(answer, ask, request)
+            held_at_ms = parts.clock.now_ms()
+
+            async def ask_again() -> Reservation | Refusal:
+                record.waited(parts.clock.now_ms() - held_at_ms)
+                return await ask()
+
+            answer = await parts.lines.wait(answer, ask_again, request)
         if isinstance(answer, Refusal):
             raise refusal_error(
                 answer,
@@ -107,21 +114,20 @@ class RequestPath:
 
     def _event(
         self, id_: str, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes
-    ) -> bytes:
-        return encode(
-            RequestEvent(
-                request_id=id_,
-                scope=path.scope,
-                key_id=key.id,
-                agent=key.agent,
-                endpoint=self._endpoint,
-                provider=route.provider,
-                model_requested=route.name,
-                model=route.model,
-                streamed=call.stream,
-                input_tokens_max=call.input_tokens_max,
-                output_cap_asked=call.output_cap or 0,
-                price_version=route.price.version,
-                request_bytes=len(encoded),
-            )
+    ) -> RequestEvent:
+        return RequestEvent(
+            request_id=id_,
+            scope=path.scope,
+            key_id=key.id,
+            agent=key.agent,
+            endpoint=self._endpoint,
+            provider=route.provider,
+            model_requested=route.name,
+            model=route.model,
+            streamed=call.stream,
+            input_tokens_max=call.input_tokens_max,
+            output_cap_asked=call.output_cap or 0,
+            price_version=route.price.version,
+            request_bytes=len(encoded),
+            payload_state="full",
         )

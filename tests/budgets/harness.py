@@ -7,6 +7,7 @@ Lua chunk that knows the time, so that a test can stand at any second of any yea
 
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +16,7 @@ from budgets.administration import Administration
 from budgets.answers import Ask, Refusal, Reservation
 from budgets.ledger import Ledger, LedgerOptions
 from budgets.plan import ScopePath
-from budgets.policy import parse_policy
+from budgets.policy import Payloads, parse_policy
 from budgets.scripts import load_scripts
 from budgets.session import Clock, Session
 from budgets.transport import LedgerTransport
@@ -171,14 +172,14 @@ class Desk:
         path: ScopePath | None = None,
         model: str = "m",
         id_: str = "",
+        body: bytes = b"",
     ) -> Reservation | Refusal:
         """One reserve, on the organisation's own scope unless said."""
         return await self.ledger.reserve(
             path or ScopePath(scope or self.organisation),
             model,
             lambda _plan: asked,
-            b"request",
-            b"",
+            recorded(b"request", body),
             id_ or self.session.new_id(),
         )
 
@@ -236,6 +237,11 @@ def timed_desk_for(
 def dollars(nusd: int, output: int = 0, least: int | None = None, per_nusd: int = 1) -> Ask:
     """An ask for money only: fixed nano-dollars, and `per_nusd` for each output token."""
     return Ask(nusd, per_nusd * 1000, 0, 0, output, output if least is None else least)
+
+
+def recorded(event: bytes = b"", body: bytes = b"") -> Callable[[Payloads], tuple[bytes, bytes]]:
+    """The same event and body under every policy for payloads."""
+    return lambda _payloads: (event, body)
 
 
 def granted(answer: Reservation | Refusal) -> Reservation:

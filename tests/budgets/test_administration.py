@@ -219,9 +219,7 @@ async def test_what_is_confirmed_is_forgotten_up_to_its_seq(desk: Desk) -> None:
     org = desk.organisation
     await desk.set_budget(org, [{"usd": "1"}])
     for n in range(4):
-        await desk.ledger.reserve(
-            ScopePath(org), "m", lambda _: dollars(1), b"", b"x" * n, desk.session.new_id()
-        )
+        await desk.ask(dollars(1), body=b"x" * n)
     assert await desk.administration.confirm(org, 1, 3, 1) == 3
     assert await desk.administration.confirm(org, 1, 3, 1) == 0
     assert [each.seq for each in await desk.outbox()] == [4, 5]

@@ -34,7 +34,7 @@ from budgets.policy import Policy
 from tests.budgets import contract
 from tests.budgets.contract import ContractModel
 from tests.budgets.drawn import BURSTS, MODELS, PICK, POLICIES, TRUTHS, WORKER
-from tests.budgets.harness import ManualClock, TimedDesk, counters_of, entry_of, head_of
+from tests.budgets.harness import ManualClock, TimedDesk, counters_of, entry_of, head_of, recorded
 from tests.budgets.harness import timed_desk_for as desk_for
 
 LEASE_MS = 60_000
@@ -133,7 +133,7 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.reserve(id_, path, model, ask)
         ledger = self.desks[worker].ledger
         try:
-            answer = self.run(ledger.reserve(path, model, lambda _: ask, b"request", b"", id_))
+            answer = self.run(ledger.reserve(path, model, lambda _: ask, recorded(b"request"), id_))
         except LedgerConflict:
             assert expected.code in ("CONFLICT", "ALREADY"), expected
             return

@@ -3,11 +3,13 @@
 import struct
 from typing import Any
 
+import hypothesis.strategies as st
 import msgspec
 import pytest
+from hypothesis import given, settings
 
 from budgets.plan import Plan, ScopePath, ScopeRecord, build_plan
-from budgets.policy import Limit, Policy
+from budgets.policy import PAYLOADS, SEGMENTS_MAX, Limit, Payloads, Policy, ancestors
 from tests.budgets.conftest import START_MS
 
 OPEN, FROZEN, CLOSING, CLOSED = range(4)
@@ -153,3 +155,33 @@ def test_one_refuse_on_the_path_ends_clamping() -> None:
     assert (plan.clampable, plan.output_tokens_default) == (False, 100)
     nearer = {"o": record(refuse), "o/a": record(Policy(output_tokens_default=50))}
     assert plan_of(ScopePath("o/a"), nearer).output_tokens_default == 50
+
+
+DEEPEST = "/".join(f"s{n}" for n in range(SEGMENTS_MAX - 1))
+
+
+@given(
+    own=st.sampled_from(PAYLOADS),
+    decided=st.dictionaries(
+        st.sampled_from((*ancestors(DEEPEST), "s0/key")), st.sampled_from(PAYLOADS)
+    ),
+    model=st.sampled_from((None, "m")),
+)
+@settings(max_examples=200, deadline=None, database=None)
+def test_the_strictest_policy_for_payloads_holds(
+    own: Payloads, decided: dict[str, Payloads], model: str | None
+) -> None:
+    """Whoever decided, at whatever depth, the key beside the path or the process: nobody can
+    weaken what another one wants, and what nobody on the path says changes nothing."""
+    path = ScopePath(DEEPEST, "s0/key")
+    records = {node: record(Policy(payloads=decided.get(node))) for node in path.nodes()}
+    records["s0/elsewhere"] = record(Policy(payloads="off"))
+    plan = build_plan(path, model, records, START_MS, own)
+    assert plan.payloads == PAYLOADS[max(map(PAYLOADS.index, (own, *decided.values())))]
+
+
+def test_a_path_without_a_policy_for_payloads_has_the_full_ones() -> None:
+    """Unset everywhere is `full`, whether the records admit or not."""
+    assert plan_of(ScopePath("o/a"), {}).payloads == "full"
+    frozen = {"o": record(Policy(payloads="hash"), state=FROZEN)}
+    assert plan_of(ScopePath("o/a"), frozen).payloads == "hash"

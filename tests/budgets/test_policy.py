@@ -13,6 +13,7 @@ from budgets.policy import (
     DIMENSIONS,
     LIMITS_PER_SCOPE_MAX,
     MODELS_PER_LIMIT_MAX,
+    PAYLOADS,
     SEGMENTS_MAX,
     WINDOWS,
     Limit,
@@ -25,6 +26,7 @@ from budgets.policy import (
     parse_amount,
     parse_policy,
     parse_scope,
+    strictest,
 )
 
 QUICK = settings(max_examples=200, deadline=None, database=None)
@@ -45,6 +47,7 @@ def test_a_budget_is_a_list_or_a_mapping() -> None:
             "on_exceed": "refuse",
             "share_of_free": "0.5",
             "output_tokens_default": 8192,
+            "payloads": "hash",
             "kind": "project",
         }
     )
@@ -54,6 +57,21 @@ def test_a_budget_is_a_list_or_a_mapping() -> None:
     ]
     assert (whole.on_exceed, whole.share_of_free_percent) == ("refuse", 50)
     assert (whole.output_tokens_default, whole.kind) == (8192, "project")
+    assert (short.payloads, whole.payloads) == (None, "hash")
+
+
+@pytest.mark.parametrize("payloads", PAYLOADS)
+def test_payloads_are_one_of_four(payloads: str) -> None:
+    """Each name is taken as it is; `off` also as what YAML makes of it without quotes."""
+    assert parse_policy({"payloads": payloads}).payloads == payloads
+    assert parse_policy({"payloads": False}).payloads == "off"
+
+
+def test_the_strictest_policy_for_payloads_is_the_one_that_records_least() -> None:
+    """full < redacted < hash < off, in any order of asking."""
+    for n, each in enumerate(PAYLOADS):
+        assert strictest(PAYLOADS[: n + 1]) == strictest(reversed(PAYLOADS[: n + 1])) == each
+    assert PAYLOADS == ("full", "redacted", "hash", "off")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +145,7 @@ def test_counts_are_whole_numbers(dimension: Any, value: object) -> None:
 
 
 USD: dict[str, object] = {"usd": "1"}
+NO_PAYLOADS: list[object] = ["none", "Off", "", None, True, 0, ["off"], {}]
 
 
 MISTAKES: list[tuple[Any, str]] = [
@@ -168,6 +187,13 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"share_of_free": None}, "share_of_free is from 0.01 to 1"),
     ({"output_tokens_default": 0}, "output_tokens_default is a whole number from 1"),
     ({"output_tokens_default": "8192"}, "output_tokens_default is a whole number from 1"),
+    *(
+        (
+            {"payloads": value},
+            r"payloads is one of full, redacted, hash, off \(leave it out to inherit\), not",
+        )
+        for value in NO_PAYLOADS
+    ),
 ]
 
 
@@ -184,11 +210,11 @@ SCALARS = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=12),
-    st.sampled_from(("total", "day", "5.00", "clamp", "1e999999", "-0")),
+    st.sampled_from(("total", "day", "5.00", "clamp", "1e999999", "-0", "hash")),
 )
 NAMES = st.one_of(
     st.sampled_from(("usd", "tokens", "requests", "concurrency", "window", "models")),
-    st.sampled_from(("limits", "per_child", "on_exceed", "share_of_free", "kind")),
+    st.sampled_from(("limits", "per_child", "on_exceed", "share_of_free", "kind", "payloads")),
     SCALARS,
 )
 DOCUMENTS = st.recursive(
@@ -239,6 +265,7 @@ POLICIES = st.builds(
     on_exceed=st.sampled_from(("clamp", "refuse")),
     share_of_free_percent=st.integers(1, 100),
     output_tokens_default=st.one_of(st.none(), st.integers(1, 10**7)),
+    payloads=st.one_of(st.none(), st.sampled_from(PAYLOADS)),
 )
 
 

@@ -12,7 +12,7 @@ from budgets.plan import Plan, ScopePath
 from budgets.policy import AMOUNT_MAX
 from tests.budgets.conftest import LoneGrants, MakeDesk
 from tests.budgets.contract import asked as amount_of
-from tests.budgets.harness import Desk, dollars, granted, refused
+from tests.budgets.harness import Desk, dollars, granted, recorded, refused
 
 PRODUCT_MAX = 9 * 10**15
 
@@ -101,7 +101,7 @@ async def test_without_clamping_it_is_all_or_nothing(desk: Desk) -> None:
         return dollars(0, 900, 900)
 
     path = ScopePath(f"{org}/a/b")
-    answer = await desk.ledger.reserve(path, "m", ask_for, b"", b"", desk.session.new_id())
+    answer = await desk.ledger.reserve(path, "m", ask_for, recorded(), desk.session.new_id())
     assert granted(answer).output_tokens == 900
     refused(await desk.ask(dollars(0, 101, 101), f"{org}/a/b"), "HELD")
     assert granted(await desk.ask(dollars(0, 100, 100), f"{org}/a/b")).output_tokens == 100
@@ -120,7 +120,7 @@ async def test_the_nearest_default_cap_is_the_one_of_the_plan(desk: Desk) -> Non
                 return dollars(0)
 
             id_ = desk.session.new_id()
-            granted(await desk.ledger.reserve(ScopePath(scope), "m", ask_for, b"", b"", id_))
+            granted(await desk.ledger.reserve(ScopePath(scope), "m", ask_for, recorded(), id_))
         return list(seen.values())
 
     assert await defaults() == [None] * 4

@@ -135,8 +135,7 @@ async def test_full_bodies_admit_no_body_that_does_not_fit(make_desk: MakeDesk) 
     path = ScopePath(desk.organisation)
 
     async def ask(body: bytes) -> Reservation | Refusal:
-        id_ = desk.session.new_id()
-        return await desk.ledger.reserve(path, "m", lambda _: dollars(1), b"", body, id_)
+        return await desk.ask(dollars(1), path=path, body=body)
 
     first = granted(await ask(b"6 byte"))
     refused(await ask(b"5 byt"), "BACKLOG")

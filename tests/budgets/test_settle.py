@@ -7,7 +7,7 @@ import pytest
 from budgets.answers import Ask, Reservation, Truth
 from budgets.plan import ScopePath
 from tests.budgets.conftest import START_MS, MakeDesk
-from tests.budgets.harness import Desk, TimedDesk, dollars, granted, refused
+from tests.budgets.harness import Desk, TimedDesk, dollars, granted, recorded, refused
 
 LIMITS = [{"usd": "0.000001000"}, {"tokens": 1000}, {"requests": 10}, {"concurrency": 3}]
 ASK = Ask(100, 1000, 50, 1, 200, 200)  # 300 nano-dollars, 250 tokens
@@ -178,7 +178,8 @@ async def test_every_step_is_an_event_with_its_facts(desk: Desk) -> None:
     asked = dollars(100, 2000, 10)
     path = org_path(desk)
     id_ = desk.session.new_id()
-    await desk.ledger.reserve(path, "m", lambda _: asked, b"\xff event", b"\x00 body", id_)
+    record = recorded(b"\xff event", b"\x00 body")
+    await desk.ledger.reserve(path, "m", lambda _: asked, record, id_)
     await desk.ledger.settle(org, id_, Truth(700, 0), b"ended \xfe", b"\x01 answer")
     _, request, response = await desk.outbox()
     assert (request.seq, request.kind, request.id, request.output) == (2, "llm_request", id_, 900)

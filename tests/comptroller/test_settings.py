@@ -38,8 +38,9 @@ def test_the_defaults_of_the_table_are_those_of_the_code() -> None:
     """An option's default in the table is the default of the dataclass that it fills."""
     settings = load_settings(None, {})
     for option in OPTIONS:
-        if option.section:
-            group = type(getattr(settings, option.section))
+        part = option.part or option.section
+        if part:
+            group = type(getattr(settings, part))
             defaults = {field.name: field.default for field in dataclasses.fields(group)}
             assert defaults[option.name] == option.default, option.name
 
@@ -104,6 +105,13 @@ def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path: Path) -
         ("port: 1\nrouter_settings: {}", 2, "router_settings is not supported"),
         ("a: &x 1\nb: *x", 1, "anchors and aliases"),
         ("a: [1", 1, "not valid YAML"),
+        ("gateway:\n  payloads: secret", 2, "payloads must be one of full, redacted, hash, off"),
+        ("gateway:\n  payloads: [off]", 2, "payloads must be one of"),
+        ("gateway:\n  payloads: on", 2, "payloads must be one of"),
+        ("gateway:\n  payload: off", 2, "did you mean 'payloads'"),
+        ("budgets:\n  acme: {payloads: non}", 2, "payloads is one of full, redacted, hash, off"),
+        ("budgets:\n  acme: {payloads: }", 2, "payloads is one of.*leave it out to inherit"),
+        ("budgets:\n  acme: {payload: off}", 2, "did you mean 'payloads'"),
         ("budgets:\n  acme: [{usd: five}]", 2, "usd is dollars as a decimal string"),
         ("budgets:\n  acme: [{usd: '1', windows: day}]", 2, "unknown field 'windows'"),
         ("budgets:\n  acme/: [{usd: '1'}]", 2, "scope segment"),
@@ -174,6 +182,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("COMPTROLLER_PORT", "http", "port must be a whole number"),
         ("COMPTROLLER_PORT", "99999", "from 1 to 65535"),
         ("COMPTROLLER_USAGE_COST", "maybe", "true or false"),
+        ("COMPTROLLER_PAYLOADS", "none", "payloads must be one of full, redacted, hash, off"),
+        ("COMPTROLLER_PAYLOADS", "", "payloads must be one of"),
     ],
 )
 def test_a_mistake_in_the_environment_names_the_variable(
@@ -308,6 +318,23 @@ def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:
     assert own.price == DEMO_PRICES["demo/large"]
     (other,) = load(tmp_path, model("model: demo/large")).models
     assert other.price.rates.input_nusd_per_mtok == 1_000_000_000
+
+
+def test_a_policy_for_payloads_is_read_wherever_it_can_stand(tmp_path: Path) -> None:
+    """In the section gateway, in a budget and in a key's own; unset is `full`, and inherits; `off`
+    needs no quotes."""
+    assert load_settings(None, {}).ledger.payloads == "full"
+    text = (
+        "gateway: {payloads: redacted}\n"
+        "budgets:\n  acme: {payloads: off}\n  acme/x: {payloads: 'off'}\n  acme/y: [{usd: 1}]\n"
+        f"keys:\n{key(f'secret: {SECRET}, budget: {{limits: [{{usd: 1}}], payloads: hash}}')}"
+    )
+    settings = load(tmp_path, text)
+    assert settings.ledger.payloads == "redacted"
+    assert [policy.payloads for _, policy in settings.budgets] == ["off", "off", None]
+    assert settings.keys[0].budget.payloads == "hash"
+    assert load(tmp_path, "gateway: {payloads: off}").ledger.payloads == "off"
+    assert load(tmp_path, text, COMPTROLLER_PAYLOADS="hash").ledger.payloads == "hash"
 
 
 def test_amounts_are_read_as_they_were_written(tmp_path: Path) -> None:

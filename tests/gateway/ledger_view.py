@@ -37,6 +37,11 @@ class LedgerView:
             for id_, fields in entries
         ]
 
+    async def bodies(self) -> dict[int, bytes]:
+        """The payloads that wait for the recorder, by the seq of their event."""
+        entries: Any = await self._redis.xrange(self._key("bodies"))
+        return {int(id_.split(b"-")[1]): fields[b"body"] for id_, fields in entries}
+
     async def requests(self) -> list[Entry]:
         """The reservations that were made."""
         return [entry for entry in await self.outbox() if entry.kind == "llm_request"]
