@@ -234,6 +234,7 @@ def _request_event() -> bytes:
         output_cap_asked=0,
         price_version="abcabcabcabc",
         request_bytes=1_000,
+        payload_state="full",
     )
     return encode(event).replace(_ID_MARK.encode(), b"%s")
 
@@ -244,6 +245,12 @@ def _response_event() -> bytes:
         request_id=_ID_MARK,
         scope=cases.KEY_SCOPE,
         key_id=f"key-{cases.KEY_NAME}",
+        agent="",
+        endpoint="/v1/chat/completions",
+        provider="openai",
+        model_requested=cases.MODEL,
+        model=cases.PROVIDER_MODEL,
+        streamed=False,
         status=200,
         usage_source="provider",
         reserved_nusd=_RESERVED_MARK,
@@ -256,6 +263,7 @@ def _response_event() -> bytes:
         first_byte_ms=1,
         duration_ms=1,
         response_bytes=500,
+        payload_state="full",
     )
     text = encode(event).replace(_ID_MARK.encode(), b"%s")
     for mark in (_RESERVED_MARK, _COST_MARK):

@@ -1,10 +1,10 @@
 """The stream format: what the ledger appends to an organisation's outbox, read.
 
 An entry has the id `<epoch>-<seq>`, and two fields. `event` is the writer's part, JSON or empty.
-`facts` is the ledger's: the MessagePack values type, time in ms, id, output tokens granted, and the
-counters touched, a MessagePack text of their own (its values flat: field, dimension, amount for a
-request; field, dimension, held, charged for an ending). Lua's cmsgpack joins values without an
-array's head, and writes bytes as text.
+`facts` is the ledger's: the MessagePack values type, time in ms, id, the counters touched (a
+MessagePack text of their own, its values flat: field, dimension, amount for a request; field,
+dimension, held, charged for an ending), output tokens granted, and nano-dollars reserved. Lua's
+cmsgpack joins values without an array's head, and writes bytes as text.
 """
 
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ import msgspec
 
 from clickhouse.events import CounterChange
 
-Facts = tuple[str, int, str, int, msgspec.Raw]
+Facts = tuple[str, int, str, msgspec.Raw, int, int]
 _decode_facts = msgspec.msgpack.Decoder(Facts).decode
 _decode_counters = msgspec.msgpack.Decoder(list[str | int]).decode
-_ARRAY_OF_FIVE = b"\x95"
+_ARRAY_OF_SIX = b"\x96"
 _TEXT_LENGTH_BYTES = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 
 
@@ -34,6 +34,7 @@ class Entry(NamedTuple):
     time_ms: int
     id: str
     output_tokens: int
+    reserved_nusd: int
     counters: tuple[CounterChange, ...]
     event: bytes
     body: bytes
@@ -45,9 +46,11 @@ def read_entry(entry_id: bytes, fields: Iterable[bytes], body: bytes = b"") -> E
         epoch, seq = map(int, entry_id.split(b"-"))
         pairs = iter(fields)
         values = dict(zip(pairs, pairs, strict=True))
-        kind, time_ms, id_, output, packed = _decode_facts(_ARRAY_OF_FIVE + values[b"facts"])
+        kind, time_ms, id_, packed, output, nusd = _decode_facts(_ARRAY_OF_SIX + values[b"facts"])
         counters = _counters(kind, _text_bytes(bytes(packed)))
-        return Entry(epoch, seq, kind, time_ms, id_, output, counters, values[b"event"], body)
+        return Entry(
+            epoch, seq, kind, time_ms, id_, output, nusd, counters, values[b"event"], body
+        )
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise EntryMalformed(f"outbox entry {entry_id!r}: {error}") from error
 

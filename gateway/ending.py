@@ -47,6 +47,7 @@ class Ending:
         key: Key,
         dialect: Dialect,
         call: Call,
+        endpoint: str,
     ) -> None:
         self.reservation = reservation
         self.outcome: Outcome = "not_reached"
@@ -60,6 +61,7 @@ class Ending:
         self._key = key
         self._dialect = dialect
         self._call = call
+        self._endpoint = endpoint
         self._parts = parts
         # What was streamed bounds what is billed, unless the provider reasons or bills unseen.
         self._streams_all = call.stream and not (route.reasons_unseen or route.bills_after_cancel)
@@ -229,6 +231,12 @@ class Ending:
             request_id=reservation.id,
             scope=reservation.path.scope,
             key_id=self._key.id,
+            agent=self._key.agent,
+            endpoint=self._endpoint,
+            provider=self._route.provider,
+            model_requested=self._route.name,
+            model=self._route.model,
+            streamed=self._call.stream,
             status=self.status,
             usage_source=source,
             reserved_nusd=reservation.reserved_nusd,

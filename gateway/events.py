@@ -57,6 +57,12 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str
     scope: str
     key_id: str
+    agent: str
+    endpoint: str
+    provider: str
+    model_requested: str
+    model: str
+    streamed: bool
     status: int
     usage_source: str
     reserved_nusd: int

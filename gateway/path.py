@@ -39,7 +39,7 @@ class RequestPath:
         route = parts.routes.find(key, call.model)
         encoded = dialect.encode(call, route.model)
         reservation = await self._reserve(request, key, path, call, route, encoded)
-        async with Ending(parts, reservation, route, key, dialect, call) as ending:
+        async with Ending(parts, reservation, route, key, dialect, call, self._endpoint) as ending:
             ending.watch(request)
             try:
                 response = await ending.send(self._forwarded(call, route, encoded, reservation))

@@ -92,7 +92,8 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
     between us and the provider leaves the outcome unknown."""
     status = response.status
     body = await response.read_all(ERROR_BODY_BYTES_MAX)
-    ending.received(body)
+    if status not in OPERATOR_STATUSES:
+        ending.received(body)
     ending.error = f"status {status}"
     headers = [each for each in response.headers if each[0] in PASSED_HEADERS]
     content_type = dict(headers).get(b"content-type", b"")
@@ -109,7 +110,7 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
     ending.outcome = "provider_error"
     await ending.book()
     if status in OPERATOR_STATUSES:
-        # Its body may repeat the operator's key: not even the log gets it.
+        # Its body may repeat the operator's key: neither log nor records get it.
         _log.error("the provider refuses this gateway: status %d; check its api_key", status)
         raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
     headers.append((b"x-comptroller-request-id", ending.reservation.id.encode()))

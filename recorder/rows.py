@@ -32,9 +32,13 @@ class Rows(NamedTuple):
 def rows_of(organisation: str, entry: Entry) -> Rows:
     """Everything that the records keep of an entry."""
     written, detail, error = _written(entry)
-    if not entry.body:
-        return Rows(_event(organisation, entry, written, written.body_sha256, detail, error), (), b"")
     is_request = entry.event_type == "llm_request"
+    if not is_request and _speaks_as_request(written):
+        # Nobody was left to describe the end: its request does, and its payload is not ours.
+        written = msgspec.structs.replace(written, payload_state="", body_sha256="")
+    if not entry.body:
+        event = _event(organisation, entry, written, written.body_sha256, detail, error)
+        return Rows(event, (), b"")
     surface = SURFACES.get(written.endpoint)
     body = entry.body
     if surface is not None and written.streamed and not is_request:
@@ -106,6 +110,7 @@ def _event(
         audio_output=written.audio_output,
         tool_calls=written.tool_calls,
         input_tokens_max=written.input_tokens_max,
+        output_cap_asked=written.output_cap_asked,
         output_tokens_max=entry.output_tokens,
         reserved_nusd=reserved_nusd,
         charged_nusd=charged_nusd,
@@ -128,14 +133,11 @@ def _event(
 
 
 def _money(entry: Entry, written: WrittenEvent) -> tuple[int, int]:
-    """Reserved and charged nano-dollars. Where the writer was the request's (nobody was left to
-    describe the end), the grant says what was reserved. A correction is the difference to the
-    whole reservation, which its expiry had charged."""
-    reserved = written.reserved_nusd
-    charged = written.charged_nusd
-    if _speaks_as_request(written):
-        reserved = written.usd_fixed_nusd - (-written.usd_pusd_per_output * entry.output_tokens // 1000)
-        charged = reserved if entry.event_type == "reservation_expired" else 0
+    """Reserved and charged nano-dollars. Where the request speaks for an ending, the ledger says
+    what was reserved. A correction is the difference to the whole reservation, which its expiry had
+    charged."""
+    reserved = entry.reserved_nusd or written.reserved_nusd
+    charged = reserved if entry.event_type == "reservation_expired" else written.charged_nusd
     if entry.event_type == "correction" and written.request_id:
         charged -= reserved
     return reserved, charged

@@ -32,7 +32,7 @@ if path ~= '' then
   writes[#writes + 1] = 's:' .. path
   writes[#writes + 1] = struct.pack(SCOPE, state, version, fence, math.max(0, pending - 1))
 end
-append_event('correction', id, event, cmsgpack.pack(booked), 0)
+append_event('correction', id, event, cmsgpack.pack(booked))
 write_counters(writes)
 bury(KEYS[6], id, 'adjusted')
 return {'DONE', seq}

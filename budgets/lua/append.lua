@@ -10,7 +10,7 @@ local id, kind, event = ARGV[2], ARGV[3], ARGV[4]
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
 if call('XLEN', KEYS[2]) >= outbox_max then return {'BACKLOG'} end
-append_event(kind, id, event, '', 0)
+append_event(kind, id, event, '')
 call('HSET', KEYS[1], 'meta', packed_meta())
 bury(KEYS[6], id, 'appended')
 return {'DONE', seq}

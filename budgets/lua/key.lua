@@ -10,7 +10,7 @@ local act, key_id, record, kind, event = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARG
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], act) == 1 then return {'ALREADY'} end
-append_event(kind, act, event, '', 0)
+append_event(kind, act, event, '')
 if record == '' then
   call('HDEL', KEYS[7], key_id)
 else

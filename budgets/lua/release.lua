@@ -12,20 +12,20 @@ if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local lease = call('HGET', KEYS[4], id)
 local done = not lease and call('HGET', KEYS[6], id)
 local nothing = {0, 0, 0}
-local kind, booked, writes, request, output = 'llm_response', nil, nil, nil, nil
+local kind, booked, writes, request, output, usd = 'llm_response', nil, nil, nil, nil, nil
 if lease then
-  booked, writes, request, output = book(lease, nothing)
+  booked, writes, request, output, usd = book(lease, nothing)
 elseif not done then
   bury(KEYS[6], id, 'released')
   return {'RELEASED', seq, time_ms}
 elseif is_expired(done) then
   kind = 'correction'
-  booked, writes, request, output = rebook(done, nothing)
+  booked, writes, request, output, usd = rebook(done, nothing)
 else
   return {'ALREADY', done}
 end
-if event == '' then event = request else output = 0 end
-append_event(kind, id, event, booked, output)
+if event == '' then event = request else output, usd = 0, 0 end
+append_event(kind, id, event, booked, output, usd)
 write_counters(writes)
 if lease then drop_lease(id) end
 bury(KEYS[6], id, 'released')

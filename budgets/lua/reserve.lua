@@ -45,7 +45,7 @@ local lease = call('HGET', KEYS[4], id)
 if lease then
   local lease_fingerprint, granted_seq, facts = cmsgpack.unpack(lease)
   if lease_fingerprint ~= fingerprint then return {'CONFLICT'} end
-  local _, granted_ms, _, output = cmsgpack.unpack(facts)
+  local _, granted_ms, _, _, output = cmsgpack.unpack(facts)
   return {'GRANTED', output, granted_seq, granted_ms, 0, 0, 0, 0, 0, 0}
 end
 if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
@@ -113,7 +113,7 @@ local function held_until(i)
   local until_ms = 0
   for at = 1, #due, 2 do
     local _, _, facts = cmsgpack.unpack(call('HGET', KEYS[4], due[at]))
-    local _, _, _, _, counters = cmsgpack.unpack(facts)
+    local _, _, _, counters = cmsgpack.unpack(facts)
     local touched = cmsgpack.unpack(counters)
     for k = 1, #touched, 3 do
       if touched[k] == field then missing = missing - touched[k + 2] end
@@ -146,7 +146,7 @@ for i = 1, count do
   if tightest[dimension] == 0 or left < free[dimension] then tightest[dimension], free[dimension] = i, left end
 end
 local counters = cmsgpack.pack(touched)
-local facts = append_event('llm_request', id, ARGV[7], counters, output, body)
+local facts = append_event('llm_request', id, ARGV[7], counters, output, amounts[1], body)
 call('HSET', KEYS[4], id, cmsgpack.pack(fingerprint, seq, facts, ARGV[7]))
 call('ZADD', KEYS[5], string.format('%.0f', time_ms + lease_ms), id)
 writes[2 * count + 1], writes[2 * count + 2] = 'meta', packed_meta()

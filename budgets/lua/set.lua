@@ -16,7 +16,7 @@ local state, version, fence = OPEN, -1, 0
 if raw then state, version, fence = struct.unpack(SCOPE, raw) end
 if version ~= expected then return {'STALE', version} end
 if state == CLOSING or state == CLOSED then return {'CLOSED'} end
-append_event('budget_changed', act, event, '', 0)
+append_event('budget_changed', act, event, '')
 policy = string.gsub(policy, '"id":"@%.', '"id":"' .. string.format('%.0f', seq) .. '.')
 call('HSET', KEYS[7], path, policy)
 call('HSET', KEYS[1], 's:' .. path, struct.pack(SCOPE, state, seq, fence, pending), 'meta', packed_meta())

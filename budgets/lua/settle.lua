@@ -22,7 +22,7 @@ else
   outcome, kind = 'CORRECTED', 'correction'
   booked, writes = rebook(done, truth)
 end
-append_event(kind, id, event, booked, 0, body)
+append_event(kind, id, event, booked, 0, 0, body)
 write_counters(writes)
 if lease then drop_lease(id) end
 bury(KEYS[6], id, 'settled')

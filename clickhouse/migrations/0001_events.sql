@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS comptroller.events ${on_cluster}
     audio_output        UInt64                 CODEC(ZSTD(1)),
     tool_calls          UInt64                 CODEC(ZSTD(1)),
     input_tokens_max    UInt64                 CODEC(ZSTD(1)),
+    output_cap_asked    UInt64                 CODEC(ZSTD(1)),
     output_tokens_max   UInt64                 CODEC(ZSTD(1)),
     reserved_nusd       Int64                  CODEC(ZSTD(1)),
     charged_nusd        Int64                  CODEC(ZSTD(1)),

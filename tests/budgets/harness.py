@@ -277,8 +277,8 @@ def entry_of(id_: bytes, fields: list[bytes]) -> Entry:
     named = dict(zip(fields[::2], fields[1::2], strict=True))
     epoch, seq = id_.decode().split("-")
     # cmsgpack joins the packed values; an array's head in front makes them one value.
-    kind, time_ms, event_id, output, counters = msgspec.msgpack.decode(
-        b"\x95" + named[b"facts"], type=tuple[str, int, str, int, msgspec.Raw]
+    kind, time_ms, event_id, counters, output, _ = msgspec.msgpack.decode(
+        b"\x96" + named[b"facts"], type=tuple[str, int, str, msgspec.Raw, int, int]
     )
     packed = _text_bytes(bytes(counters))
     flat: list[str | int] = msgspec.msgpack.decode(packed) if packed else []

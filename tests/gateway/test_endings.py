@@ -85,7 +85,7 @@ async def test_the_operators_trouble_with_the_provider_is_not_the_callers(
     stack: Stack, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A provider that refuses the gateway's own key costs nothing; its body, which may name that
-    key, stays here, and the caller is told that it is not about theirs."""
+    key, is passed on and recorded nowhere, and the caller is told that it is not about theirs."""
     stack.provider.behaviour = says(b'{"error": {"message": "bad key sk-provider-1"}}', status)
     answer = await stack.chat(await stack.key(budget=COUNTED))
     assert answer.status_code == status
@@ -95,6 +95,7 @@ async def test_the_operators_trouble_with_the_provider_is_not_the_callers(
     assert "sk-provider-1" not in caplog.text
     entry, _ = await stack.ledger.ending()
     assert [charged(entry, dimension) for dimension in (1, 2, 3)] == [0, 0, 1]
+    assert not any(b"sk-provider-1" in body for body in (await stack.ledger.bodies()).values())
     await stack.ledger.at_rest()
 
 

@@ -158,7 +158,7 @@ ENDINGS: dict[str, tuple[bool, str, Callable[[Planted], Behaviour], bool]] = {
     "names": (False, "plain", lambda p: says(_named(p)), True),
     "whole broken off": (False, "plain", _breaks, False),
     "error": (False, "plain", lambda p: says(_error(p), 400), True),
-    "error of the operator": (False, "plain", lambda p: says(_error(p), 401), True),
+    "error of the operator": (False, "plain", lambda p: says(_error(p), 401), False),
     "error in between": (False, "plain", lambda p: says(_error(p), 503, "text/html"), True),
     "error with status 200": (False, "plain", lambda p: says(_error(p)), True),
     "not reached": (True, "absent", lambda _: silent(), False),

@@ -6,14 +6,14 @@ local DONE_TTL_S = 7200
 -- Moves what the lease holds from reserved to spent: `truth` by dimension, or as reserved where
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
 -- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
--- event and granted output, which speak for an ending that nobody is left to describe.
+-- event, granted output and reserved usd, which speak for an ending that nobody is left to describe.
 local function book(lease, truth)
   local _, _, facts, request = cmsgpack.unpack(lease)
-  local _, _, _, output, counters = cmsgpack.unpack(facts)
+  local _, _, _, counters, output, usd = cmsgpack.unpack(facts)
   local touched = cmsgpack.unpack(counters)
   local fields, booked, writes = {}, {}, {}
   local count = #touched / 3
-  if count == 0 then return cmsgpack.pack(booked), writes, request, output end
+  if count == 0 then return cmsgpack.pack(booked), writes, request, output, usd end
   for i = 1, count do fields[i] = touched[3 * i - 2] end
   local values = call('HMGET', KEYS[1], unpack(fields))
   for i = 1, count do
@@ -26,13 +26,13 @@ local function book(lease, truth)
     writes[2 * i - 1] = fields[i]
     writes[2 * i] = pack(COUNTER, spent + charged, reserved - held, allotted)
   end
-  return cmsgpack.pack(booked), writes, request, output
+  return cmsgpack.pack(booked), writes, request, output, usd
 end
 
 -- What the sweeper leaves in place of a lease: enough to correct its charge, once.
 local EXPIRED = 'expired:'
-local function expired_mark(booked, request, output)
-  return EXPIRED .. cmsgpack.pack(booked, request, output)
+local function expired_mark(booked, request, output, usd)
+  return EXPIRED .. cmsgpack.pack(booked, request, output, usd)
 end
 local function is_expired(done)
   return string.sub(done, 1, #EXPIRED) == EXPIRED
@@ -42,7 +42,7 @@ end
 -- have taken some of it back already: a counter never falls below zero. One that is no longer here
 -- (its window is over and was compacted) is corrected by the event alone.
 local function rebook(done, truth)
-  local booked, request, output = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
+  local booked, request, output, usd = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
   local charges = cmsgpack.unpack(booked)
   local writes, changed = {}, {}
   for i = 1, #charges, 4 do
@@ -58,7 +58,7 @@ local function rebook(done, truth)
     end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
-  return cmsgpack.pack(changed), writes, request, output
+  return cmsgpack.pack(changed), writes, request, output, usd
 end
 
 local function write_counters(writes)
