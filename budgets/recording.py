@@ -11,6 +11,8 @@ from budgets.policy import Policy, decode_policy
 from budgets.session import Session, code_of, number
 from budgets.transport import LedgerUnavailable
 
+RETENTION_KEY = "comptroller:retention"
+RETENTION_SLACK_MS = 10_000
 _FIVE = struct.Struct("<5q")
 _COUNTER = struct.Struct("<3q")
 _META = struct.Struct("<6q")  # epoch, seq, time, compaction, bodies, opened: chunks/meta.lua
@@ -61,6 +63,15 @@ class Recording:
     async def organisations(self) -> list[str]:
         """All that this ledger has."""
         return await self._session.all_organisations()
+
+    async def first_in(self, seconds: int) -> bool:
+        """Whether this recorder is the first of all that asked in this time (never quite as long:
+        whoever asks in that rhythm is first each time, if alone)."""
+        lasts_ms = seconds * 1000 - RETENTION_SLACK_MS
+        reply = await self._session.transport.command(
+            "SET", RETENTION_KEY, self._token, "NX", "PX", str(lasts_ms)
+        )
+        return reply is not None
 
     async def own(self, organisation: str, lease_ms: int) -> Ownership | None:
         """Becomes or stays the one writer for `lease_ms`; None where another one is."""

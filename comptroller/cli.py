@@ -1,4 +1,4 @@
-"""The command line: `comptroller up`, and what comes with it."""
+"""The command line: `comptroller up`, and the questions that can be asked of the records."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,20 @@ import typer
 
 from budgets.embedded import EmbeddedServerFailed
 from budgets.transport import LedgerUnavailable
+from comptroller import records_cli
 from comptroller.document import ConfigInvalid
+from comptroller.exits import FAILED, USAGE_ERROR
 from comptroller.serve import CONFIG_VARIABLE
 from comptroller.settings import load_settings
+from comptroller.supervise import RecorderFailed
 from comptroller.up import up
 
-USAGE_ERROR = 2
-FAILED = 1
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="An LLM gateway that cannot overspend."
 )
+app.command("sql")(records_cli.sql_command)
+app.command("tail")(records_cli.tail_command)
+app.command("verify")(records_cli.verify_command)
 
 
 @app.callback()
@@ -30,7 +34,7 @@ def up_command(
     config: Annotated[
         Path | None, typer.Option(help="comptroller.yaml", envvar=CONFIG_VARIABLE)
     ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Where the ledger keeps its files.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Where everything keeps its files.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the data plane.")] = None,
     workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,
 ) -> None:
@@ -44,7 +48,7 @@ def up_command(
     except ConfigInvalid as error:
         typer.echo(f"comptroller: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from None
-    except (EmbeddedServerFailed, LedgerUnavailable, OSError) as error:
+    except (EmbeddedServerFailed, LedgerUnavailable, RecorderFailed, OSError) as error:
         typer.echo(f"comptroller: {error}", err=True)
         raise typer.Exit(FAILED) from None
 

@@ -56,5 +56,16 @@ OPTIONS = (
     Option("lease_ms", "ledger", 60_000, "A dead worker's reservation lives so long.", 300, 10**7),
     Option("outbox_events_max", "ledger", 1_000_000, "Events that may wait to be recorded.", 100),
     Option("bodies_bytes_max", "ledger", 2 * 2**30, "Payload bytes that may wait.", 2**20),
+    Option("clickhouse_url", "records", "", "ClickHouse server's URL; empty: the embedded engine."),
+    Option("clickhouse_user", "records", "default", "User at that server."),
+    Option("clickhouse_password", "records", "", "Password at that server."),
+    Option("clickhouse_cluster", "records", "", "Cluster to make replicated tables on; or empty."),
+    Option("clickhouse_port", "records", 4002, "Loopback port of the embedded engine.", 0, 65535),
+    Option("events_days", "recorder", 90, "Whole days that events are kept.", 2, 36_500),
+    Option("bodies_days", "recorder", 30, "Whole days that payloads are kept.", 1, 36_500),
+    Option("linger_ms", "recorder", 250, "How long events wait to be written together.", 1, 60_000),
+    Option("patience_ms", "recorder", 5_000, "Then events wait on disk.", 0, 600_000),
+    Option("head_every_ms", "recorder", 60_000, "How often the chain is signed.", 100, 86_400_000),
+    Option("spool_bytes_max", "recorder", 4 * 2**30, "Disk for events while ClickHouse is away."),
 )
-SECTIONS = ("gateway", "ledger")
+SECTIONS = ("gateway", "ledger", "records", "recorder")

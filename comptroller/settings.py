@@ -20,10 +20,12 @@ from budgets.policy import (
     parse_policy,
     parse_scope,
 )
+from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
 from comptroller.model_list import OPENAI_BASE, ModelEntry, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from gateway.options import GatewayOptions
+from recorder.options import RecorderOptions
 
 SECRET_CHARS_MIN = 16
 _UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "environment_variables")
@@ -40,6 +42,8 @@ _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
 _REDIS_URL = re.compile(
     r"|redis://[^\s/?#]+(/[0-9]{0,4})?|rediss://[^\s/?#]+(/[0-9]{0,4})?(\?\S*)?|unix:///[^?#]+"
 )
+_CLICKHOUSE_URL = re.compile(r"|https?://[A-Za-z0-9.:\[\]_-]+/?")
+_CLUSTER = re.compile(r"|[A-Za-z0-9_-]{1,64}")
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
 __all__ = [
@@ -78,6 +82,8 @@ class Settings:
     redis_url: str = field(repr=False)
     gateway: GatewayOptions
     ledger: LedgerOptions
+    records: RecordsOptions
+    recorder: RecorderOptions
     models: tuple[ModelEntry, ...]
     budgets: tuple[tuple[str, Policy], ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
@@ -96,6 +102,8 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         redis_url=str(values["redis_url"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
+        records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
+        recorder=RecorderOptions(**_of_part("recorder", values)),  # type: ignore[arg-type]
         models=read_models(top.get("model_list"), environment),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
@@ -166,6 +174,10 @@ def _text_problem(option: Option, value: str) -> str:
         return f"{option.name} must have at most {SETTING_CHARS_MAX} printable characters"
     if option.name == "redis_url" and not _is_redis_url(value):
         return "redis_url must be redis://host:6379/0, rediss://... or unix:///path, or empty"
+    if option.name == "clickhouse_url" and not _CLICKHOUSE_URL.fullmatch(value):
+        return "clickhouse_url must be http://host:8123 or https://host:8443, or empty"
+    if option.name == "clickhouse_cluster" and not _CLUSTER.fullmatch(value):
+        return "clickhouse_cluster is a name of letters, digits, _ and -, or empty"
     return f"{option.name} must not be empty" if option.default and not value else ""
 
 

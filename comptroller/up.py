@@ -15,6 +15,7 @@ from comptroller.declare import declare
 from comptroller.parts import open_session
 from comptroller.serve import serve
 from comptroller.settings import DeclaredKey, Settings
+from comptroller.supervise import RecorderProcess
 
 DEMO_SCOPE = "demo"
 DEMO_KEY = "first"
@@ -28,7 +29,7 @@ def up(settings: Settings, config_path: Path | None) -> None:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not settings.keys:
         settings = _with_first_key(settings, data_dir)
-    server = None
+    server = recorder = None
     redis_url = settings.redis_url
     if not redis_url:
         server = EmbeddedServer(data_dir)
@@ -36,11 +37,15 @@ def up(settings: Settings, config_path: Path | None) -> None:
         redis_url = f"unix://{server.socket_path}"
     try:
         asyncio.run(_declared(settings, redis_url))
+        recorder = RecorderProcess(data_dir, config_path, redis_url)
+        recorder.start()
         print(_greeting(settings), flush=True)  # noqa: T201  # what the command is for
         if server is not None:
             server.watch(_ledger_died)
         serve(settings, config_path, redis_url)
     finally:
+        if recorder is not None:
+            recorder.stop()
         if server is not None:
             server.stop()
     if server is not None and server.died:

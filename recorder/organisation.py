@@ -8,13 +8,14 @@ find written.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 
 from budgets.recording import Bounds, OwnershipLost, Recording
 from clickhouse.chain import GENESIS
 from clickhouse.errors import StoreRefused, StoreUnavailable
 from recorder.batch import Batch, Head
+from recorder.compaction import Compaction
 from recorder.heads import HeadsFile
+from recorder.options import RecorderOptions
 from recorder.packing import DAY_MS, pack
 from recorder.reading import Outbox
 from recorder.spool import Spool
@@ -22,23 +23,6 @@ from recorder.writer import Writer
 
 _log = logging.getLogger("comptroller.recorder")
 BEFORE_ALL = Head(0, 0, GENESIS, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderOptions:
-    """`batch_*` bound a batch, `linger_ms` is the wait for more events, `patience_ms` how long the
-    records may be away before batches go to the disk spool, `head_every_ms` how often the end of
-    the chain is signed, `owner_lease_ms` after what silence another recorder takes over."""
-
-    batch_events_max: int = 10_000
-    batch_payload_bytes_max: int = 32 * 2**20
-    linger_ms: int = 250
-    patience_ms: int = 5_000
-    retry_ms: int = 500
-    drain_every_ms: int = 2_000
-    head_every_ms: int = 60_000
-    owner_lease_ms: int = 30_000
-    spool_bytes_max: int = 4 * 2**30
 
 
 class OwnedElsewhere(Exception):
@@ -55,10 +39,13 @@ class OrganisationRecorder:
         writer: Writer,
         spool: Spool,
         heads: HeadsFile,
+        compaction: Compaction,
         options: RecorderOptions,
         node: str,
     ) -> None:
         self.organisation = organisation
+        self._compaction = compaction
+        self._compact_at_s = 0.0
         self._recording = recording
         self._writer = writer
         self._spool = spool
@@ -93,6 +80,8 @@ class OrganisationRecorder:
         entries = await self._outbox.next_entries(head)
         if not entries:
             await self._signer.sometimes()
+            if drained:
+                await self._compact_sometimes(head)
             return False
         wanted = Bounds(entries[0].epoch, entries[0].seq, entries[-1].seq)
         bounds = await self._recording.fix(self.organisation, wanted)
@@ -105,6 +94,12 @@ class OrganisationRecorder:
             await self._keep_in_spool(batch)
         self._head = batch.head
         return True
+
+    async def _compact_sometimes(self, head: Head) -> None:
+        """When all is recorded: then the records say the same as the ledger, or an alarm is due."""
+        if time.monotonic() >= self._compact_at_s:
+            self._compact_at_s = time.monotonic() + self._options.compact_every_ms / 1000
+            await self._compaction.sweep(self.organisation, head)
 
     async def close(self) -> None:
         """Signs the end of the chain and gives the organisation back."""

@@ -16,13 +16,16 @@ from clickhouse.errors import StoreRefused, StoreUnavailable
 from clickhouse.store import Store
 from clickhouse.stream import EntryMalformed
 from recorder.heads import HeadsFile, SigningKey
-from recorder.organisation import OrganisationRecorder, OwnedElsewhere, RecorderOptions
+from recorder.options import RecorderOptions
+from recorder.organisation import OrganisationRecorder, OwnedElsewhere
 from recorder.packing import OutboxGap
+from recorder.retention import Retention
 from recorder.spool import Spool, SpoolDamaged, SpoolFull
 from recorder.writer import RecordsDisagree, Writer
 
 LOOK_FOR_ORGANISATIONS_S = 1.0
 BROKEN_PAUSE_S = 30.0
+DROP_EVERY_S = 3600
 _PASSING = (
     *(LedgerUnavailable, StoreUnavailable, StoreRefused),
     *(SpoolFull, OwnedElsewhere, OwnershipLost),
@@ -42,6 +45,10 @@ class Recorder:
         self._folder = folder
         self._recording = Recording(session, secrets.token_hex(8))
         self._writer = Writer(store)
+        self._compaction = Compaction(self._recording, store)
+        self._retention = Retention(
+            store, options.events_days, options.bodies_days, session.clock.now_ms
+        )
         self._options = options
         self._spool = Spool(folder / "spool", options.spool_bytes_max)
         self._key = SigningKey.load_or_create(folder / "signing-key")
@@ -51,13 +58,14 @@ class Recorder:
 
     async def run(self) -> None:
         """Until `stop`: then everything that waits is recorded, and the heads are signed."""
+        retention = asyncio.create_task(self._drop_old_days())
         try:
             while not self._stopping.is_set():
                 await self._look_for_organisations()
                 await self._pause(LOOK_FOR_ORGANISATIONS_S)
         finally:
             self._stopping.set()
-            await asyncio.gather(*self._tasks.values())
+            await asyncio.gather(retention, *self._tasks.values())
 
     def stop(self) -> None:
         """Asks the recorder to end."""
@@ -73,6 +81,16 @@ class Recorder:
             if organisation not in self._tasks:
                 self._tasks[organisation] = asyncio.create_task(self._record(organisation))
 
+    async def _drop_old_days(self) -> None:
+        """Once an hour, by one recorder of all."""
+        while not self._stopping.is_set():
+            try:
+                if await self._recording.first_in(DROP_EVERY_S):
+                    await self._retention.sweep()
+            except _PASSING as error:
+                _log.warning("old days stay for now: %s", error)
+            await self._pause(DROP_EVERY_S)
+
     async def _record(self, organisation: str) -> None:
         heads = await asyncio.to_thread(
             HeadsFile, self._folder / "heads", organisation, self._key
@@ -83,6 +101,7 @@ class Recorder:
             self._writer,
             self._spool,
             heads,
+            self._compaction,
             self._options,
             self._node,
         )

@@ -49,10 +49,11 @@ class Retention:
         return [json.loads(line)[0] for line in lines.splitlines()]
 
     async def _archived(self, day: int) -> bool:
-        """Whether the day's sums stand in `hours`, exactly; they are written if none do. Events
-        that came after their day was archived are kept, and said."""
+        """Whether the day's sums stand in `hours`, exactly; they are written if they do not
+        (again after a crash: the same rows). Events that came after their day was dropped are
+        kept, and said."""
         events, hours = await self._sums(day)
-        if hours == [0, 0]:
+        if hours[0] < events[0]:
             statement = string.Template(load_query("archive_day")).substitute(day=day)
             await self._store.command(statement)
             events, hours = await self._sums(day)

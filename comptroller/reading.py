@@ -1,0 +1,70 @@
+"""How the command line reads the records: over HTTP while the recorder runs, else from its folder.
+
+A ClickHouse server is asked over HTTP in any case. The embedded engine's passwords are derived from
+the secret in the data dir, so whoever may read that file may read the records.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clickhouse.accounts import READER, RecordsSecret
+from clickhouse.engine import Engine
+from clickhouse.errors import EngineBusy
+from clickhouse.store import EmbeddedStore, HttpStore, Store
+from comptroller.data_dir import records_folder, secret_file, url_file
+from comptroller.settings import Settings
+
+
+class RecordsAbsent(RuntimeError):
+    """There are no records where they were looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where records answer HTTP, and as whom."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+
+def records_address(settings: Settings, organisation: str = "") -> Address:
+    """The server's, or the running recorder's: with an organisation as its user, who sees no other.
+    Raises RecordsAbsent."""
+    options = settings.records
+    if options.clickhouse_url:
+        return Address(
+            options.clickhouse_url, options.clickhouse_user, options.clickhouse_password
+        )
+    data_dir = Path(settings.data_dir).absolute()
+    if not url_file(data_dir).exists():
+        raise RecordsAbsent(
+            f"no recorder runs on {data_dir}: start `comptroller up`, or name the right --data-dir"
+        )
+    user = organisation or READER
+    password = RecordsSecret.load_or_create(secret_file(data_dir)).password_of(user)
+    return Address(url_file(data_dir).read_text(encoding="ascii"), user, password)
+
+
+@contextlib.asynccontextmanager
+async def open_records(settings: Settings) -> AsyncIterator[Store]:
+    """The whole records. Raises RecordsAbsent, EngineBusy."""
+    store = await asyncio.to_thread(_store, settings)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def _store(settings: Settings) -> Store:
+    folder = records_folder(Path(settings.data_dir).absolute())
+    if not settings.records.clickhouse_url:
+        if not folder.exists():
+            raise RecordsAbsent(f"{folder} is not there: name the right --data-dir")
+        with contextlib.suppress(EngineBusy):  # then the recorder runs, and answers HTTP
+            return EmbeddedStore(Engine(folder))
+    address = records_address(settings)
+    return HttpStore(address.url, address.user, address.password)

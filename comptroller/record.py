@@ -1,0 +1,119 @@
+"""The recorder's process: the records' engine, its HTTP port, and the recorder, until SIGTERM.
+
+A process of its own, because the embedded engine is one to a folder and must never be forked. It is
+built from the environment alone, like a gateway worker: `python -m comptroller.record`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+
+from budgets.embedded import die_with_parent
+from clickhouse.accounts import Accounts, RecordsSecret
+from clickhouse.engine import Engine
+from clickhouse.errors import RecordsError
+from clickhouse.facade import Facade
+from clickhouse.migrate import Layout, SchemaMismatch, migrate
+from clickhouse.store import EmbeddedStore, HttpStore, Store
+from comptroller.data_dir import READY_LINE, records_folder, recorder_folder, secret_file, url_file
+from comptroller.parts import open_session
+from comptroller.serve import CONFIG_VARIABLE, REDIS_VARIABLE
+from comptroller.settings import Settings, load_settings
+from recorder.recorder import Recorder
+
+LOOPBACK = "127.0.0.1"
+
+
+async def record(settings: Settings, redis_url: str) -> None:
+    """Runs until SIGTERM or SIGINT, then records what is left."""
+    data_dir = Path(settings.data_dir).absolute()
+    session = open_session(redis_url)
+    async with _store(settings, data_dir) as store:
+        await migrate(store, Layout(settings.records.clickhouse_cluster))
+        recorder = Recorder(session, store, recorder_folder(data_dir), settings.recorder)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, recorder.stop)
+        print(READY_LINE, flush=True)  # noqa: T201  # whoever started it waits for this
+        await recorder.run()
+    await session.transport.close()
+
+
+@contextlib.asynccontextmanager
+async def _store(settings: Settings, data_dir: Path) -> AsyncIterator[Store]:
+    options = settings.records
+    if options.clickhouse_url:
+        store = HttpStore(
+            options.clickhouse_url, options.clickhouse_user, options.clickhouse_password
+        )
+        try:
+            yield store
+        finally:
+            await store.close()
+        return
+    engine = Engine(records_folder(data_dir))
+    try:
+        accounts = Accounts(RecordsSecret.load_or_create(secret_file(data_dir)))
+        async with _listening(Facade(engine, accounts), options.clickhouse_port, data_dir):
+            yield EmbeddedStore(engine)
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+@contextlib.asynccontextmanager
+async def _listening(facade: Facade, port: int, data_dir: Path) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        facade,
+        host=LOOPBACK,
+        port=port,
+        loop="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_level="warning",
+    )
+    config.load()
+    server = _Server(config)
+    listener = config.bind_socket()
+    url = url_file(data_dir)
+    url.write_text(f"http://{LOOPBACK}:{listener.getsockname()[1]}", encoding="ascii")
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+        url.unlink(missing_ok=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: the recorder decides when to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201  # uvicorn's own type
+        """See uvicorn.Server."""
+        yield
+
+
+def main() -> None:
+    """The process's entry point."""
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    path = os.environ.get(CONFIG_VARIABLE)
+    settings = load_settings(Path(path) if path else None, os.environ)
+    try:
+        asyncio.run(record(settings, os.environ[REDIS_VARIABLE]))
+    except (RecordsError, SchemaMismatch, OSError) as error:
+        sys.exit(f"comptroller: the recorder cannot start: {error}")
+
+
+if __name__ == "__main__":
+    main()

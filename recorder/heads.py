@@ -1,0 +1,277 @@
+"""Signed ends of the chain, outside the database: whoever rewrites the log must also have the key.
+
+A chain alone proves nothing against its keeper, who can compute it anew after any change. A head
+that was signed while the log was written cannot be made again without the private key. It lies in a
+file that only grows, and for each day that retention drops it is what the rest of the log stands on.
+"""
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from budgets.policy import parse_scope
+from recorder.batch import Head
+
+DAY_MS = 86_400_000
+_FILE_MODE, _FOLDER_MODE = 0o600, 0o700
+
+
+class SigningKeyUnusable(RuntimeError):
+    """The private key is not one, or others can read it; the message says what to do."""
+
+
+class HeadRefused(RuntimeError):
+    """A head at or below one that was signed before: the records have gone back."""
+
+
+class HeadsDamaged(RuntimeError):
+    """A file of heads holds something that was never appended to it; names file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A head and who vouches for it: `key` is the Ed25519 public key and `signature` the signature
+    of `signed_text`, both hex (RFC 8032: 32 and 64 bytes)."""
+
+    organisation: str
+    head: Head
+    key: str
+    signature: str
+
+    def is_signed_by(self, public_key_hex: str) -> bool:
+        """Whether this key, and no other, has signed exactly this."""
+        if self.key != public_key_hex:
+            return False
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
+            key.verify(bytes.fromhex(self.signature), signed_text(self.organisation, self.head))
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+_decode = msgspec.json.Decoder(SignedHead).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def signed_text(organisation: str, head: Head) -> bytes:
+    """What is signed: six lines, the first of which names the format."""
+    return (
+        f"comptroller-head-1\n{organisation}\n{head.epoch}\n{head.seq}\n{head.hash}\n{head.time_ms}\n"
+    ).encode()
+
+
+class SigningKey:
+    """The recorder's Ed25519 key. The private half never leaves its file."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public_hex = private.public_key().public_bytes_raw().hex()
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """The key in this file (PEM, PKCS 8, mode 0600), made if there is none: whole or not at
+        all, and by one of several who try at once. Raises SigningKeyUnusable."""
+        if not path.exists():
+            _create(path)
+        if path.stat().st_mode & 0o077:
+            raise SigningKeyUnusable(f"others can read {path}: run `chmod 600` on it")
+        try:
+            private = load_pem_private_key(path.read_bytes(), password=None)
+        except ValueError as error:
+            raise SigningKeyUnusable(
+                f"{path} holds no private key ({error}): restore it from a backup; a new key cannot "
+                "vouch for what the old one signed"
+            ) from error
+        if not isinstance(private, Ed25519PrivateKey):
+            raise SigningKeyUnusable(f"{path} holds a key that is not Ed25519: restore the old one")
+        return cls(private)
+
+    def sign(self, organisation: str, head: Head) -> SignedHead:
+        """The head with our signature: always the same one for the same head."""
+        signature = self._private.sign(signed_text(organisation, head)).hex()
+        return SignedHead(organisation, head, self.public_hex, signature)
+
+
+def _create(path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        _write(new, pem)
+        with contextlib.suppress(FileExistsError):  # another was first: its key is the key
+            os.link(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def heads_path(folder: Path, organisation: str) -> Path:
+    """Where an organisation's heads are. Its name serves as it is: the first segment of a scope
+    cannot be hidden, hold a slash or be too long. Raises PolicyInvalid for what is no such name."""
+    if len(parse_scope(organisation)) != 1:
+        raise ValueError(f"{organisation!r} is a scope, not an organisation")
+    return folder / f"{organisation}.jsonl"
+
+
+def read_heads(folder: Path, organisation: str) -> tuple[SignedHead, ...]:
+    """All of an organisation's heads, oldest first; signatures are not looked at. Needs no key, and
+    may run beside the recorder. Raises HeadsDamaged."""
+    try:
+        content = heads_path(folder, organisation).read_bytes()
+    except FileNotFoundError:
+        return ()
+    return tuple(_parsed(heads_path(folder, organisation), _whole_lines(content)))
+
+
+class HeadsFile:
+    """One organisation's heads, appended by its recorder. Methods block and may be called from any
+    thread. Raises HeadsDamaged when it is opened."""
+
+    def __init__(self, folder: Path, organisation: str, key: SigningKey) -> None:
+        self._path = heads_path(folder, organisation)
+        self._organisation = organisation
+        self._key = key
+        self._lock = threading.Lock()
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        if self._path.exists():
+            self._drop_torn_line()
+        else:
+            _write(self._path, b"")
+            _sync_folder(folder)
+        heads = self.heads()
+        self.last = heads[-1].head if heads else None
+
+    def heads(self) -> tuple[SignedHead, ...]:
+        """All of them, oldest first. Raises HeadsDamaged."""
+        return tuple(_parsed(self._path, self._path.read_bytes().splitlines(keepends=True)))
+
+    def append(self, head: Head) -> None:
+        """Signs the head and adds it, durable when this returns. One that is there already changes
+        nothing. Raises HeadRefused: a head at or below the last is never signed again."""
+        with self._lock:
+            if self.last is not None and (head.epoch, head.seq) <= (self.last.epoch, self.last.seq):
+                self._must_be_there(head)
+                return
+            _append(self._path, _line(self._key.sign(self._organisation, head)))
+            self.last = head
+
+    def _must_be_there(self, head: Head) -> None:
+        if all(each.head != head for each in self.heads()):
+            assert self.last is not None
+            raise HeadRefused(
+                f"{self._organisation}: event {head.epoch}-{head.seq} cannot be the end of the log, "
+                f"{self.last.epoch}-{self.last.seq} was signed before it: the records have lost "
+                f"events, or {self._path.name} is from another log; run `comptroller verify`"
+            )
+
+    def thin(self, keep_all_since_ms: int) -> None:
+        """Of days (UTC) before that moment only the last head is kept, which is what the next day
+        stands on. A crash leaves the old file or the new one."""
+        with self._lock:
+            heads = self.heads()
+            last_of_day = {each.head.time_ms // DAY_MS: each for each in heads}
+            kept = [
+                each
+                for each in heads
+                if each.head.time_ms >= keep_all_since_ms
+                or each is last_of_day[each.head.time_ms // DAY_MS]
+            ]
+            if len(kept) < len(heads):
+                self._rewrite(kept)
+
+    def _rewrite(self, heads: list[SignedHead]) -> None:
+        # A dot first: no organisation's name begins with one.
+        new = self._path.with_name(f".{self._path.name}")
+        new.unlink(missing_ok=True)
+        _write(new, b"".join(map(_line, heads)))
+        new.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def _drop_torn_line(self) -> None:
+        """What a crash left of an append that never returned."""
+        content = self._path.read_bytes()
+        whole = sum(map(len, _whole_lines(content)))
+        if whole < len(content):
+            with self._path.open("r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
+
+
+def _line(head: SignedHead) -> bytes:
+    return _encode(head) + b"\n"
+
+
+def _whole_lines(content: bytes) -> list[bytes]:
+    """Without a last line that is torn: it has no end, or cannot be read (a file that grew before a
+    power cut can hold zeros)."""
+    lines = content.splitlines(keepends=True)
+    if lines and not (lines[-1].endswith(b"\n") and _is_head(lines[-1])):
+        del lines[-1]
+    return lines
+
+
+def _is_head(line: bytes) -> bool:
+    try:
+        _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _parsed(path: Path, lines: list[bytes]) -> Iterator[SignedHead]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield _decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise HeadsDamaged(
+                f"line {number} of {path} is not a signed head ({error}): restore the file from a "
+                "backup, or move it away, and the log up to here is not vouched for any more"
+            ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file, durable but for its name. Raises FileExistsError."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+    with open(number, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(number)
+
+
+def _append(path: Path, line: bytes) -> None:
+    """All of the line, durable, or nothing: a part of it would damage what comes after."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            written = file.write(line)
+            if written != len(line):
+                raise OSError(f"{path}: only a part of a line could be written: is the disk full?")
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(size)
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
