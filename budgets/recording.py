@@ -131,7 +131,8 @@ class Recording:
         assert isinstance(reply, list)
         pairs = iter(reply)
         return {
-            scope.decode(): decode_policy(packed) for scope, packed in zip(pairs, pairs, strict=True)
+            scope.decode(): decode_policy(packed)
+            for scope, packed in zip(pairs, pairs, strict=True)
         }
 
     async def time_ms(self, organisation: str) -> int:
@@ -153,7 +154,9 @@ class Recording:
         assert isinstance(differing, list)
         return number(reply[1]), [_text(each) for each in differing]
 
-    async def events(self, organisation: str, first: str, last: str, count: int) -> list[StreamEntry]:
+    async def events(
+        self, organisation: str, first: str, last: str, count: int
+    ) -> list[StreamEntry]:
         """At most `count` entries of the outbox from id `first` to `last` (`+`: the end)."""
         return await self._range(f"{{{organisation}}}:outbox", first, last, count)
 
@@ -172,4 +175,3 @@ class Recording:
 def _text(value: object) -> str:
     assert isinstance(value, bytes)
     return value.decode()
-

@@ -48,9 +48,7 @@ def read_entry(entry_id: bytes, fields: Iterable[bytes], body: bytes = b"") -> E
         values = dict(zip(pairs, pairs, strict=True))
         kind, time_ms, id_, packed, output, nusd = _decode_facts(_ARRAY_OF_SIX + values[b"facts"])
         counters = _counters(kind, _text_bytes(bytes(packed)))
-        return Entry(
-            epoch, seq, kind, time_ms, id_, output, nusd, counters, values[b"event"], body
-        )
+        return Entry(epoch, seq, kind, time_ms, id_, output, nusd, counters, values[b"event"], body)
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise EntryMalformed(f"outbox entry {entry_id!r}: {error}") from error
 
@@ -59,7 +57,9 @@ def _counters(kind: str, packed: bytes) -> tuple[CounterChange, ...]:
     """A request's amounts are reserved, and nothing is charged yet."""
     flat = _decode_counters(packed) if packed else []
     if kind == "llm_request":
-        return tuple((str(flat[n]), int(flat[n + 1]), int(flat[n + 2]), 0) for n in range(0, len(flat), 3))
+        return tuple(
+            (str(flat[n]), int(flat[n + 1]), int(flat[n + 2]), 0) for n in range(0, len(flat), 3)
+        )
     return tuple(
         (str(flat[n]), int(flat[n + 1]), int(flat[n + 2]), int(flat[n + 3]))
         for n in range(0, len(flat), 4)

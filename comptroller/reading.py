@@ -36,9 +36,7 @@ def records_address(settings: Settings, organisation: str = "") -> Address:
     Raises RecordsAbsent."""
     options = settings.records
     if options.clickhouse_url:
-        return Address(
-            options.clickhouse_url, options.clickhouse_user, options.clickhouse_password
-        )
+        return Address(options.clickhouse_url, options.clickhouse_user, options.clickhouse_password)
     data_dir = Path(settings.data_dir).absolute()
     if not url_file(data_dir).exists():
         raise RecordsAbsent(

@@ -22,7 +22,7 @@ from clickhouse.errors import RecordsError
 from clickhouse.facade import Facade
 from clickhouse.migrate import Layout, SchemaMismatch, migrate
 from clickhouse.store import EmbeddedStore, HttpStore, Store
-from comptroller.data_dir import READY_LINE, records_folder, recorder_folder, secret_file, url_file
+from comptroller.data_dir import READY_LINE, recorder_folder, records_folder, secret_file, url_file
 from comptroller.parts import open_session
 from comptroller.serve import CONFIG_VARIABLE, REDIS_VARIABLE
 from comptroller.settings import Settings, load_settings
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: the recorder decides when to end."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201  # uvicorn's own type
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # uvicorn's own type
         """See uvicorn.Server."""
         yield
 

@@ -90,7 +90,7 @@ def verify_command(
         )
         for each in verdicts:
             typer.echo(json.dumps(each.as_json()) if json_lines else each.text)
-        if not all(each.holds for each in verdicts):
+        if not all(each.verdict.ok for each in verdicts):
             raise typer.Exit(NOT_VERIFIED)
 
     _run(check)

@@ -1,21 +1,121 @@
-"""Verifies the chain of every organisation, against its signed heads, and exports the evidence."""
+"""Verifies the chain of every organisation against its signed heads, and exports the evidence."""
 
 import asyncio
 import json
 import string
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clickhouse.events import COLUMNS
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from comptroller.data_dir import recorder_folder
-from comptroller.reading import open_records
+from comptroller.reading import RecordsAbsent, open_records
 from comptroller.settings import Settings
+from recorder.evidence import write_evidence
+from recorder.heads import SignedHead, SigningKey, read_heads
+from recorder.verification import CHAIN_COLUMNS, Verdict, verify
 
 PAGE_EVENTS = 100_000
+_CHAIN = string.Template(load_query("chain")).substitute(columns=CHAIN_COLUMNS)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One organisation's verdict."""
+
+    organisation: str
+    verdict: Verdict
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.organisation}: {'ok' if self.verdict.ok else 'NOT VERIFIED'}. {self.verdict.message}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs: the verdict's fields, and whether it is `ok`."""
+        return {"organisation": self.organisation, "ok": self.verdict.ok, **asdict(self.verdict)}
+
+
+async def verify_records(
+    settings: Settings, organisation: str, export: Path | None, *, show_progress: bool
+) -> list[Verified]:
+    """Every organisation's verdict, or that of one. With `export` its evidence goes into that
+    folder as `<organisation>.jsonl`. Raises RecordsAbsent and what the records raise."""
+    heads_folder = recorder_folder(Path(settings.data_dir).absolute()) / "heads"
+    key_file = heads_folder.parent / "signing-key"
+    if not key_file.exists():
+        raise RecordsAbsent(f"{key_file} is not there: name the data dir of the recorder")
+    key = SigningKey.load_or_create(key_file).public_hex
+    progress = _progress(show_progress)
+    loop = asyncio.get_running_loop()
+    async with open_records(settings) as store:
+        lengths = await _lengths(store)
+        signed = {each.stem for each in heads_folder.glob("*.jsonl")}
+        with progress:
+            verdicts = []
+            for each in [organisation] if organisation else sorted({*lengths, *signed}):
+                heads = read_heads(heads_folder, each)
+                task = progress.add_task(each, total=lengths.get(each, 0))
+                check = _Check(store, loop, each, heads, key, export)
+                verdict = await asyncio.to_thread(
+                    check.run, lambda done, task=task: progress.update(task, completed=done)
+                )
+                verdicts.append(Verified(each, verdict))
+    return verdicts
+
+
+async def _lengths(store: Store) -> dict[str, int]:
+    lines = await store.select(load_query("chain_lengths"), {})
+    return dict(json.loads(line) for line in lines.splitlines())
+
+
+def _progress(show: bool) -> Progress:
+    columns = (
+        *(TextColumn("{task.description}"), *Progress.get_default_columns()[1:3]),
+        *(MofNCompleteColumn(), TimeRemainingColumn()),
+    )
+    return Progress(*columns, console=Console(stderr=True), disable=not show, transient=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One organisation's check, in a thread; its pages come from the loop's store."""
+
+    store: Store
+    loop: asyncio.AbstractEventLoop
+    organisation: str
+    heads: tuple[SignedHead, ...]
+    key: str
+    export: Path | None
+
+    def run(self, progress: Callable[[int], None]) -> Verdict:
+        """The verdict, and the evidence if it was asked for."""
+        if self.export is not None:
+            self.export.mkdir(parents=True, exist_ok=True)
+            path = self.export / f"{self.organisation}.jsonl"
+            write_evidence(path, self.organisation, self.key, self.heads, self._rows())
+        return verify(self._rows(), self.heads, self.key, progress)
+
+    def _rows(self) -> Iterator[bytes]:
+        epoch = seq = 0
+        while True:
+            place: dict[str, str | int] = {
+                "org": self.organisation,
+                "epoch": epoch,
+                "seq": seq,
+                "limit": PAGE_EVENTS,
+            }
+            lines = self._awaited(self.store.select(_CHAIN, place)).splitlines()
+            yield from lines
+            if len(lines) < PAGE_EVENTS:
+                return
+            _, _, _, epoch, seq, *_ = json.loads(lines[-1])
+
+    def _awaited(self, call: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(call, self.loop).result()

@@ -18,9 +18,7 @@ from recorder.batch import Head
 
 COUNTERS_MAX = 1000
 """How many are looked at in one pass."""
-_INSERT = (
-    "INSERT INTO comptroller.balances (org, field, dimension, epoch, seq, time_ms, spent)"
-)
+_INSERT = "INSERT INTO comptroller.balances (org, field, dimension, epoch, seq, time_ms, spent)"
 _log = logging.getLogger("comptroller.recorder")
 
 

@@ -1,8 +1,8 @@
 """Signed ends of the chain, outside the database: whoever rewrites the log must also have the key.
 
 A chain alone proves nothing against its keeper, who can compute it anew after any change. A head
-that was signed while the log was written cannot be made again without the private key. It lies in a
-file that only grows, and for each day that retention drops it is what the rest of the log stands on.
+that was signed while the log was written cannot be made again without the private key. For each day
+that retention drops it is what the rest of the log stands on.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from budgets.policy import parse_scope
 from recorder.batch import Head
+from recorder.durable import append, make_folder, rename, sync_folder, truncate, write_new
 
 DAY_MS = 86_400_000
-_FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 
 class SigningKeyUnusable(RuntimeError):
@@ -95,8 +95,8 @@ class SigningKey:
             private = load_pem_private_key(path.read_bytes(), password=None)
         except ValueError as error:
             raise SigningKeyUnusable(
-                f"{path} holds no private key ({error}): restore it from a backup; a new key cannot "
-                "vouch for what the old one signed"
+                f"{path} holds no private key ({error}): restore it from a backup; a new key "
+                "cannot vouch for what the old one signed"
             ) from error
         if not isinstance(private, Ed25519PrivateKey):
             raise SigningKeyUnusable(f"{path} holds a key that is not Ed25519: restore the old one")
@@ -114,12 +114,12 @@ def _create(path: Path) -> None:
     )
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        _write(new, pem)
+        write_new(new, [pem])
         with contextlib.suppress(FileExistsError):  # another was first: its key is the key
             os.link(new, path)
     finally:
         new.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def heads_path(folder: Path, organisation: str) -> Path:
@@ -149,12 +149,12 @@ class HeadsFile:
         self._organisation = organisation
         self._key = key
         self._lock = threading.Lock()
-        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        make_folder(folder)
         if self._path.exists():
             self._drop_torn_line()
         else:
-            _write(self._path, b"")
-            _sync_folder(folder)
+            write_new(self._path, [])
+            sync_folder(folder)
         heads = self.heads()
         self.last = heads[-1].head if heads else None
 
@@ -169,16 +169,16 @@ class HeadsFile:
             if self.last is not None and (head.epoch, head.seq) <= (self.last.epoch, self.last.seq):
                 self._must_be_there(head)
                 return
-            _append(self._path, _line(self._key.sign(self._organisation, head)))
+            append(self._path, _line(self._key.sign(self._organisation, head)))
             self.last = head
 
     def _must_be_there(self, head: Head) -> None:
         if all(each.head != head for each in self.heads()):
             assert self.last is not None
             raise HeadRefused(
-                f"{self._organisation}: event {head.epoch}-{head.seq} cannot be the end of the log, "
-                f"{self.last.epoch}-{self.last.seq} was signed before it: the records have lost "
-                f"events, or {self._path.name} is from another log; run `comptroller verify`"
+                f"{self._organisation}: event {head.epoch}-{head.seq} cannot be the end of the "
+                f"log, {self.last.epoch}-{self.last.seq} was signed before it: the records have "
+                f"lost events, or {self._path} is from another log; run `comptroller verify`"
             )
 
     def thin(self, keep_all_since_ms: int) -> None:
@@ -200,18 +200,15 @@ class HeadsFile:
         # A dot first: no organisation's name begins with one.
         new = self._path.with_name(f".{self._path.name}")
         new.unlink(missing_ok=True)
-        _write(new, b"".join(map(_line, heads)))
-        new.replace(self._path)
-        _sync_folder(self._path.parent)
+        write_new(new, map(_line, heads))
+        rename(new, self._path)
 
     def _drop_torn_line(self) -> None:
         """What a crash left of an append that never returned."""
         content = self._path.read_bytes()
         whole = sum(map(len, _whole_lines(content)))
         if whole < len(content):
-            with self._path.open("r+b") as file:
-                file.truncate(whole)
-                os.fsync(file.fileno())
+            truncate(self._path, whole)
 
 
 def _line(head: SignedHead) -> bytes:
@@ -244,34 +241,3 @@ def _parsed(path: Path, lines: list[bytes]) -> Iterator[SignedHead]:
                 f"line {number} of {path} is not a signed head ({error}): restore the file from a "
                 "backup, or move it away, and the log up to here is not vouched for any more"
             ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A new file, durable but for its name. Raises FileExistsError."""
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-    with open(number, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(number)
-
-
-def _append(path: Path, line: bytes) -> None:
-    """All of the line, durable, or nothing: a part of it would damage what comes after."""
-    with path.open("ab", buffering=0) as file:
-        size = file.tell()
-        try:
-            written = file.write(line)
-            if written != len(line):
-                raise OSError(f"{path}: only a part of a line could be written: is the disk full?")
-            os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(size)
-            raise
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

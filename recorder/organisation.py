@@ -22,7 +22,14 @@ from recorder.spool import Spool
 from recorder.writer import Writer
 
 _log = logging.getLogger("comptroller.recorder")
+TROUBLE_CHARS_MAX = 300
 BEFORE_ALL = Head(0, 0, GENESIS, 0)
+
+
+def in_short(error: Exception) -> str:
+    """For the log: without the rows that an engine repeats when it cannot parse them."""
+    text = str(error).split(" before: ", 1)[0].split("\n", 1)[0]
+    return f"{type(error).__name__}: {text[:TROUBLE_CHARS_MAX]}"
 
 
 class OwnedElsewhere(Exception):
@@ -164,7 +171,7 @@ class OrganisationRecorder:
                 await self._signer.wrote(batch.head)
                 await asyncio.to_thread(self._spool.remove, ref)
         except (StoreUnavailable, StoreRefused) as error:
-            _log.warning("records still away, events wait on the disk: %s", error)
+            _log.warning("%s waits on the disk: %s", self.organisation, in_short(error))
             self._drain_at_s = time.monotonic() + self._options.drain_every_ms / 1000
             return False
         # The last mark of the spool goes with its last batch.

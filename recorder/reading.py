@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from budgets.recording import Bounds, Recording
 from clickhouse.events import decode_written
 from clickhouse.stream import Entry, read_entry
 from recorder.batch import Head
 from recorder.packing import same_day
-
-import msgspec
 
 RECORDED_BYTES_MAX = 8 * 1024 * 1024
 """What a gateway keeps of one payload at most."""

@@ -15,9 +15,10 @@ from budgets.transport import LedgerUnavailable
 from clickhouse.errors import StoreRefused, StoreUnavailable
 from clickhouse.store import Store
 from clickhouse.stream import EntryMalformed
-from recorder.heads import HeadsFile, SigningKey
+from recorder.compaction import Compaction
+from recorder.heads import HeadRefused, HeadsDamaged, HeadsFile, SigningKey
 from recorder.options import RecorderOptions
-from recorder.organisation import OrganisationRecorder, OwnedElsewhere
+from recorder.organisation import OrganisationRecorder, OwnedElsewhere, in_short
 from recorder.packing import OutboxGap
 from recorder.retention import Retention
 from recorder.spool import Spool, SpoolDamaged, SpoolFull
@@ -30,7 +31,10 @@ _PASSING = (
     *(LedgerUnavailable, StoreUnavailable, StoreRefused),
     *(SpoolFull, OwnedElsewhere, OwnershipLost),
 )
-_BROKEN = (OutboxGap, RecordsDisagree, EntryMalformed, SpoolDamaged)
+_BROKEN = (
+    *(OutboxGap, RecordsDisagree, EntryMalformed),
+    *(SpoolDamaged, HeadRefused, HeadsDamaged),
+)
 _log = logging.getLogger("comptroller.recorder")
 
 
@@ -54,6 +58,7 @@ class Recorder:
         self._key = SigningKey.load_or_create(folder / "signing-key")
         self._node = _node_name(folder / "node")
         self._stopping = asyncio.Event()
+        self._said: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -92,42 +97,58 @@ class Recorder:
             await self._pause(DROP_EVERY_S)
 
     async def _record(self, organisation: str) -> None:
-        heads = await asyncio.to_thread(
-            HeadsFile, self._folder / "heads", organisation, self._key
-        )
-        recorder = OrganisationRecorder(
+        recorder: OrganisationRecorder | None = None
+        while not self._stopping.is_set():
+            recorder, pause_s = await self._step(organisation, recorder)
+            await self._pause(pause_s)
+        more = True
+        while more and recorder is not None:  # what came until the end; a failure ends it
+            recorder, pause_s = await self._step(organisation, recorder)
+            more = pause_s == 0
+        if recorder is not None:
+            await self._close(recorder)
+
+    async def _step(
+        self, organisation: str, recorder: OrganisationRecorder | None
+    ) -> tuple[OrganisationRecorder | None, float]:
+        """One step; the organisation's recorder, and the seconds to wait before the next."""
+        try:
+            if recorder is None:
+                recorder = await asyncio.to_thread(self._open, organisation)
+            more = await recorder.step()
+        except _PASSING as error:
+            self._say(organisation, in_short(error))
+            return recorder, self._options.retry_ms / 1000
+        except Exception as error:  # noqa: BLE001  # one organisation's trouble stops no other
+            known = isinstance(error, _BROKEN)
+            _log.error("%s is not recorded: %s", organisation, error, exc_info=not known)
+            return None, BROKEN_PAUSE_S
+        self._said.pop(organisation, None)
+        return recorder, 0 if more else self._options.linger_ms / 1000
+
+    def _say(self, organisation: str, trouble: str) -> None:
+        """Once, not at every try."""
+        if self._said.get(organisation) != trouble:
+            self._said[organisation] = trouble
+            _log.warning("%s: %s", organisation, trouble)
+
+    def _open(self, organisation: str) -> OrganisationRecorder:
+        return OrganisationRecorder(
             organisation,
             self._recording,
             self._writer,
             self._spool,
-            heads,
+            HeadsFile(self._folder / "heads", organisation, self._key),
             self._compaction,
             self._options,
             self._node,
         )
-        while not self._stopping.is_set():
-            await self._pause(await self._step(recorder))
-        while await self._step(recorder) == 0:
-            pass  # what came until the end; the first failure or idle step ends it
-        await self._close(recorder)
-
-    async def _step(self, recorder: OrganisationRecorder) -> float:
-        """One step; the seconds to wait before the next."""
-        try:
-            more = await recorder.step()
-        except _PASSING as error:
-            _log.warning("%s: %s: %s", recorder.organisation, type(error).__name__, error)
-            return self._options.retry_ms / 1000
-        except _BROKEN as error:
-            _log.error("%s is not recorded: %s", recorder.organisation, error)
-            return BROKEN_PAUSE_S
-        return 0 if more else self._options.linger_ms / 1000
 
     async def _close(self, recorder: OrganisationRecorder) -> None:
         try:
             await recorder.close()
-        except LedgerUnavailable as error:
-            _log.warning("%s: its owner's lease runs out by itself: %s", recorder.organisation, error)
+        except _PASSING + _BROKEN as error:
+            _log.warning("%s: its lease runs out by itself: %s", recorder.organisation, error)
 
     async def _pause(self, seconds: float) -> None:
         if seconds:
@@ -142,5 +163,7 @@ class Recorder:
 def _node_name(path: Path) -> str:
     """Names this disk, for other recorders: made once."""
     if not path.exists():
-        path.write_text(secrets.token_hex(8), encoding="ascii")
+        new = path.with_name(f".{path.name}")
+        new.write_text(secrets.token_hex(8), encoding="ascii")
+        new.replace(path)
     return path.read_text(encoding="ascii")

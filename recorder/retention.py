@@ -58,7 +58,9 @@ class Retention:
             await self._store.command(statement)
             events, hours = await self._sums(day)
         if events != hours:
-            _log.error("day %d is kept: its events come to %s, its archive to %s", day, events, hours)
+            _log.error(
+                "day %d is kept: its events come to %s, its archive to %s", day, events, hours
+            )
         return events == hours
 
     async def _sums(self, day: int) -> tuple[list[int], list[int]]:

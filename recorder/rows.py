@@ -161,7 +161,9 @@ def _tools(surface: Surface, body: bytes, *, is_request: bool) -> tuple[Derived,
     if is_request:
         results = surface.tool_results(body)
         return tuple(
-            Derived(part, each.name, each.call_id, "returned", each.result_bytes, each.result_sha256)
+            Derived(
+                part, each.name, each.call_id, "returned", each.result_bytes, each.result_sha256
+            )
             for part, each in enumerate(results, 1)
         )
     calls = surface.tool_calls(body)

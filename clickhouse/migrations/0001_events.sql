@@ -69,7 +69,8 @@ CREATE TABLE IF NOT EXISTS comptroller.events ${on_cluster}
     response_sha256     String                 CODEC(ZSTD(1)),
     payload_state       LowCardinality(String) CODEC(ZSTD(1)),
     trace_id            String                 CODEC(ZSTD(1)),
-    counters            Array(Tuple(field String, dimension UInt8, held Int64, charged Int64)) CODEC(ZSTD(1)),
+    -- counter, dimension (1 usd, 2 tokens, 3 requests, 4 concurrency), reserved or given back, charged
+    counters            Array(Tuple(String, UInt8, Int64, Int64)) CODEC(ZSTD(1)),
     detail              String                 CODEC(ZSTD(1)),
 
     INDEX by_request request_id TYPE bloom_filter(0.01) GRANULARITY 1,

@@ -1,5 +1,5 @@
 -- What counters come to, by all events from a time on: field, dimension, spent.
-SELECT counter.field AS field, counter.dimension AS dimension, sum(counter.charged) AS spent
+SELECT counter.1 AS field, counter.2 AS dimension, sum(counter.4) AS spent
 FROM comptroller.events
 ARRAY JOIN counters AS counter
 WHERE org = {org:String} AND part = 0

@@ -168,7 +168,7 @@ class _ToolCalls:
 
     @property
     def left_out(self) -> int:
-        """Calls above the limit."""
+        """How many calls are above the limit."""
         return len(self._left_out)
 
     def finished(self) -> list[dict[str, Any]]:
@@ -222,8 +222,7 @@ class _Answer:
 
     def finished(self) -> dict[str, Any]:
         """The whole answer."""
-        calls_left_out = 0
-        answer = self._fields
+        calls_left_out, answer = 0, self._fields
         if "choices" in answer:
             for choice in self._choices.values():
                 calls = choice.child("message").get("tool_calls")

@@ -24,8 +24,9 @@ JSON = st.recursive(
     max_leaves=8,
 )
 # Objects with the names that the code looks at, and anything as their values.
-READ = """choices delta message tool_calls function function_call custom name arguments id index role
-content refusal logprobs audio usage error object messages tool_call_id finish_reason comptroller"""
+READ = """choices delta message tool_calls function function_call custom name arguments id index
+role content refusal logprobs audio usage error object messages tool_call_id
+finish_reason comptroller"""
 NAMES = st.sampled_from(READ.split())
 HOSTILE = st.recursive(
     JSON | st.sampled_from(["assistant", "tool", 10**9, -1]),

@@ -1,0 +1,202 @@
+"""Columns, the writer's part of an event, and the canonical text."""
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from clickhouse.events import (
+    CHARGING_TYPES,
+    COLUMNS,
+    DERIVED_COLUMNS,
+    EVENT_TYPES,
+    EventRow,
+    WrittenEvent,
+    canonical,
+    decode_written,
+)
+from gateway.events import RequestEvent, ResponseEvent
+
+_COLUMN = re.compile(r"^    (\w+) +(\S+(?: '\w+'\))?)", re.MULTILINE)
+_RANGES = {
+    "UInt8": (0, 2**8 - 1),
+    "UInt16": (0, 2**16 - 1),
+    "UInt32": (0, 2**32 - 1),
+    "UInt64": (0, 2**64 - 1),
+    "Int64": (-(2**63), 2**63 - 1),
+}
+# Of the ledger's own: Redis stream ids and Lua's exact integers.
+_OF_THE_LEDGER = {"epoch": 2**31, "seq": 2**53, "output_tokens_max": 2**53}
+
+
+def table_columns() -> dict[str, str]:
+    """Columns of the log with their types, from the migration's text."""
+    text = (resources.files("clickhouse") / "migrations" / "0001_events.sql").read_text("utf-8")
+    table = text[text.index("(\n") : text.index("INDEX")]
+    return {name: kind for name, kind in _COLUMN.findall(table)}
+
+
+def bounds_of(annotated: msgspec.inspect.Type) -> tuple[int, int]:
+    """(least, most) that a writer's number can be."""
+    if isinstance(annotated, msgspec.inspect.BoolType):
+        return 0, 1
+    assert isinstance(annotated, msgspec.inspect.IntType)
+    assert annotated.ge is not None
+    assert annotated.le is not None
+    return int(annotated.ge), int(annotated.le)
+
+
+def written_types() -> dict[str, msgspec.inspect.Type]:
+    """The types of the writer's fields."""
+    info = msgspec.inspect.type_info(WrittenEvent)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return {field.name: field.type for field in info.fields}
+
+
+def test_the_table_has_the_chained_columns_in_the_row_s_order() -> None:
+    """Hash, derived columns, then exactly EventRow's fields in their order; `time` is made of
+    `time_ms`, which is not stored."""
+    names = [name for name in table_columns() if name != "time"]
+    assert tuple(names) == ("hash", "prev_hash", *DERIVED_COLUMNS, *COLUMNS)
+    assert tuple(names).index("org") == names.index(COLUMNS[0])
+
+
+def test_columns_hold_whatever_a_writer_may_say() -> None:
+    """Each number's bounds lie inside its column's type; each text has a text column."""
+    columns = table_columns()
+    checked = 0
+    for name, annotated in written_types().items():
+        if name == "body_sha256":
+            assert columns["request_sha256"] == columns["response_sha256"] == "String"
+            continue
+        kind = columns[name]
+        if isinstance(annotated, msgspec.inspect.StrType):
+            assert kind in ("String", "LowCardinality(String)"), name
+            assert annotated.max_length == 4096
+            continue
+        least, most = _RANGES[kind]
+        low, high = bounds_of(annotated)
+        assert least <= low <= high <= most, name
+        checked += 1
+    assert checked > 20
+    for name, highest in _OF_THE_LEDGER.items():
+        assert highest <= _RANGES[columns[name]][1], name
+
+
+def test_every_field_of_a_row_has_a_column_of_its_kind() -> None:
+    """Numbers are number columns, texts are text columns."""
+    columns = table_columns()
+    info = msgspec.inspect.type_info(EventRow)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
+        kind = columns[field.name]
+        if isinstance(field.type, msgspec.inspect.IntType):
+            assert kind in _RANGES, field.name
+        elif isinstance(field.type, msgspec.inspect.StrType):
+            assert kind in ("String", "LowCardinality(String)"), field.name
+        else:
+            assert field.name == "counters"
+
+
+def distinct(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """A value of its own for each field, never the default."""
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    values: dict[str, Any] = {}
+    for number, field in enumerate(info.fields, 101):
+        if field.name == "payload_state":
+            values[field.name] = "redacted"
+        elif isinstance(field.type, msgspec.inspect.BoolType):
+            values[field.name] = True
+        elif isinstance(field.type, msgspec.inspect.IntType):
+            values[field.name] = number
+        else:
+            values[field.name] = f"text-{number}"
+    return values
+
+
+@pytest.mark.parametrize("struct", [RequestEvent, ResponseEvent])
+def test_nothing_that_the_gateway_says_of_a_call_is_lost(struct: type[msgspec.Struct]) -> None:
+    """Every field of its events is a field of WrittenEvent under the same name, with its value: of
+    a call, nothing else is kept."""
+    values = distinct(struct)
+    written = decode_written(msgspec.json.encode(struct(**values)))
+    assert {name: getattr(written, name) for name in values} == values
+
+
+def test_every_field_of_the_writer_has_a_column() -> None:
+    """What a writer may say ends in the column of its name; the hash of a body in its side's."""
+    assert set(written_types()) - set(COLUMNS) == {"body_sha256"}
+
+
+def test_what_the_ledger_and_gateway_write_are_known_types() -> None:
+    """Each type that a script appends is one of EVENT_TYPES; those that charge are too."""
+    scripts = Path(str(resources.files("budgets"))) / "lua"
+    texts = [path.read_text("utf-8") for path in scripts.rglob("*.lua")]
+    kinds = {kind for text in texts for kind in re.findall(r"append_event\('(\w+)'", text)}
+    kinds |= {kind for text in texts for kind in re.findall(r"\bkind\b.*= .*'([a-z_]+)'", text)}
+    assert {"llm_request", "llm_response", "reservation_expired", "correction"} <= kinds
+    assert kinds <= set(EVENT_TYPES)
+    assert set(CHARGING_TYPES) <= set(EVENT_TYPES)
+    assert len(set(EVENT_TYPES)) == len(EVENT_TYPES)
+
+
+def test_the_canonical_text_is_pinned() -> None:
+    """The text that the chain hashes is a JSON array without spaces, of the columns in order: once
+    released, it never changes for a row that was written."""
+    row = EventRow(
+        "acme", 1, 2, 3, "correction", "r", scope='é\n"', counters=(("c:1.0:0", 1, -5, 7),)
+    )
+    rest = (
+        '"","é\\n\\"","","",0,"","",0,"","","","","","","","","",0,0,"",""'
+        ",0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"
+        ',"","",0,0,0,0,0,0,0,"","","","",[["c:1.0:0",1,-5,7]],""'
+    )
+    text = canonical(row).decode()
+    assert len(msgspec.json.decode(text)) == len(COLUMNS) == 57
+    assert text == f'["acme",1,2,3,"correction","r",{rest}]'
+
+
+def test_the_canonical_text_is_the_row_and_nothing_else() -> None:
+    """Equal rows have equal texts, the text reads back as the row, and a change of any field
+    changes it."""
+    row = EventRow("acme", 1, 2, 3, "correction", "r")
+    assert canonical(row) == canonical(EventRow("acme", 1, 2, 3, "correction", "r"))
+    assert msgspec.json.decode(canonical(row), type=EventRow) == row
+    seen = {canonical(row)}
+    for name in COLUMNS:
+        value = getattr(row, name)
+        other: Any = (("c", 1, 2, 3),) if name == "counters" else value + type(value)("1")
+        seen.add(canonical(msgspec.structs.replace(row, **{name: other})))
+    assert len(seen) == len(COLUMNS) + 1
+
+
+def test_an_event_that_nobody_wrote_is_empty() -> None:
+    """No bytes are an event without anything said."""
+    assert decode_written(b"") == WrittenEvent() == decode_written(b"{}")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"charged_nusd": 4611686018427387905}',
+        b'{"charged_nusd": -4611686018427387905}',
+        b'{"text_input": -1}',
+        b'{"text_input": 9007199254740993}',
+        b'{"attempt": 4294967296}',
+        b'{"status": 1000}',
+        b'{"scope": "%b"}' % (b"x" * 4097),
+        b'{"streamed": 2}',
+        b'{"text_input": 1.5}',
+        b'{"text_input": "1"}',
+        b"[]",
+        b"{",
+    ],
+)
+def test_what_no_column_can_hold_is_refused(event: bytes) -> None:
+    """Beyond a bound, or of another type: refused as a whole, never cut or wrapped."""
+    with pytest.raises(msgspec.MsgspecError):
+        decode_written(event)

@@ -1,0 +1,253 @@
+"""What the recorder's tests stand on: events as the gateway writes them, a ledger's desk, and records
+in a process of their own.
+
+A process can have one folder of the embedded engine, and other suites have theirs in the test's own
+process; so the schema under test lives in a child, and a pipe carries the store's calls.
+"""
+
+import asyncio
+import os
+import secrets
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from budgets.embedded import EmbeddedServer
+from budgets.ledger import LedgerOptions
+from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
+from clickhouse.chain import GENESIS
+from clickhouse.engine import Engine
+from clickhouse.errors import StoreRefused
+from clickhouse.events import COLUMNS, EventRow
+from clickhouse.migrate import Layout, migrate
+from clickhouse.store import ROWS, EmbeddedStore
+from clickhouse.stream import Entry
+from gateway.events import RequestEvent, ResponseEvent, encode
+from recorder.batch import Batch, Head
+from recorder.packing import INSERT_BODIES, INSERT_EVENTS
+from tests.budgets.harness import ManualClock, TimedDesk, timed_desk_for
+
+ENDPOINT = "/v1/chat/completions"
+BEFORE_ALL = Head(0, 0, GENESIS, 0)
+LEASE_MS = 60_000
+NOON_MS = int(datetime(2027, 3, 10, 12, 0, 0, tzinfo=UTC).timestamp()) * 1000
+DAY_MS = 86_400_000
+TABLES = ("events", "bodies", "balances", "hours")
+_LENGTH = struct.Struct("<I")
+_IN_ROWS = {
+    "time_ms": "toUnixTimestamp64Milli(time)",
+    # A named tuple is an object in JSON; the chain has it as an array.
+    "counters": "arrayMap(c -> (c.1, c.2, c.3, c.4), counters)",
+}
+
+
+class StoreProcess:
+    """Store, in a child process. `refuse_next` makes the next command that starts so fail before
+    it happens, as a crash in between would."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "tests.recorder.workbench", str(folder)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._lock = threading.Lock()
+        self.refuse_next = ""
+
+    async def select(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
+        """As Store."""
+        answer = await asyncio.to_thread(self._call, "select", query, dict(parameters))
+        assert isinstance(answer, bytes)
+        return answer
+
+    async def insert(
+        self, statement: str, rows: bytes, token: str, format_name: str = ROWS
+    ) -> None:
+        """As Store."""
+        self._refuse(statement)
+        await asyncio.to_thread(self._call, "insert", statement, rows, token, format_name)
+
+    async def command(self, statement: str) -> None:
+        """As Store."""
+        self._refuse(statement)
+        await asyncio.to_thread(self._call, "command", statement)
+
+    def _refuse(self, statement: str) -> None:
+        if self.refuse_next and self.refuse_next in statement:
+            self.refuse_next = ""
+            raise StoreRefused(1001, "refused by the test")
+
+    async def close(self) -> None:
+        """Ends the child."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the child; it leaves by itself when its input ends."""
+        stdin, stdout = self._pipes()
+        stdin.close()
+        assert self._process.wait(timeout=30) == 0
+        stdout.close()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
+
+    def _call(self, *call: Any) -> Any:
+        stdin, stdout = self._pipes()
+        with self._lock:
+            write_frame(stdin, call)
+            outcome, value = read_frame(stdout)
+        if outcome == "refused":
+            raise StoreRefused(*value)
+        assert outcome == "done", value
+        return value
+
+    async def rows(self, query: str, **parameters: str | int) -> list[list[Any]]:
+        """The answer's rows."""
+        lines = await self.select(query, parameters)
+        return [msgspec.json.decode(line) for line in lines.splitlines()]
+
+    async def write(self, batch: Batch) -> None:
+        """A batch as the recorder writes it."""
+        if batch.bodies:
+            await self.insert(INSERT_BODIES, batch.bodies, f"{batch.token}-bodies", "RowBinary")
+        await self.insert(INSERT_EVENTS, batch.events, batch.token)
+
+    async def event_rows(self, organisation: str) -> list[tuple[str, str, EventRow]]:
+        """(hash, hash before, event) of an organisation's chain, in order, as SQL has them."""
+        columns = ", ".join(_IN_ROWS.get(name, name) for name in COLUMNS)
+        lines = await self.rows(
+            f"SELECT hash, prev_hash, {columns} FROM comptroller.events "
+            "WHERE org = {org:String} AND part = 0 ORDER BY epoch, seq",
+            org=organisation,
+        )
+        return [(line[0], line[1], msgspec.convert(line[2:], EventRow)) for line in lines]
+
+
+async def begin_anew(store: StoreProcess) -> None:
+    """The schema, with nothing in it."""
+    await migrate(store, Layout(fsync=False))
+    for table in TABLES:
+        await store.command(f"TRUNCATE TABLE comptroller.{table}")
+
+
+def read_frame(pipe: IO[bytes]) -> Any:
+    """One message; None at the end."""
+    head = pipe.read(_LENGTH.size)
+    if not head:
+        return None
+    return msgspec.msgpack.decode(pipe.read(_LENGTH.unpack(head)[0]))
+
+
+def write_frame(pipe: IO[bytes], message: Any) -> None:
+    """One message."""
+    encoded = msgspec.msgpack.encode(message)
+    pipe.write(_LENGTH.pack(len(encoded)) + encoded)
+    pipe.flush()
+
+
+@asynccontextmanager
+async def desk_at(
+    valkey: EmbeddedServer, at_ms: int = NOON_MS, organisation: str = ""
+) -> AsyncIterator[TimedDesk]:
+    """A worker at a time that the test sets, of an organisation that no other test has."""
+    name = organisation or f"rec-{secrets.token_hex(5)}"
+    address = NodeAddress(unix_path=str(valkey.socket_path))
+    transport = PipelinedTransport(address, TransportLimits(call_timeout_ms=30_000))
+    desk = timed_desk_for(name, transport, ManualClock(at_ms), LedgerOptions(lease_ms=LEASE_MS))
+    await desk.set_time(at_ms)
+    await desk.session.open_organisation(name, create=True)
+    try:
+        yield desk
+    finally:
+        await transport.close()
+
+
+def request_event(id_: str, scope: str, **changes: Any) -> bytes:
+    """An `llm_request` as the gateway writes it."""
+    event = RequestEvent(
+        request_id=id_,
+        scope=scope,
+        key_id="key-1",
+        agent="writer",
+        endpoint=ENDPOINT,
+        provider="openai",
+        model_requested="small",
+        model="small-1",
+        streamed=False,
+        input_tokens_max=100,
+        output_cap_asked=50,
+        price_version="p1",
+        request_bytes=20,
+        payload_state="full",
+    )
+    return encode(msgspec.structs.replace(event, **changes))
+
+
+def response_event(id_: str, scope: str, reserved: int, charged: int, **changes: Any) -> bytes:
+    """An `llm_response` as the gateway writes it: of a settlement unless said."""
+    event = ResponseEvent(
+        request_id=id_,
+        scope=scope,
+        key_id="key-1",
+        agent="writer",
+        endpoint=ENDPOINT,
+        provider="openai",
+        model_requested="small",
+        model="small-1",
+        streamed=False,
+        status=200,
+        usage_source="provider",
+        reserved_nusd=reserved,
+        charged_nusd=charged,
+        price_version="p1",
+        text_input=7,
+        cached_input=3,
+        text_output=5,
+        reasoning_output=2,
+        overrun=charged > reserved,
+        duration_ms=12,
+        payload_state="full",
+    )
+    return encode(msgspec.structs.replace(event, **changes))
+
+
+def entry(
+    seq: int,
+    kind: str = "llm_response",
+    event: bytes = b"",
+    *,
+    epoch: int = 1,
+    at_ms: int = NOON_MS,
+    output: int = 0,
+    reserved: int = 0,
+    counters: tuple[tuple[str, int, int, int], ...] = (),
+    body: bytes = b"",
+) -> Entry:
+    """An entry of an outbox."""
+    return Entry(epoch, seq, kind, at_ms, f"id-{seq}", output, reserved, counters, event, body)
+
+
+async def _serve(folder: Path, answers: IO[bytes]) -> None:
+    with Engine(folder) as engine:
+        store = EmbeddedStore(engine)
+        calls = {"select": store.select, "insert": store.insert, "command": store.command}
+        while (message := read_frame(sys.stdin.buffer)) is not None:
+            name, *arguments = message
+            try:
+                write_frame(answers, ("done", await calls[name](*arguments)))
+            except StoreRefused as error:
+                write_frame(answers, ("refused", (error.code, error.message)))
+        await store.close()
+
+
+if __name__ == "__main__":
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever the engine prints must not come between the frames
+    asyncio.run(_serve(Path(sys.argv[1]), pipe))
