@@ -6,6 +6,7 @@ revoked. Nothing here is on the path of a request.
 
 import struct
 
+from budgets.counters import window_ends
 from budgets.policy import Policy, decode_policy, encode_policy, named_after
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
@@ -91,8 +92,12 @@ class Administration:
         """Adds (counter field, dimension number, delta) to what was spent, once: DONE, ALREADY, or
         NEGATIVE when a counter would fall below zero (nothing is booked then)."""
         slot = await self._session.slot(organisation)
+        policies = await self._session.policies(organisation)
+        ends = window_ends((field for field, _, _ in deltas), policies.values())
         flat = [
-            text for field, number, delta in deltas for text in (field, str(number), str(delta))
+            text
+            for field, number, delta in deltas
+            for text in (field, str(number), str(delta), str(ends[field]))
         ]
         epoch = slot.epoch
         reply = await self._session.run_in_epoch(

@@ -7,7 +7,7 @@ it writes it, so that whoever comes after a crash writes the same batch and not 
 import struct
 from dataclasses import dataclass
 
-from budgets.policy import Policy, decode_policy
+from budgets.policy import Policy
 from budgets.session import Session, code_of, number
 from budgets.transport import LedgerUnavailable
 
@@ -127,13 +127,7 @@ class Recording:
 
     async def policies(self, organisation: str) -> dict[str, Policy]:
         """Every scope's policy, by scope."""
-        reply = await self._session.transport.command("HGETALL", f"{{{organisation}}}:policies")
-        assert isinstance(reply, list)
-        pairs = iter(reply)
-        return {
-            scope.decode(): decode_policy(packed)
-            for scope, packed in zip(pairs, pairs, strict=True)
-        }
+        return await self._session.policies(organisation)
 
     async def time_ms(self, organisation: str) -> int:
         """The organisation's own time: no event to come is before it."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from budgets.plan import ScopeRecord
-from budgets.policy import decode_policy
+from budgets.policy import Policy, decode_policy
 from budgets.scripts import Script
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerTransport, LedgerUnavailable, Reply
@@ -103,6 +103,17 @@ class Session:
     async def all_organisations(self) -> list[str]:
         """Every organisation of this server, whoever works for it."""
         return sorted(texts(await self.transport.command("SMEMBERS", ORGANISATIONS_KEY)))
+
+    async def policies(self, organisation: str) -> dict[str, Policy]:
+        """Every scope's policy, by scope."""
+        slot = await self.slot(organisation)
+        reply = await self.transport.command("HGETALL", slot.policies_key)
+        assert isinstance(reply, list)
+        pairs = iter(reply)
+        return {
+            scope.decode(): decode_policy(packed)
+            for scope, packed in zip(pairs, pairs, strict=True)
+        }
 
     def known_slot(self, organisation: str) -> Slot:
         """The same for one that this process has opened already."""

@@ -125,14 +125,14 @@ DERIVED_COLUMNS: tuple[str, ...] = Derived.__struct_fields__
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-Amount = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+Amount = Annotated[int, msgspec.Meta(ge=-(2**61), le=2**61)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 class WrittenEvent(msgspec.Struct, frozen=True):
     """The part of an event that its writer knows: a JSON object in the outbox. What has no column
     is kept in `detail`: by the writer, or for events that are not about a call the whole object.
-    Bounded to what the columns hold, because much of it was said by providers."""
+    Bounded to what the columns hold; texts that providers write are cut, not refused."""
 
     request_id: Text = ""
     correlation_id: Text = ""
@@ -150,11 +150,11 @@ class WrittenEvent(msgspec.Struct, frozen=True):
     provider: Text = ""
     model_requested: Text = ""
     model: Text = ""
-    model_served: Text = ""
+    model_served: str = ""
     streamed: bool = False
     status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
-    finish_reason: Text = ""
-    error: Text = ""
+    finish_reason: str = ""
+    error: str = ""
     text_input: Count = 0
     cached_input: Count = 0
     cache_write_5m: Count = 0

@@ -10,6 +10,7 @@ the first byte is written into the body as ClickHouse writes it, and the connect
 import asyncio
 import logging
 import re
+import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -163,8 +164,30 @@ class Facade:
         answer = _Answer(request, send, format_of(asked or "TabSeparated"), coding)
         query = _text(statement)
         async with self._slots.place(account.user):
-            admitted = await self._in_reads(lambda: self._admitted(account, query, choice))
-            await self._read(answer, admitted, choice)
+            reading = await self._begin(lambda: self._begun(answer, account, query, choice))
+            gone = asyncio.create_task(request.until_gone())
+            try:
+                await self._sent(answer, reading, gone)
+            finally:
+                gone.cancel()
+                await self._close(reading)
+
+    async def _begin(self, call: Callable[[], Reading]) -> Reading:
+        """A reading has an owner, or is closed: also if the server stops at this moment."""
+        beginning = asyncio.ensure_future(self._in_reads(call))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            await asyncio.wait({beginning})
+            if beginning.exception() is None:
+                beginning.result().close()
+            raise
+
+    async def _close(self, reading: Reading) -> None:
+        try:
+            await self._in_reads(reading.close)
+        except RuntimeError:  # the threads are gone: the server stops
+            reading.close()
 
     def _account(self, request: HttpRequest) -> Account | None:
         credentials = request.credentials()
@@ -192,21 +215,15 @@ class Facade:
             return settings_answer(format_name, WRITABLE)
         return Admitted(text, format_name, choice.parameters, Restrictions())
 
-    async def _read(self, answer: "_Answer", admitted: Admitted, choice: Chosen) -> None:
+    def _begun(self, answer: "_Answer", account: Account, query: str, choice: Chosen) -> Reading:
+        """Blocks. The query as it may run, on a connection of its own."""
+        admitted = self._admitted(account, query, choice)
         if admitted.format_name:
             answer.format_name = format_of(admitted.format_name)
         restrictions = Restrictions(admitted.restrictions.filters, choice.settings)
-        reading = await self._in_reads(
-            lambda: self._engine.read(
-                admitted.query, answer.format_name, admitted.parameters, restrictions
-            )
+        return self._engine.read(
+            admitted.query, answer.format_name, admitted.parameters, restrictions
         )
-        gone = asyncio.create_task(answer.request.until_gone())
-        try:
-            await self._sent(answer, reading, gone)
-        finally:
-            gone.cancel()
-            await self._in_reads(reading.close)
 
     async def _sent(self, answer: "_Answer", reading: Reading, gone: "asyncio.Task[None]") -> None:
         pieces = Piece(reading, answer.coding, self._limits.piece_bytes_min)
@@ -301,6 +318,15 @@ class _Answer:
         """An answer in parts."""
         headers = [*self.headers(server, progress), (b"x-clickhouse-exception-tag", tag.encode())]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on loopback to serve a facade from; 0: any port. Small answers leave at once:
+    asyncio sets TCP_NODELAY only on sockets that name their protocol, and those accepted here
+    inherit it (40 ms an answer, measured)."""
+    listening = socket.create_server(("127.0.0.1", port))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _text(statement: bytes) -> str:

@@ -7,8 +7,8 @@ dimension, held, charged for an ending), output tokens granted, and nano-dollars
 cmsgpack joins values without an array's head, and writes bytes as text.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ from clickhouse.events import CounterChange
 
 Facts = tuple[str, int, str, msgspec.Raw, int, int]
 _decode_facts = msgspec.msgpack.Decoder(Facts).decode
-_decode_counters = msgspec.msgpack.Decoder(list[str | int]).decode
+_decode_counters = msgspec.msgpack.Decoder(list[Any]).decode  # checked column by column
 _ARRAY_OF_SIX = b"\x96"
 _TEXT_LENGTH_BYTES = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 
@@ -40,15 +40,15 @@ class Entry(NamedTuple):
     body: bytes
 
 
-def read_entry(entry_id: bytes, fields: Iterable[bytes], body: bytes = b"") -> Entry:
-    """An entry from its id and its flat fields (name, value, ...). Raises EntryMalformed."""
+def read_entry(entry_id: bytes, fields: Sequence[bytes], body: bytes = b"") -> Entry:
+    """An entry from its id and its fields as the scripts write them: `event` and its value, then
+    `facts` and its value. Raises EntryMalformed."""
     try:
-        epoch, seq = map(int, entry_id.split(b"-"))
-        pairs = iter(fields)
-        values = dict(zip(pairs, pairs, strict=True))
-        kind, time_ms, id_, packed, output, nusd = _decode_facts(_ARRAY_OF_SIX + values[b"facts"])
+        epoch, seq = entry_id.split(b"-")
+        _, event, _, facts = fields
+        kind, time_ms, id_, packed, output, nusd = _decode_facts(_ARRAY_OF_SIX + facts)
         counters = _counters(kind, _text_bytes(bytes(packed)))
-        return Entry(epoch, seq, kind, time_ms, id_, output, nusd, counters, values[b"event"], body)
+        return Entry(int(epoch), int(seq), kind, time_ms, id_, output, nusd, counters, event, body)
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise EntryMalformed(f"outbox entry {entry_id!r}: {error}") from error
 
@@ -56,14 +56,15 @@ def read_entry(entry_id: bytes, fields: Iterable[bytes], body: bytes = b"") -> E
 def _counters(kind: str, packed: bytes) -> tuple[CounterChange, ...]:
     """A request's amounts are reserved, and nothing is charged yet."""
     flat = _decode_counters(packed) if packed else []
-    if kind == "llm_request":
-        return tuple(
-            (str(flat[n]), int(flat[n + 1]), int(flat[n + 2]), 0) for n in range(0, len(flat), 3)
-        )
-    return tuple(
-        (str(flat[n]), int(flat[n + 1]), int(flat[n + 2]), int(flat[n + 3]))
-        for n in range(0, len(flat), 4)
-    )
+    if not flat:
+        return ()
+    width = 3 if kind == "llm_request" else 4
+    columns = [flat[n::width] for n in range(width)]
+    if [set(map(type, each)) for each in columns] != [{str}, *[{int}] * (width - 1)]:
+        raise ValueError(f"counters {flat}")
+    if width == 3:
+        columns.append([0] * len(columns[0]))
+    return tuple(zip(*columns, strict=True))
 
 
 def _text_bytes(packed: bytes) -> bytes:

@@ -5,6 +5,11 @@ from pathlib import Path
 READY_LINE = "recording"
 
 
+def absolute(data_dir: str) -> Path:
+    """The data dir as a setting names it."""
+    return Path(data_dir).absolute()
+
+
 def records_folder(data_dir: Path) -> Path:
     """The embedded engine's files."""
     return data_dir / "records"

@@ -8,13 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from clickhouse.accounts import READER, RecordsSecret
 from clickhouse.engine import Engine
 from clickhouse.errors import EngineBusy
 from clickhouse.store import EmbeddedStore, HttpStore, Store
-from comptroller.data_dir import records_folder, secret_file, url_file
+from comptroller.data_dir import absolute, records_folder, secret_file, url_file
 from comptroller.settings import Settings
 
 
@@ -37,14 +36,18 @@ def records_address(settings: Settings, organisation: str = "") -> Address:
     options = settings.records
     if options.clickhouse_url:
         return Address(options.clickhouse_url, options.clickhouse_user, options.clickhouse_password)
-    data_dir = Path(settings.data_dir).absolute()
+    data_dir = absolute(settings.data_dir)
     if not url_file(data_dir).exists():
         raise RecordsAbsent(
             f"no recorder runs on {data_dir}: start `comptroller up`, or name the right --data-dir"
         )
-    user = organisation or READER
-    password = RecordsSecret.load_or_create(secret_file(data_dir)).password_of(user)
-    return Address(url_file(data_dir).read_text(encoding="ascii"), user, password)
+    secret = RecordsSecret.load_or_create(secret_file(data_dir))
+    password = (
+        secret.password_of_organisation(organisation)
+        if organisation
+        else secret.password_of(READER)
+    )
+    return Address(url_file(data_dir).read_text(encoding="ascii"), organisation or READER, password)
 
 
 @contextlib.asynccontextmanager
@@ -58,7 +61,7 @@ async def open_records(settings: Settings) -> AsyncIterator[Store]:
 
 
 def _store(settings: Settings) -> Store:
-    folder = records_folder(Path(settings.data_dir).absolute())
+    folder = records_folder(absolute(settings.data_dir))
     if not settings.records.clickhouse_url:
         if not folder.exists():
             raise RecordsAbsent(f"{folder} is not there: name the right --data-dir")

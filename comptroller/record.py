@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -19,21 +19,29 @@ from budgets.embedded import die_with_parent
 from clickhouse.accounts import Accounts, RecordsSecret
 from clickhouse.engine import Engine
 from clickhouse.errors import RecordsError
-from clickhouse.facade import Facade
+from clickhouse.facade import Facade, listen
 from clickhouse.migrate import Layout, SchemaMismatch, migrate
 from clickhouse.store import EmbeddedStore, HttpStore, Store
-from comptroller.data_dir import READY_LINE, recorder_folder, records_folder, secret_file, url_file
+from comptroller.data_dir import (
+    READY_LINE,
+    absolute,
+    recorder_folder,
+    records_folder,
+    secret_file,
+    url_file,
+)
 from comptroller.parts import open_session
 from comptroller.serve import CONFIG_VARIABLE, REDIS_VARIABLE
 from comptroller.settings import Settings, load_settings
 from recorder.recorder import Recorder
 
 LOOPBACK = "127.0.0.1"
+CONNECTIONS_MAX = 64
 
 
 async def record(settings: Settings, redis_url: str) -> None:
     """Runs until SIGTERM or SIGINT, then records what is left."""
-    data_dir = Path(settings.data_dir).absolute()
+    data_dir = absolute(settings.data_dir)
     session = open_session(redis_url)
     async with _store(settings, data_dir) as store:
         await migrate(store, Layout(settings.records.clickhouse_cluster))
@@ -71,18 +79,17 @@ async def _store(settings: Settings, data_dir: Path) -> AsyncIterator[Store]:
 async def _listening(facade: Facade, port: int, data_dir: Path) -> AsyncIterator[None]:
     config = uvicorn.Config(
         facade,
-        host=LOOPBACK,
-        port=port,
         loop="none",
         lifespan="off",
         access_log=False,
         proxy_headers=False,
         server_header=False,
         log_level="warning",
+        limit_concurrency=CONNECTIONS_MAX,
     )
     config.load()
     server = _Server(config)
-    listener = config.bind_socket()
+    listener = listen(port)
     url = url_file(data_dir)
     url.write_text(f"http://{LOOPBACK}:{listener.getsockname()[1]}", encoding="ascii")
     serving = asyncio.create_task(server.serve([listener]))
@@ -98,7 +105,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: the recorder decides when to end."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # uvicorn's own type
+    def capture_signals(self) -> Iterator[None]:
         """See uvicorn.Server."""
         yield
 

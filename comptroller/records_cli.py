@@ -1,4 +1,7 @@
-"""`comptroller sql`, `tail` and `verify`: the records, asked from the command line."""
+"""`comptroller sql`, `tail` and `verify`: the records, asked from the command line.
+
+What they stand on is imported when they run: gateway workers import the command line, too.
+"""
 
 import asyncio
 import json
@@ -11,14 +14,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from clickhouse.errors import RecordsError
 from clickhouse.query import load_query
 from comptroller.document import ConfigInvalid
 from comptroller.exits import FAILED, NOT_VERIFIED, USAGE_ERROR
-from comptroller.reading import RecordsAbsent, records_address
 from comptroller.serve import CONFIG_VARIABLE
 from comptroller.settings import Settings, load_settings
-from comptroller.verifying import verify_records
 
 TAIL_EVERY_S = 0.5
 TAIL_ROWS_MAX = 1000
@@ -84,6 +84,8 @@ def verify_command(
     """Check that nothing in the log was changed, removed or moved. Exits 4 where it was."""
 
     def check() -> None:
+        from comptroller.verifying import verify_records  # noqa: PLC0415
+
         settings = _settings(config, data_dir)
         verdicts = asyncio.run(
             verify_records(settings, organisation, export, show_progress=not json_lines)
@@ -104,7 +106,9 @@ def _settings(config: Path | None, data_dir: str | None) -> Settings:
 
 
 def _client(settings: Settings, organisation: str) -> Any:  # noqa: ANN401  # the driver's, untyped
-    from clickhouse_connect import get_client  # noqa: PLC0415  # a third of a second, for few
+    from clickhouse_connect import get_client  # noqa: PLC0415
+
+    from comptroller.reading import records_address  # noqa: PLC0415
 
     address = records_address(settings, organisation)
     return get_client(
@@ -158,16 +162,21 @@ def _run(command: Callable[[], None]) -> None:
         command()
     except ConfigInvalid as error:
         _end(error, USAGE_ERROR)
-    except (RecordsAbsent, RecordsError, OSError, _driver_error()) as error:
+    except _troubles() as error:
         _end(error, FAILED)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
-def _driver_error() -> type[Exception]:
+def _troubles() -> tuple[type[Exception], ...]:
+    """What the user is told in a line: anything else is a fault of ours, and is shown whole."""
     from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
 
-    return ClickHouseError
+    from clickhouse.errors import RecordsError  # noqa: PLC0415
+    from comptroller.reading import RecordsAbsent  # noqa: PLC0415
+    from recorder.heads import HeadsDamaged, SigningKeyUnusable  # noqa: PLC0415
+
+    return ClickHouseError, RecordsError, RecordsAbsent, HeadsDamaged, SigningKeyUnusable, OSError
 
 
 def _end(error: Exception, code: int) -> NoReturn:

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from clickhouse.query import load_query
 from clickhouse.store import Store
-from comptroller.data_dir import recorder_folder
+from comptroller.data_dir import absolute, recorder_folder
 from comptroller.reading import RecordsAbsent, open_records
 from comptroller.settings import Settings
 from recorder.evidence import write_evidence
+from recorder.findings import Verdict
 from recorder.heads import SignedHead, SigningKey, read_heads
-from recorder.verification import CHAIN_COLUMNS, Verdict, verify
+from recorder.verification import CHAIN_COLUMNS, verify
 
 PAGE_EVENTS = 100_000
-_CHAIN = string.Template(load_query("chain")).substitute(columns=CHAIN_COLUMNS)
+CHAIN = string.Template(load_query("chain")).substitute(columns=CHAIN_COLUMNS)
 _T = TypeVar("_T")
 
 
@@ -35,7 +36,8 @@ class Verified:
     @property
     def text(self) -> str:
         """For people."""
-        return f"{self.organisation}: {'ok' if self.verdict.ok else 'NOT VERIFIED'}. {self.verdict.message}"
+        outcome = "ok" if self.verdict.ok else "NOT VERIFIED"
+        return f"{self.organisation}: {outcome}. {self.verdict.message}"
 
     def as_json(self) -> dict[str, Any]:
         """For programs: the verdict's fields, and whether it is `ok`."""
@@ -47,7 +49,7 @@ async def verify_records(
 ) -> list[Verified]:
     """Every organisation's verdict, or that of one. With `export` its evidence goes into that
     folder as `<organisation>.jsonl`. Raises RecordsAbsent and what the records raise."""
-    heads_folder = recorder_folder(Path(settings.data_dir).absolute()) / "heads"
+    heads_folder = recorder_folder(absolute(settings.data_dir)) / "heads"
     key_file = heads_folder.parent / "signing-key"
     if not key_file.exists():
         raise RecordsAbsent(f"{key_file} is not there: name the data dir of the recorder")
@@ -63,9 +65,7 @@ async def verify_records(
                 heads = read_heads(heads_folder, each)
                 task = progress.add_task(each, total=lengths.get(each, 0))
                 check = _Check(store, loop, each, heads, key, export)
-                verdict = await asyncio.to_thread(
-                    check.run, lambda done, task=task: progress.update(task, completed=done)
-                )
+                verdict = await asyncio.to_thread(check.run, _Bar(progress, task))
                 verdicts.append(Verified(each, verdict))
     return verdicts
 
@@ -84,6 +84,17 @@ def _progress(show: bool) -> Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class _Bar:
+    """One organisation's line of the progress."""
+
+    progress: Progress
+    task: TaskID
+
+    def __call__(self, done: int) -> None:
+        self.progress.update(self.task, completed=done)
+
+
+@dataclass(frozen=True, slots=True)
 class _Check:
     """One organisation's check, in a thread; its pages come from the loop's store."""
 
@@ -98,8 +109,8 @@ class _Check:
         """The verdict, and the evidence if it was asked for."""
         if self.export is not None:
             self.export.mkdir(parents=True, exist_ok=True)
-            path = self.export / f"{self.organisation}.jsonl"
-            write_evidence(path, self.organisation, self.key, self.heads, self._rows())
+            with (self.export / f"{self.organisation}.jsonl").open("wb") as file:
+                write_evidence(file, self.organisation, self.key, self.heads, self._rows())
         return verify(self._rows(), self.heads, self.key, progress)
 
     def _rows(self) -> Iterator[bytes]:
@@ -111,7 +122,7 @@ class _Check:
                 "seq": seq,
                 "limit": PAGE_EVENTS,
             }
-            lines = self._awaited(self.store.select(_CHAIN, place)).splitlines()
+            lines = self._awaited(self.store.select(CHAIN, place)).splitlines()
             yield from lines
             if len(lines) < PAGE_EVENTS:
                 return

@@ -8,10 +8,11 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
-from budgets.policy import Policy, Window
+from budgets.counters import window_ends, window_start
+from budgets.policy import Policy
 from budgets.recording import Recording
-from budgets.windows import window_bounds
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Head
@@ -34,19 +35,12 @@ class OverCounter:
 def over_counters(
     fields: Iterable[str], policies: Iterable[Policy], now_ms: int
 ) -> list[OverCounter]:
-    """Those whose window has ended, oldest first. The window of a limit that was removed is not
-    known any more: it is taken for the longest."""
-    windows: dict[str, Window] = {
-        limit.id: limit.window for each in policies for limit in (*each.limits, *each.per_child)
-    }
-    found = []
-    for field in fields:
-        start_s = int(field.rpartition(":")[2])
-        limit_id = field.split(":", 2)[1]
-        window = windows.get(limit_id, "month")
-        end_s = window_bounds(window, start_s * 1000)[1] if start_s else 0
-        if end_s and end_s * 1000 <= now_ms:
-            found.append(OverCounter(field, start_s, end_s))
+    """Those whose window has ended, oldest first."""
+    found = [
+        OverCounter(field, window_start(field), end_s)
+        for field, end_s in window_ends(fields, policies).items()
+        if end_s and end_s * 1000 <= now_ms
+    ]
     found.sort(key=lambda each: (each.start_s, each.field))
     return found[:COUNTERS_MAX]
 
@@ -73,8 +67,8 @@ class Compaction:
             for field, (dimension, spent) in balances.items()
         ]
         if rows:
-            token = f"{organisation}-balances-{head.epoch}-{head.seq}-{over[0].start_s}"
-            await self._store.insert(_INSERT, "\n".join(rows).encode(), token, "JSONCompactEachRow")
+            block = "\n".join(rows).encode()
+            await self._store.insert(_INSERT, block, sha256(block).hexdigest())
         spent_by_records = [
             (each.field, each.end_s, balances.get(each.field, (0, 0))[1]) for each in over
         ]

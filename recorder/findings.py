@@ -164,11 +164,12 @@ def replaced(last: Place, row: Place, *, row_is_odd: bool) -> Wrong:
 
 def no_beginning(place: Place) -> Wrong:
     """The log does not begin with its first event, and nothing says that it may."""
+    before = (place[0], max(place[1] - 1, 1))
     return Wrong(
         "missing",
-        (place[0], max(place[1] - 1, 1)),
+        before,
         f"The log begins with event {name(place)}, which is not its first, and no signed head "
-        "vouches for what was before it: the first events were removed, or replaced.",
+        f"vouches for what was before it: the events up to {name(before)} were removed, or replaced.",
     )
 
 

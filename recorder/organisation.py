@@ -1,8 +1,8 @@
 """Keeps one organisation's records: outbox -> batch -> records, in order, exactly once.
 
-One step, top to bottom: own the organisation, read, fix the bounds, pack, write (or spool), confirm.
-A crash between any two of these leaves the next owner with the same batch to write, or with one to
-find written.
+One step, top to bottom: own the organisation, read, fix the bounds, pack, write (or spool),
+confirm. A crash between any two of these leaves the next owner with the same batch to write, or
+with one to find written.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class OrganisationRecorder:
             return False
         wanted = Bounds(entries[0].epoch, entries[0].seq, entries[-1].seq)
         bounds = await self._recording.fix(self.organisation, wanted)
-        entries = await self._outbox.entries(bounds)
+        entries = await self._outbox.entries(bounds, entries)
         # In a thread: packing takes a tenth of a second, and leases are kept on the loop.
         batch = await asyncio.to_thread(pack, self.organisation, head, entries)
         if drained:

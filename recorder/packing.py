@@ -1,4 +1,4 @@
-"""Packs entries of the outbox into a batch: the bytes that are inserted, and the chain through them.
+"""Packs entries of the outbox into a batch: the bytes to insert, and the chain through them.
 
 Pure: the same entries on the same head give the same bytes.
 """
@@ -24,12 +24,11 @@ INSERT_BODIES = "INSERT INTO comptroller.bodies (org, epoch, seq, time, request_
 _encode = msgspec.json.Encoder().encode
 _ITSELF = _encode(Derived())[1:-1]
 _FIXED = struct.Struct("<IQq")
-_KINDS = {"llm_request": 1}
-_RESPONSE = 2
+_REQUEST, _RESPONSE = b"\x01", b"\x02"
 
 
 class OutboxGap(RuntimeError):
-    """The outbox does not go on where the records end: something is lost, and nothing is skipped."""
+    """The outbox does not go on where the records end: something is lost; nothing is skipped."""
 
 
 def same_day(entries: Sequence[Entry]) -> list[Entry]:
@@ -40,7 +39,7 @@ def same_day(entries: Sequence[Entry]) -> list[Entry]:
 
 def follows(head: Head, epoch: int, seq: int) -> bool:
     """Whether an event comes next after the head. A later epoch goes on above the head's seq."""
-    if epoch == head.epoch or head.epoch == 0:
+    if head.epoch in (epoch, 0):
         return seq == head.seq + 1
     return epoch > head.epoch and seq > head.seq
 
@@ -109,20 +108,20 @@ def _derived_lines(rows: Rows) -> Iterable[bytes]:
 
 def _body(organisation: str, entry: Entry, rows: Rows) -> bytes:
     """One row of RowBinary, the columns of INSERT_BODIES."""
-    return b"".join(
-        (
-            _string(organisation.encode()),
-            _FIXED.pack(entry.epoch, entry.seq, entry.time_ms),
-            _string(rows.event.request_id.encode()),
-            bytes((_KINDS.get(entry.event_type, _RESPONSE),)),
-            _string(rows.body),
-        )
+    return b"%b%b%b%b%b" % (
+        _string(organisation.encode()),
+        _FIXED.pack(entry.epoch, entry.seq, entry.time_ms),
+        _string(rows.event.request_id.encode()),
+        _REQUEST if entry.event_type == "llm_request" else _RESPONSE,
+        _string(rows.body),
     )
 
 
 def _string(content: bytes) -> bytes:
     """A length as LEB128, and the bytes."""
     length = len(content)
+    if length < 0x80:
+        return b"%c%b" % (length, content)
     head = bytearray()
     while length >= 0x80:
         head.append(length & 0x7F | 0x80)

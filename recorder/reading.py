@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import msgspec
 
 from budgets.recording import Bounds, Recording
-from clickhouse.events import decode_written
 from clickhouse.stream import Entry, read_entry
 from recorder.batch import Head
 from recorder.packing import same_day
@@ -44,12 +43,18 @@ class Outbox:
             kept.append(entry)
         return kept
 
-    async def entries(self, bounds: Bounds) -> list[Entry]:
-        """Exactly these, with their payloads."""
+    async def entries(self, bounds: Bounds, read: Sequence[Entry] = ()) -> list[Entry]:
+        """Exactly these, with their payloads; `read` may be the same ones, already read."""
         first, last = f"{bounds.epoch}-{bounds.first}", f"{bounds.epoch}-{bounds.last}"
+        payloads = await self._recording.payloads(self._organisation, first, last)
+        if read and (read[0].seq, read[-1].seq) == (bounds.first, bounds.last):
+            body_of = payloads.get
+            return [
+                entry._replace(body=body_of(b"%d-%d" % (entry.epoch, entry.seq), b""))
+                for entry in read
+            ]
         count = bounds.last - bounds.first + 1
         found = await self._recording.events(self._organisation, first, last, count)
-        payloads = await self._recording.payloads(self._organisation, first, last)
         return [
             read_entry(entry_id, fields, payloads.get(entry_id, b"")) for entry_id, fields in found
         ]
@@ -64,11 +69,21 @@ class Outbox:
         return Bounds(entry.epoch, entry.seq, min(head.seq, entry.seq + self._events_max - 1))
 
 
+class _Sizes(msgspec.Struct):
+    """Of a written event only this; the rest is skipped."""
+
+    request_bytes: int = 0
+    response_bytes: int = 0
+
+
+_decode_sizes = msgspec.json.Decoder(_Sizes).decode
+
+
 def _payload_bytes(entry: Entry) -> int:
     """What the writer says of its payload's size, an upper bound of what is kept of it."""
     try:
-        written = decode_written(entry.event)
-    except msgspec.MsgspecError:
+        sizes = _decode_sizes(entry.event) if entry.event else _Sizes()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return RECORDED_BYTES_MAX
-    size = written.request_bytes if entry.event_type == "llm_request" else written.response_bytes
+    size = sizes.request_bytes if entry.event_type == "llm_request" else sizes.response_bytes
     return min(size, RECORDED_BYTES_MAX)

@@ -18,6 +18,10 @@ from recorder.surfaces.contract import Surface
 
 CALL_TYPES = frozenset(("llm_request", "llm_response", "reservation_expired", "correction"))
 DETAIL_BYTES_MAX = 64 * 1024
+AS_IT_IS = ("full", "truncated")
+NAME_CHARS_MAX = 256  # providers write these
+ERROR_CHARS_MAX = 1024
+USD = 1
 MALFORMED = "event malformed"
 
 
@@ -44,7 +48,7 @@ def rows_of(organisation: str, entry: Entry) -> Rows:
     if surface is not None and written.streamed and not is_request:
         body = surface.assembled(body)
     derived = _tools(surface, body, is_request=is_request) if surface is not None else ()
-    if written.payload_state == "redacted":
+    if written.payload_state not in AS_IT_IS:  # not known is not public
         body = redacted(body)
     event = _event(organisation, entry, written, sha256(body).hexdigest(), detail, error)
     return Rows(event, derived, body)
@@ -55,7 +59,7 @@ def _written(entry: Entry) -> tuple[WrittenEvent, str, str]:
     is not understood is recorded as it is, because the log must go on."""
     try:
         written = decode_written(entry.event)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return WrittenEvent(), _text(entry.event), MALFORMED
     detail = written.detail if entry.event_type in CALL_TYPES else _text(entry.event)
     return written, detail, written.error
@@ -94,11 +98,11 @@ def _event(
         provider=written.provider,
         model_requested=written.model_requested,
         model=written.model,
-        model_served=written.model_served,
+        model_served=written.model_served[:NAME_CHARS_MAX],
         streamed=int(written.streamed),
         status=written.status,
-        finish_reason=written.finish_reason,
-        error=error,
+        finish_reason=written.finish_reason[:NAME_CHARS_MAX],
+        error=error[:ERROR_CHARS_MAX],
         text_input=written.text_input,
         cached_input=written.cached_input,
         cache_write_5m=written.cache_write_5m,
@@ -134,12 +138,13 @@ def _event(
 
 def _money(entry: Entry, written: WrittenEvent) -> tuple[int, int]:
     """Reserved and charged nano-dollars. Where the request speaks for an ending, the ledger says
-    what was reserved. A correction is the difference to the whole reservation, which its expiry had
-    charged."""
+    what was reserved. A correction is what the ledger changed, or the difference to the whole
+    reservation, which its expiry had charged."""
     reserved = entry.reserved_nusd or written.reserved_nusd
     charged = reserved if entry.event_type == "reservation_expired" else written.charged_nusd
     if entry.event_type == "correction" and written.request_id:
-        charged -= reserved
+        booked = next((each[3] for each in entry.counters if each[1] == USD), None)
+        charged = charged - reserved if booked is None else booked
     return reserved, charged
 
 

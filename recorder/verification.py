@@ -21,11 +21,8 @@ from recorder.batch import Head
 from recorder.findings import Place, Verdict, Wrong, place_of
 from recorder.heads import SignedHead
 
-# How `chain.sql` names EventRow's columns, so that the engine answers what it was given.
-_READ_AS = {
-    "time_ms": "toUnixTimestamp64Milli(time)",
-    "counters": "CAST(counters AS Array(Tuple(String, UInt8, Int64, Int64)))",  # not as objects
-}
+# EventRow's columns as `chain.sql` selects them.
+_READ_AS = {"time_ms": "toUnixTimestamp64Milli(time)"}
 CHAIN_COLUMNS = ", ".join(_READ_AS.get(each, each) for each in COLUMNS)
 PROGRESS_EVERY = 10_000
 LOOK_AHEAD_ROWS = 10_000

@@ -1,25 +1,26 @@
-"""Checks evidence that Comptroller exported: was any event changed, removed, added or moved?
+"""Checks exported evidence without trusting its maker: only Python's standard library is needed.
 
-Stand-alone, so that nothing of those who are checked need be trusted or installed: only Python's
-standard library, with Ed25519 verification written out after RFC 8032. An event's hash is SHA-256 of
-the hash before it, a line feed and its text; some hashes were signed while the log was written. Give
-the public key that you have from its owner: the one in the file says nothing about who signed.
-Exit code 0: nothing is wrong. 4: something is; the first wrong event is named.
-"""
+An event's hash is SHA-256 of the hash before it, a line feed and its text; some of them were signed
+while the log was written (Ed25519: its verification is written out here after RFC 8032). Give the
+public key that you have from its owner: the file's own proves nothing. Exit code 4: not right."""
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
 from hashlib import sha256, sha512
+from io import BufferedReader
 from pathlib import Path
 
 Point = tuple[int, int, int, int]  # X, Y, Z, T: x = X/Z, y = Y/Z, xy = T/Z (RFC 8032, 5.1.4)
 P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
-BASE_BYTES = (4 * pow(5, -1, P) % P).to_bytes(32, "little")
-EVENT = re.compile(rb'\["([0-9a-f]{64})",(\[.*\])\]\n?')
+BASE, EVENT = b"\x58" + b"\x66" * 31, re.compile(rb'\A\["([0-9a-f]{64})",(\[.*\])\]$')
+
+
+def demand(right: bool, otherwise: str) -> None:
+    if not right:
+        raise ValueError(otherwise)
 
 
 def add(a: Point, b: Point) -> Point:
@@ -30,11 +31,8 @@ def add(a: Point, b: Point) -> Point:
 
 
 def times(number: int, point: Point) -> Point:
-    result = (0, 1, 1, 0)
-    while number:
-        result = add(result, point) if number & 1 else result
-        number, point = number >> 1, add(point, point)
-    return result
+    half = times(number // 2, add(point, point)) if number else (0, 1, 1, 0)
+    return add(half, point) if number % 2 else half
 
 
 def decoded(text: bytes) -> Point:  # 5.1.3: y in 255 bits, then the sign of x
@@ -42,34 +40,60 @@ def decoded(text: bytes) -> Point:  # 5.1.3: y in 255 bits, then the sign of x
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     x = x if x * x % P == square else x * pow(2, (P - 1) // 4, P) % P
-    if y >= P or x * x % P != square or (x == 0 and sign):
-        raise ValueError("a key or signature is no point of the curve")
+    demand(y < P and x * x % P == square and x >= sign, "a signature or key is no point")
     x = x if x % 2 == sign else P - x
     return x, y, 1, x * y % P
 
 
-def is_signed(key: bytes, signature: bytes, text: bytes) -> bool:  # 5.1.7
-    s = int.from_bytes(signature[32:], "little")
-    k = int.from_bytes(sha512(signature[:32] + key + text).digest(), "little") % ORDER
-    left, right = times(s, decoded(BASE_BYTES)), add(decoded(signature[:32]), times(k, decoded(key)))
-    same = all((left[n] * right[2] - right[n] * left[2]) % P == 0 for n in (0, 1))
+def is_signed(key_hex: str, signature_hex: str, text: str) -> bool:  # 5.1.7
+    key, signature = bytes.fromhex(key_hex), bytes.fromhex(signature_hex)
+    s = int.from_bytes(signature[32:64], "little")
+    k = int.from_bytes(sha512(signature[:32] + key + text.encode()).digest(), "little") % ORDER
+    a, b = times(s, decoded(BASE)), add(decoded(signature[:32]), times(k, decoded(key)))
+    same = all((a[n] * b[2] - b[n] * a[2]) % P == 0 for n in (0, 1))
     return same and s < ORDER and (len(key), len(signature)) == (32, 64)
 
 
-def read_head(head: dict[str, str], org: str, key: str) -> tuple[tuple[int, int], str]:
-    parts = ("comptroller-head-1", org, *(head[n] for n in ("epoch", "seq", "hash", "time_ms")), "")
-    text, signature = "\n".join(map(str, parts)).encode(), bytes.fromhex(head["signature"])
-    if not is_signed(bytes.fromhex(key), signature, text):
-        raise ValueError(f"the head of event {parts[2]}-{parts[3]} was not signed with {key}")
-    return (int(parts[2]), int(parts[3])), head["hash"]
-
-
-def check(lines: Iterator[bytes], key: str) -> str:
-    about = json.loads(next(lines))
-    org, key, prev, count, signed = about["organisation"], key or about["public_key"], "0" * 64, 0, 0
-    heads, last = {}, (0, 0)
+def check(lines: BufferedReader, known_key: str) -> str:
+    about, heads, count = json.loads(next(lines)), {(0, 0): b"0" * 64}, 0
+    org, key = about["organisation"], known_key or about["public_key"]
+    first = last = signed = (0, 0)
     for line in lines:
-        if line.startswith(b"{") and not count:
-            place, stated = read_head(json.loads(line)["head"], org, key)
-            heads.setdefault(place, set()).add(stated)
-            ...
+        if line.startswith(b"{") and count == 0:
+            head = json.loads(line)["head"]
+            epoch, seq, stated = head["epoch"], head["seq"], head["hash"]
+            text = f"comptroller-head-1\n{org}\n{epoch}\n{seq}\n{stated}\n{head['time_ms']}\n"
+            demand(is_signed(key, head["signature"], text), f"{epoch, seq} not signed with {key}")
+            heads[epoch, seq] = stated.encode()
+            continue
+        [(digest, text)] = EVENT.findall(line) or [(b"", b"[0]")]
+        event = json.loads(text)
+        demand(event[0] == org and len(event) == len(about["columns"]), f"no event follows {last}")
+        place = event[1], event[2]
+        if count == 0:  # it stands on the last signed head before it, or is the first of all
+            first, before = last, _ = max(each for each in heads.items() if each[0] < place)
+        step = place[1] - last[1]
+        follows = place > last and (step == 1 or (step > 1 and place[0] > last[0] > 0))
+        demand(follows, f"{place} follows {last}: events are missing, moved, or there twice")
+        same = sha256(before + b"\n" + text).hexdigest().encode() == digest
+        demand(same, f"event {place} was changed, or did not stand on this event {last}")
+        signed = place if place in heads else signed
+        demand(heads.pop(place, digest) == digest, f"event {place} is not the one that was signed")
+        last, before, count = place, digest, count + 1
+    demand(not any(each > first for each in heads), f"signed events after {last} are missing")
+    demand(signed > (0, 0), "no event is signed: anybody could have made them")
+    return f"RIGHT: {count} events up to {last}. Signed up to {signed} with {key}."
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--public-key", default="", metavar="HEX")
+    given = parser.parse_args()
+    try:
+        with given.file.open("rb") as file:
+            message, code = check(file, given.public_key.lower()), 0
+    except (ValueError, LookupError, TypeError) as error:
+        message, code = f"WRONG: {error}", 4
+    print(message)  # noqa: T201
+    sys.exit(code)

@@ -1,9 +1,9 @@
 """Writes batches to the records, each exactly once, whatever answers are lost on the way.
 
-A batch is one insert, and one insert is one block: all of it is there or nothing. What may have been
-written already is asked for first. The token lets the engine drop a block that comes twice (from a
-recorder that was paused and wakes up), but is not trusted alone: after a crash an engine can know a
-token whose block it has lost, so what was retried is looked for afterwards.
+A batch is one insert, and one insert is one block: all of it is there or nothing. What may have
+been written already is asked for first. The token lets the engine drop a block that comes twice
+(from a recorder that was paused and wakes up), but is not trusted alone: after a crash an engine
+can know a token whose block it has lost, so what was retried is looked for afterwards.
 """
 
 import json

@@ -5,17 +5,18 @@
 -- counter that is no longer here (its window is over and was compacted) is corrected by the event.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done
--- ARGV  numbers (epoch, seq), adjustment id, scope or '', event, then counter, dimension, delta...
+-- ARGV  numbers (epoch, seq), adjustment id, scope or '', event, then counter, dimension, delta, end of
+--       its window in seconds (0: never)...
 local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
 local id, path, event = ARGV[2], ARGV[3], ARGV[4]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
 local writes, booked, corrected = {}, {}, {}
-for i = 5, #ARGV, 3 do
+for i = 5, #ARGV, 4 do
   local field, dimension, delta = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local raw = call('HGET', KEYS[1], field)
-  if raw or path ~= '' then
+  local raw, stop = call('HGET', KEYS[1], field), tonumber(ARGV[i + 3])
+  if raw or stop == 0 or time_ms < stop * 1000 then
     local spent, reserved, allotted = counter(corrected[field] or raw)
     if spent + delta < 0 then return {'NEGATIVE', field} end
     corrected[field] = pack(COUNTER, spent + delta, reserved, allotted)

@@ -3,7 +3,6 @@ its port to the descriptor once it listens."""
 
 import asyncio
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import uvicorn
 
 from clickhouse.accounts import Accounts, RecordsSecret
 from clickhouse.engine import Engine, EngineLimits
-from clickhouse.facade import Facade, FacadeLimits
+from clickhouse.facade import Facade, FacadeLimits, listen
 from tests.clickhouse.samples import fill
 
 
 async def _serve(folder: Path, descriptor: int) -> None:
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen(0)
     limits = EngineLimits(read_ms_max=10_000, whole_bytes_max=4 * 1024**2)
     with Engine(folder / "records", limits) as engine:
         fill(engine)

@@ -36,7 +36,7 @@ def table_columns() -> dict[str, str]:
     """Columns of the log with their types, from the migration's text."""
     text = (resources.files("clickhouse") / "migrations" / "0001_events.sql").read_text("utf-8")
     table = text[text.index("(\n") : text.index("INDEX")]
-    return {name: kind for name, kind in _COLUMN.findall(table)}
+    return dict(_COLUMN.findall(table))
 
 
 def bounds_of(annotated: msgspec.inspect.Type) -> tuple[int, int]:

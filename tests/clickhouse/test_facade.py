@@ -1,15 +1,10 @@
 """The records over HTTP, by a real server in a process of its own: what clients rely on, what is
 refused, and that a half answer never looks whole."""
 
-import asyncio
-import base64
-import contextlib
 import gzip
 import json
 import re
-import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -17,10 +12,9 @@ import pytest
 from clickhouse.compression import CODINGS, encoder_of
 from tests.clickhouse.conftest import Served
 from tests.clickhouse.samples import SECRET
+from tests.clickhouse.wire import code_of, decoded
 
-# Neither ends within the engine's 10 s, nor is refused for its size.
 HEAVY = "SELECT sum(sipHash64(sipHash64(sipHash64(sipHash64(number))))) FROM numbers(1999000000)"
-ENDLESS = "SELECT number FROM numbers(19990000)"
 
 
 @pytest.fixture
@@ -30,13 +24,6 @@ def http(served: Served) -> Iterator[httpx.Client]:
         base_url=served.url, auth=served.auth("reader"), timeout=20, verify=False
     ) as client:
         yield client
-
-
-def code_of(answer: httpx.Response) -> tuple[int, int]:
-    """Status and ClickHouse's code, the same in header and body."""
-    code = int(answer.headers["x-clickhouse-exception-code"])
-    assert answer.text.startswith(f"Code: {code}. DB::Exception: ")
-    return answer.status_code, code
 
 
 # -- the door
@@ -296,7 +283,7 @@ def test_answers_are_compressed_when_asked(http: httpx.Client, coding: str, rows
     ) as answer:
         assert answer.headers["content-encoding"] == coding
         raw = b"".join(answer.iter_raw())
-    assert _decoded(raw, coding) == plain.content
+    assert decoded(raw, coding) == plain.content
     assert rows == 1 or len(raw) < len(plain.content)
     off = http.post(
         "/",
@@ -305,12 +292,6 @@ def test_answers_are_compressed_when_asked(http: httpx.Client, coding: str, rows
         headers={"Accept-Encoding": coding},
     )
     assert "content-encoding" not in off.headers
-
-
-def _decoded(raw: bytes, coding: str) -> bytes:
-    from clickhouse.compression import decompressed  # noqa: PLC0415
-
-    return gzip.decompress(raw) if coding == "gzip" else decompressed(raw, coding, 10**8)
 
 
 def test_bodies_are_decompressed_within_a_bound(http: httpx.Client) -> None:
@@ -337,167 +318,6 @@ def test_requests_are_bounded(http: httpx.Client) -> None:
     assert code_of(http.post("/", content=chunks)) == (413, 229)
     assert code_of(http.post("/", content="SELECT " + "1" * 300_000)) == (413, 229)
     assert http.post("/", content="SELECT 1").text == "1\n"
-
-
-# -- streams
-
-
-@pytest.fixture
-async def aio(served: Served) -> AsyncIterator[httpx.AsyncClient]:
-    """As `http`, asynchronous."""
-    async with httpx.AsyncClient(
-        base_url=served.url, auth=served.auth("reader"), timeout=20, verify=False
-    ) as client:
-        yield client
-
-
-async def running(served: Served, aio: httpx.AsyncClient, text: str) -> int:
-    """How many queries with this text run."""
-    query = "SELECT count() FROM system.processes WHERE startsWith(query, {text:String})"
-    answer = await aio.post(
-        "/",
-        params={"param_text": text},
-        content=query,
-        auth=served.auth("recorder"),
-        headers={"Accept-Encoding": "identity"},
-    )
-    return int(answer.text)
-
-
-async def until_running(served: Served, aio: httpx.AsyncClient, text: str, count: int) -> None:
-    """Waits until so many run."""
-    async with asyncio.timeout(8):
-        while await running(served, aio, text) != count:  # noqa: ASYNC110  # another process
-            await asyncio.sleep(0)  # the question itself takes its milliseconds
-
-
-async def test_a_large_answer_comes_while_it_is_made(aio: httpx.AsyncClient) -> None:
-    """The first part of an endless answer arrives; 100 MB pass whole."""
-    plain = {"Accept-Encoding": "identity"}
-    async with aio.stream("POST", "/", content=ENDLESS, headers=plain) as answer:
-        first = await anext(answer.aiter_raw(1000))
-    assert first.startswith(b"0\n1\n2\n")
-    size = 0
-    query = "SELECT repeat('x', 999) FROM numbers(100000)"
-    async with aio.stream("POST", "/", content=query, headers=plain) as answer:
-        async for part in answer.aiter_raw():
-            size += len(part)
-    assert size == 100_000_000
-
-
-@pytest.mark.parametrize("coding", ["identity", "gzip", "zstd", "lz4"])
-async def test_an_error_in_the_middle_breaks_the_answer(served: Served, coding: str) -> None:
-    """The status was sent: so the body never ends properly, and says why as ClickHouse does."""
-    query = "SELECT number, toUInt8(if(number = 290000, 'oops', '1')) FROM numbers(300000)"
-    credentials = base64.b64encode(":".join(served.auth("reader")).encode()).decode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    writer.write(
-        f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n"
-        f"Accept-Encoding: {coding}\r\nContent-Length: {len(query)}\r\n\r\n{query}".encode()
-    )
-    head = await reader.readuntil(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200")
-    raw = await reader.read()  # until the server closed the connection
-    writer.close()
-    await writer.wait_closed()
-    assert not raw.endswith(b"0\r\n\r\n")
-    found = re.search(rb"x-clickhouse-exception-tag: (\w{16})\r\n", head)
-    assert found is not None
-    body = _dechunked(raw)
-    if coding != "identity":
-        body = _decoded(body, coding)
-    tag = found[1]
-    tail = body[body.rindex(b"__exception__\r\n" + tag) :]
-    block = rb"__exception__\r\n%b\r\n(.*\n)(\d+) %b\r\n__exception__\r\n" % (tag, tag)
-    told = re.fullmatch(block, tail, re.DOTALL)
-    assert told is not None
-    assert told[1].startswith(b"Code: 6. DB::Exception: Cannot parse string 'oops'")
-    assert int(told[2]) == len(told[1])
-
-
-def _dechunked(raw: bytes) -> bytes:
-    body = b""
-    while raw:
-        size, _, rest = raw.partition(b"\r\n")
-        body += rest[: int(size, 16)]
-        raw = rest[int(size, 16) + 2 :]
-    return body
-
-
-@pytest.mark.parametrize("query", [HEAVY, ENDLESS + " WHERE NOT ignore(number)"])
-async def test_a_client_that_hangs_up_ends_its_query(
-    served: Served, aio: httpx.AsyncClient, query: str
-) -> None:
-    """Before the first byte or in the middle: the engine stops working for nobody, soon."""
-    asking = asyncio.create_task(aio.post("/", content=query))
-    await until_running(served, aio, query[:40], 1)
-    asking.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asking
-    began = time.monotonic()
-    await until_running(served, aio, query[:40], 0)
-    assert time.monotonic() - began < 3
-
-
-async def test_a_client_that_does_not_read_is_given_up(
-    served: Served, aio: httpx.AsyncClient
-) -> None:
-    """Its place is not held for ever by buffers that nobody empties."""
-    credentials = base64.b64encode(":".join(served.auth("reader")).encode()).decode()
-    _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading half
-    query = ENDLESS + " WHERE number >= 0"  # 170 MB: more than all buffers hold
-    writer.write(
-        f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n"
-        f"Content-Length: {len(query)}\r\n\r\n{query}".encode()
-    )
-    await until_running(served, aio, query, 1)
-    await until_running(served, aio, query, 0)
-    writer.transport.abort()
-
-
-async def test_places_are_few_and_come_free(served: Served, aio: httpx.AsyncClient) -> None:
-    """Two reads of one account, then 503 with code 202 that says when to come again; another
-    account is served; a place that came free is taken."""
-    acme = served.auth("acme")
-    query = HEAVY + " WHERE number > 1"
-    tasks = [asyncio.create_task(aio.post("/", content=query, auth=acme)) for _ in range(2)]
-    await until_running(served, aio, query, 2)
-    third = await aio.post("/", content="SELECT 1", auth=acme)
-    assert code_of(third) == (503, 202)
-    assert third.headers["retry-after"] == "1"
-    assert (await aio.post("/", content="SELECT 1", auth=served.auth("globex"))).text == "1\n"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await until_running(served, aio, query, 0)
-    assert (await aio.post("/", content="SELECT 1", auth=acme)).text == "1\n"
-
-
-async def test_a_heavy_read_stops_neither_inserts_nor_other_reads(
-    served: Served, aio: httpx.AsyncClient
-) -> None:
-    """The recorder goes on while an analyst's query runs: thirty inserts and reads, each soon."""
-    query = HEAVY + " WHERE number > 2"
-    heavy = asyncio.create_task(aio.post("/", content=query))
-    await until_running(served, aio, query, 1)
-    slowest = 0.0
-    for n in range(30):
-        began = time.monotonic()
-        written = await aio.post(
-            "/",
-            params={"query": "INSERT INTO comptroller.heads (note) FORMAT JSONCompactEachRow"},
-            content=json.dumps([f"during-{n}"]),
-            auth=served.auth("recorder"),
-        )
-        assert written.status_code == 200, written.text
-        seen = await aio.post("/", content=f"SELECT count() FROM heads WHERE note = 'during-{n}'")
-        assert seen.text == "1\n"
-        slowest = max(slowest, time.monotonic() - began)
-    assert not heavy.done()
-    assert slowest < 1
-    heavy.cancel()
-    await asyncio.gather(heavy, return_exceptions=True)
 
 
 # -- writing
@@ -529,60 +349,3 @@ def test_only_the_recorder_writes_and_only_by_post(served: Served, http: httpx.C
         auth=recorder,
     )
     assert bad.status_code == 400
-
-
-# -- drivers
-
-
-@pytest.fixture
-def driver(served: Served) -> Iterator[Any]:
-    """clickhouse-connect's synchronous client, as it comes, for one organisation."""
-    from clickhouse_connect import get_client  # noqa: PLC0415
-
-    client = get_client(
-        host="127.0.0.1",
-        port=served.port,
-        username="acme",
-        password=served.auth("acme")[1],
-        database="comptroller",
-        dedicated_pool=True,
-    )
-    yield client
-    client.close()
-
-
-def test_clickhouse_connect(driver: Any) -> None:
-    """Connecting, queries, parameters, empty results, streams, commands, raw queries."""
-    assert driver.ping()
-    query = "SELECT org, count() FROM events WHERE kind = {k:UInt8} GROUP BY org"
-    assert driver.query(query, parameters={"k": 2}).result_rows == [("acme", 1000)]
-    assert driver.query("SELECT * FROM events LIMIT 0").column_names[:2] == ("org", "seq")
-    assert driver.query("SELECT * FROM events WHERE kind = 7").result_rows == []
-    with driver.query_rows_stream("SELECT number FROM numbers(200000)") as rows:
-        assert sum(1 for _ in rows) == 200_000
-    assert driver.command("SELECT count() FROM events") == 3_000
-    assert driver.raw_query("SELECT 1 AS a", fmt="JSONEachRow") == b'{"a":1}\n'
-    assert driver.query("SELECT * FROM {t:Identifier}".replace("{t:Identifier}", "spend")).row_count
-
-
-def test_clickhouse_connect_raises_what_went_wrong(driver: Any) -> None:
-    """Refusals have their code; an answer that was cut short raises, never ends early."""
-    from clickhouse_connect.driver.exceptions import DatabaseError  # noqa: PLC0415
-
-    for query, code in (("SELECT * FROM system.processes", 497), ("SELEC 1", 62)):
-        with pytest.raises(DatabaseError) as caught:
-            driver.query(query)
-        assert caught.value.code == code
-    broken = "SELECT toUInt8(if(number = 290000, 'oops', '1')) FROM numbers(300000)"
-    with pytest.raises(Exception, match="Cannot parse string 'oops'"):
-        list(driver.query(broken).result_rows)
-
-
-def test_what_grafana_s_plugin_asks_when_it_connects(http: httpx.Client) -> None:
-    """clickhouse-go's questions over HTTP, and the plugin's lists of tables and columns."""
-    hello = "SELECT displayName(), version(), revision(), timezone()"
-    answer = http.post("/", params={"default_format": "Native"}, content=hello)
-    assert answer.status_code == 200
-    assert answer.content[:2] == b"\x04\x01"  # Native: four columns, one row
-    assert "events" in http.post("/", content="SHOW TABLES FROM comptroller").text.split("\n")
-    assert http.post("/", content="DESC TABLE `comptroller`.`events`").text.startswith("org\t")

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
 
 
 @pytest.fixture
-async def store(process: StoreProcess) -> AsyncIterator[StoreProcess]:
+async def store(process: StoreProcess) -> StoreProcess:
     """The store with an empty database."""
     for name, engine in await relations(process):
         what = "VIEW" if engine == "View" else "TABLE"
         await process.command(f"DROP {what} comptroller.{name} SYNC")
     process.refuse_next = ""
-    yield process
+    return process
 
 
 async def relations(store: StoreProcess) -> list[list[str]]:
@@ -47,9 +47,7 @@ async def test_a_new_database_gets_everything_once(store: StoreProcess) -> None:
     migrations = load_migrations()
     assert await migrate(store, PLAIN) == len(migrations)
     made = await relations(store)
-    assert [name for name, _ in made] == sorted(
-        each.name for each in migrations
-    )
+    assert [name for name, _ in made] == sorted(each.name for each in migrations)
     assert await migrate(store, PLAIN) == 0
     assert await relations(store) == made
     noted = await store.rows(

@@ -1,4 +1,4 @@
-"""The stream format: what the real scripts append is read back, and nothing else is taken for it."""
+"""The stream format: what the real scripts append is read, nothing else is taken for it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,7 +31,9 @@ async def desk(valkey: EmbeddedServer) -> AsyncIterator[TimedDesk]:
 
 async def last(desk: TimedDesk) -> Entry:
     """The last entry of the outbox, read."""
-    found: Any = await desk.transport.command("XREVRANGE", desk.key("outbox"), "+", "-", "COUNT", "1")
+    found: Any = await desk.transport.command(
+        "XREVRANGE", desk.key("outbox"), "+", "-", "COUNT", "1"
+    )
     ((entry_id, fields),) = found
     return read_entry(entry_id, fields, b"the payload")
 
@@ -130,7 +132,11 @@ async def test_an_expiry_is_read(desk: TimedDesk) -> None:
 
 @pytest.mark.parametrize(
     ("truth", "nusd", "tokens"),
-    [(Truth(500, 90), 500 - NUSD, 90 - TOKENS), (Truth(None, None), 0, 0), (Truth(0, 0), -402, -251)],
+    [
+        (Truth(500, 90), 500 - NUSD, 90 - TOKENS),
+        (Truth(None, None), 0, 0),
+        (Truth(0, 0), -402, -251),
+    ],
 )
 async def test_a_late_settlement_is_a_correction(
     desk: TimedDesk, truth: Truth, nusd: int, tokens: int
@@ -328,7 +334,9 @@ def test_any_bytes_are_an_entry_or_malformed(said: bytes, event: bytes) -> None:
 
 @given(
     st.sampled_from(("llm_request", "correction")),
-    st.lists(st.one_of(st.integers(-5, 5), st.text(max_size=3), st.floats(), st.none()), max_size=9),
+    st.lists(
+        st.one_of(st.integers(-5, 5), st.text(max_size=3), st.floats(), st.none()), max_size=9
+    ),
 )
 def test_any_counters_are_read_or_malformed(kind: str, flat: list[Any]) -> None:
     """Whatever whole counters are, there is no third way out."""

@@ -375,9 +375,9 @@ def test_time_is_linear(event: bytes) -> None:
         body = b"data: {}\n\n" + event * (size_bytes // len(event))
         best = 9.0
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             CHAT.assembled(body)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     assert seconds(1 << 20) < 8 * 3 * seconds(1 << 17) + 0.001

@@ -159,9 +159,7 @@ def test_derived_rows_say_who_and_when_but_no_money() -> None:
         ((2, 5), 1, 900, False),
     ],
 )
-def test_what_comes_next(
-    head: tuple[int, int], epoch: int, seq: int, comes_next: bool
-) -> None:
+def test_what_comes_next(head: tuple[int, int], epoch: int, seq: int, comes_next: bool) -> None:
     """In an epoch the next seq and no other; a later epoch goes on above; an earlier one never.
     Before all, the first event of all."""
     assert follows(Head(*head, GENESIS, 0), epoch, seq) is comes_next

@@ -1,4 +1,4 @@
-"""Reading the outbox of a real ledger into batches; and that events, counters and truth are one sum."""
+"""Reading a real ledger's outbox into batches; events, counters and truth are one sum."""
 
 import random
 from collections import defaultdict
@@ -46,7 +46,9 @@ def outbox_of(desk: TimedDesk, events_max: int = 100, payload_bytes_max: int = 1
     return Outbox(recording, desk.organisation, events_max, payload_bytes_max)
 
 
-async def append(desk: TimedDesk, count: int, event: bytes = b"{}", kind: str = "step_started") -> None:
+async def append(
+    desk: TimedDesk, count: int, event: bytes = b"{}", kind: str = "step_started"
+) -> None:
     """So many events of others."""
     for _ in range(count):
         id_ = desk.session.new_id()
@@ -58,9 +60,7 @@ async def request(desk: TimedDesk, body: bytes, said_bytes: int) -> str:
     id_ = desk.session.new_id()
     event = request_event(id_, desk.organisation, request_bytes=said_bytes)
     path = ScopePath(desk.organisation)
-    answer = await desk.ledger.reserve(
-        path, "m", lambda _: dollars(1), recorded(event, body), id_
-    )
+    answer = await desk.ledger.reserve(path, "m", lambda _: dollars(1), recorded(event, body), id_)
     granted(answer)
     return id_
 
@@ -170,7 +170,11 @@ async def test_fixed_bounds_are_read_exactly_with_their_payloads(desk: TimedDesk
         await request(desk, body, 1)
     outbox = outbox_of(desk)
     entries = await outbox.entries(Bounds(1, 2, 4))
-    assert [(each.seq, each.body) for each in entries] == [(2, b"first"), (3, b"\xff\x00"), (4, b"")]
+    assert [(each.seq, each.body) for each in entries] == [
+        (2, b"first"),
+        (3, b"\xff\x00"),
+        (4, b""),
+    ]
     assert entries == await outbox.entries(Bounds(1, 2, 4))
     assert all(each.body == b"" for each in await outbox.next_entries(BEFORE_ALL))
 
@@ -295,6 +299,8 @@ class Walk:
         scope = self.random.choice(self.scopes)
         policies = await Recording(self.desk.session, "x").policies(self.desk.organisation)
         fields = [f"c:{policies[node].limits[0].id}:0" for node in (self.desk.organisation, scope)]
+        if not (await self.desk.counters()).keys() >= set(fields):
+            return  # test_recording has those that nothing has touched yet
         delta = self.random.randint(0, 1000)
         event = msgspec.json.encode({"scope": scope, "charged_nusd": delta, "by": "ops"})
         id_, deltas = self.desk.session.new_id(), [(field, 1, delta) for field in fields]
@@ -314,7 +320,8 @@ class Walk:
 
     async def events(self) -> list[Entry]:
         """All that the ledger wrote, read in batches of uneven size."""
-        head, read = BEFORE_ALL, []
+        head = BEFORE_ALL
+        read: list[Entry] = []
         while True:
             outbox = outbox_of(self.desk, events_max=self.random.randint(1, 40))
             wanted = await outbox.next_entries(head)

@@ -178,7 +178,7 @@ def test_an_event_that_nobody_wrote_has_the_ledger_s_part() -> None:
     ],
 )
 def test_events_of_policy_and_keys_are_kept_whole(kind: str, event: msgspec.Struct) -> None:
-    """Every field is in the row's column of its name or in `detail`, where the event stands whole."""
+    """Every field is in the column of its name or in `detail`, where the event stands whole."""
     row = rows(kind, encode(event)).event
     assert msgspec.json.decode(row.detail) == msgspec.json.decode(encode(event))
     for name, value in msgspec.to_builtins(event).items():
@@ -359,7 +359,9 @@ NUMBER = st.integers(-(2**62), 2**62)
 @given(
     st.sampled_from(EVENT_TYPES), NUMBER, NUMBER, st.integers(0, 2**53), st.sampled_from(("", "r"))
 )
-def test_money_fits_its_column(kind: str, reserved: int, charged: int, known: int, id_: str) -> None:
+def test_money_fits_its_column(
+    kind: str, reserved: int, charged: int, known: int, id_: str
+) -> None:
     """Whatever amounts WrittenEvent admits, reserved and charged fit into 64 bits: else the batch
     would be refused, or wrapped, and never verify."""
     written = {"request_id": id_, "reserved_nusd": reserved, "charged_nusd": charged}
@@ -369,8 +371,8 @@ def test_money_fits_its_column(kind: str, reserved: int, charged: int, known: in
 
 
 def test_an_answer_that_names_a_long_model_keeps_its_money() -> None:
-    """A provider may write anything of any length as model or finish reason: the charge is booked in
-    the ledger, so the records must have it too."""
+    """A provider may write anything of any length as model or finish reason: the charge is booked
+    in the ledger, so the records must have it too."""
     for name in ("model_served", "finish_reason", "error"):
         event = response_event("r-1", SCOPE, 100, 70, **{name: "x" * 5000})
         row = rows(event=event, counters=(("c:1.0:0", 1, 100, 70),)).event
@@ -379,9 +381,7 @@ def test_an_answer_that_names_a_long_model_keeps_its_money() -> None:
 
 def test_an_answer_that_names_a_long_model_is_still_redacted() -> None:
     """What its scope wants taken out must not depend on what a provider writes."""
-    event = response_event(
-        "r-1", SCOPE, 100, 70, payload_state="redacted", model_served="x" * 5000
-    )
+    event = response_event("r-1", SCOPE, 100, 70, payload_state="redacted", model_served="x" * 5000)
     made = rows(event=event, body=chat_answer(content=f"use {SECRET} now"))
     assert SECRET.encode() not in made.body
 

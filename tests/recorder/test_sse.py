@@ -64,10 +64,10 @@ def test_time_is_linear(piece: bytes) -> None:
         body = b"data: {\n" + piece * (size_bytes // len(piece))
         best = 9.0
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in events(body):
                 pass
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     assert seconds(1 << 20) < 8 * 3 * seconds(1 << 17) + 0.001

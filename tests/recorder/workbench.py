@@ -1,5 +1,5 @@
-"""What the recorder's tests stand on: events as the gateway writes them, a ledger's desk, and records
-in a process of their own.
+"""What the recorder's tests stand on: events as the gateway writes them, a ledger's desk, and
+records in a process of their own.
 
 A process can have one folder of the embedded engine, and other suites have theirs in the test's own
 process; so the schema under test lives in a child, and a pipe carries the store's calls.
@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from clickhouse.store import ROWS, EmbeddedStore
 from clickhouse.stream import Entry
 from gateway.events import RequestEvent, ResponseEvent, encode
 from recorder.batch import Batch, Head
-from recorder.packing import INSERT_BODIES, INSERT_EVENTS
+from recorder.packing import INSERT_BODIES, INSERT_EVENTS, pack
 from tests.budgets.harness import ManualClock, TimedDesk, timed_desk_for
 
 ENDPOINT = "/v1/chat/completions"
@@ -234,10 +234,44 @@ def entry(
     return Entry(epoch, seq, kind, at_ms, f"id-{seq}", output, reserved, counters, event, body)
 
 
+class Log:
+    """Writes an organisation's events into the records, day by day."""
+
+    def __init__(self, store: StoreProcess, organisation: str = "acme") -> None:
+        self.store = store
+        self.organisation = organisation
+        self.head: Head = BEFORE_ALL
+        self.entries: list[Entry] = []
+
+    def add(self, at_ms: int, kind: str, event: bytes, **more: Any) -> None:
+        """One event more."""
+        seq = self.head.seq + len(self.entries) + 1
+        self.entries.append(entry(seq, kind, event, at_ms=at_ms, **more))
+
+    def call(self, at_ms: int, charged: int, **more: Any) -> None:
+        """A request and its settlement, with payloads and a tool call."""
+        scope = f"{self.organisation}/research/key-1"
+        id_ = f"r-{self.head.seq + len(self.entries)}"
+        request = request_event(id_, scope)
+        self.add(at_ms, "llm_request", request, reserved=100, body=b'{"messages":[]}')
+        event = response_event(id_, scope, 100, charged, **more)
+        self.add(at_ms, "llm_response", event, body=b"{}")
+
+    async def write(self) -> None:
+        """What was added. (One insert for several days: quicker, the same to what is read.)"""
+        batch = pack(self.organisation, self.head, self.entries)
+        await self.store.write(batch)
+        self.head, self.entries = batch.head, []
+
+
 async def _serve(folder: Path, answers: IO[bytes]) -> None:
     with Engine(folder) as engine:
         store = EmbeddedStore(engine)
-        calls = {"select": store.select, "insert": store.insert, "command": store.command}
+        calls: dict[str, Callable[..., Awaitable[Any]]] = {
+            "select": store.select,
+            "insert": store.insert,
+            "command": store.command,
+        }
         while (message := read_frame(sys.stdin.buffer)) is not None:
             name, *arguments = message
             try:

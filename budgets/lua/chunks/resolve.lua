@@ -7,6 +7,8 @@ local DONE_TTL_S = 7200
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
 -- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
 -- event, granted output and reserved usd, which speak for an ending that nobody is left to describe.
+-- A counter that is no longer here held nothing and its window is over: it was compacted, and is
+-- corrected by the event alone.
 local function book(lease, truth)
   local _, _, facts, request = cmsgpack.unpack(lease)
   local _, _, _, counters, output, usd = cmsgpack.unpack(facts)
@@ -23,8 +25,10 @@ local function book(lease, truth)
     if charged < 0 then charged = held end
     local at = 4 * i
     booked[at - 3], booked[at - 2], booked[at - 1], booked[at] = fields[i], dimension, held, charged
-    writes[2 * i - 1] = fields[i]
-    writes[2 * i] = pack(COUNTER, spent + charged, reserved - held, allotted)
+    if values[i] then
+      writes[#writes + 1] = fields[i]
+      writes[#writes + 1] = pack(COUNTER, spent + charged, reserved - held, allotted)
+    end
   end
   return cmsgpack.pack(booked), writes, request, output, usd
 end
@@ -39,8 +43,7 @@ local function is_expired(done)
 end
 
 -- What the sweeper charged in full gives way to the truth, in the same counters. Corrections may
--- have taken some of it back already: a counter never falls below zero. One that is no longer here
--- (its window is over and was compacted) is corrected by the event alone.
+-- have taken some of it back already: a counter never falls below zero.
 local function rebook(done, truth)
   local booked, request, output, usd = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
   local charges = cmsgpack.unpack(booked)
