@@ -1,5 +1,6 @@
-"""The ten commonest questions, asked of many events over sixty days."""
+"""The ten commonest questions (`questions.sql`), asked of many events over sixty days."""
 
+import re
 import string
 import time
 from collections.abc import Callable
@@ -10,84 +11,22 @@ from clickhouse.store import Store
 
 REPETITIONS = 3
 STEP = 500_000
-# Name, the goal that it is held against, the question.
-QUESTIONS: tuple[tuple[str, str, str], ...] = (
-    (
-        "spend by day, a month",
-        "rollup",
-        "SELECT day, sum(charged_nusd) FROM comptroller.spend_daily "
-        "WHERE org = 'acme' AND day >= '2026-10-20' GROUP BY day ORDER BY day",
-    ),
-    (
-        "spend by project, all time",
-        "rollup",
-        "SELECT project, sum(charged_nusd) AS spent FROM comptroller.spend_daily "
-        "WHERE org = 'acme' GROUP BY project ORDER BY spent DESC",
-    ),
-    (
-        "spend by hour, a day",
-        "rollup",
-        "SELECT hour, sum(charged_nusd) FROM comptroller.spend_hourly "
-        "WHERE org = 'acme' AND toDate(hour) = '2026-11-10' GROUP BY hour ORDER BY hour",
-    ),
-    (
-        "usage by model, a week",
-        "rollup",
-        "SELECT model, sum(requests), sum(input_tokens), sum(output_tokens), sum(charged_usd) "
-        "FROM comptroller.usage WHERE org = 'acme' AND day >= '2026-11-09' GROUP BY model",
-    ),
-    (
-        "spend by agent, a month",
-        "rollup",
-        "SELECT agent, sum(charged_nusd) AS spent FROM comptroller.spend_daily "
-        "WHERE org = 'acme' AND day >= '2026-10-20' GROUP BY agent ORDER BY spent DESC LIMIT 10",
-    ),
-    (
-        "the last hundred requests",
-        "events",
-        "SELECT time, scope, model, status, charged_usd FROM comptroller.requests "
-        "WHERE org = 'acme' ORDER BY epoch DESC, seq DESC LIMIT 100",
-    ),
-    (
-        "one request by its id",
-        "events",
-        "SELECT * FROM comptroller.events WHERE request_id = lower(hex(SHA1('1234')))",
-    ),
-    (
-        "p99 of duration by model, a week",
-        "events",
-        "SELECT model, quantile(0.99)(duration_ms) FROM comptroller.requests "
-        "WHERE org = 'acme' AND time >= '2026-11-09 00:00:00' GROUP BY model",
-    ),
-    (
-        "what a key has spent, all time",
-        "events",
-        "SELECT key_id, sum(charged_nusd) AS spent FROM comptroller.events "
-        "WHERE org = 'acme' GROUP BY key_id ORDER BY spent DESC LIMIT 20",
-    ),
-    (
-        "the dearest scopes, all time",
-        "events",
-        "SELECT scope, sum(charged_nusd) AS spent FROM comptroller.events "
-        "WHERE org = 'acme' GROUP BY scope ORDER BY spent DESC LIMIT 20",
-    ),
-)
-RUN_ORDER = (
-    "SELECT epoch, seq, event_type, request_id FROM comptroller.events "
-    "WHERE org = 'acme' AND run_id = 'run-1000' AND part = 0 ORDER BY epoch, seq"
-)
+_QUESTION = re.compile(r"-- (.+)\n([^;]+);")
 
 
 async def ask_questions(store: Store, add: Callable[[str, str], None], events: int) -> None:
     """Fills the events and asks; each figure is the median of a few, with the slowest."""
-    fill = (resources.files("bench") / "fill.sql").read_text(encoding="utf-8")
+    fill = _text("fill.sql")
     for first in range(0, events, STEP):
         count = min(STEP, events - first)
         values = {"first": first, "count": count, "total": events}
         await store.command(string.Template(fill).substitute(values))
-    for name, goal, question in QUESTIONS:
-        add(f"{name} ({goal}, {events:,} events)", await _timed(store, question))
-    add("order of a run's 500 events, for replay", await _timed(store, RUN_ORDER))
+    for name, question in _QUESTION.findall(_text("questions.sql")):
+        add(f"{name}, {events:,} events", await _timed(store, question))
+
+
+def _text(name: str) -> str:
+    return (resources.files("bench") / name).read_text(encoding="utf-8")
 
 
 async def _timed(store: Store, question: str) -> str:

@@ -1,5 +1,5 @@
-"""Events as a real gateway makes them: reserved and settled through the ledger's own scripts, on five
-scopes, with payloads of words that compress as prose does."""
+"""Events as a real gateway makes them: reserved and settled through the ledger's own scripts, on
+five scopes, with payloads of words that compress as prose does."""
 
 import asyncio
 import random
@@ -18,8 +18,7 @@ ENDPOINT = "/v1/chat/completions"
 AT_ONCE = 200
 PATH = ScopePath("bench/research/nightly/run-1/write")
 _WORDS = [
-    "".join(random.Random(n).choices("abcdefghijklmnoprstuvw", k=2 + n % 9))
-    for n in range(4_000)
+    "".join(random.Random(n).choices("abcdefghijklmnoprstuvw", k=2 + n % 9)) for n in range(4_000)
 ]
 
 

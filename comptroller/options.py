@@ -34,6 +34,7 @@ OPTIONS = (
     Option("workers", "", 1, "Gateway processes.", 1, 256),
     Option("data_dir", "", ".comptroller", "Folder of the embedded ledger and of the first key."),
     Option("redis_url", "", "", "redis://, rediss:// or unix:// URL; empty: the embedded server."),
+    Option("record", "", True, "Whether this machine records events; some machine must."),
     Option("refusal_status", "gateway", 402, "Status of an exhausted budget.", 400, 499),
     Option("body_bytes_max", "gateway", 8 * 2**20, "Largest request body.", 1024, 2**30),
     Option("answer_bytes_max", "gateway", 64 * 2**20, "Largest whole answer.", 1024, 2**31),

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import uvicorn
 from budgets.embedded import die_with_parent
 from clickhouse.accounts import Accounts, RecordsSecret
 from clickhouse.engine import Engine
-from clickhouse.errors import RecordsError
+from clickhouse.errors import EngineBusy, RecordsError
 from clickhouse.facade import Facade, listen
 from clickhouse.migrate import Layout, SchemaMismatch, migrate
 from clickhouse.store import EmbeddedStore, HttpStore, Store
@@ -33,10 +34,11 @@ from comptroller.data_dir import (
 from comptroller.parts import open_session
 from comptroller.serve import CONFIG_VARIABLE, REDIS_VARIABLE
 from comptroller.settings import Settings, load_settings
-from recorder.recorder import Recorder
+from recorder.recorder import Recorder, RecorderBusy
 
 LOOPBACK = "127.0.0.1"
 CONNECTIONS_MAX = 64
+ENGINE_WAIT_S_MAX = 20.0
 
 
 async def record(settings: Settings, redis_url: str) -> None:
@@ -66,13 +68,25 @@ async def _store(settings: Settings, data_dir: Path) -> AsyncIterator[Store]:
         finally:
             await store.close()
         return
-    engine = Engine(records_folder(data_dir))
+    engine = await _opened(records_folder(data_dir))
     try:
         accounts = Accounts(RecordsSecret.load_or_create(secret_file(data_dir)))
         async with _listening(Facade(engine, accounts), options.clickhouse_port, data_dir):
             yield EmbeddedStore(engine)
     finally:
         await asyncio.to_thread(engine.close)
+
+
+async def _opened(folder: Path) -> Engine:
+    """The engine; that of an instance which is just ending is waited for."""
+    give_up_s = time.monotonic() + ENGINE_WAIT_S_MAX
+    while True:
+        try:
+            return Engine(folder)
+        except EngineBusy:
+            if time.monotonic() > give_up_s:
+                raise
+            await asyncio.sleep(0.1)  # a file's lock has no event to wait for
 
 
 @contextlib.asynccontextmanager
@@ -118,7 +132,7 @@ def main() -> None:
     settings = load_settings(Path(path) if path else None, os.environ)
     try:
         asyncio.run(record(settings, os.environ[REDIS_VARIABLE]))
-    except (RecordsError, SchemaMismatch, OSError) as error:
+    except (RecordsError, RecorderBusy, SchemaMismatch, OSError) as error:
         sys.exit(f"comptroller: the recorder cannot start: {error}")
 
 

@@ -80,6 +80,7 @@ class Settings:
     workers: int
     data_dir: str
     redis_url: str = field(repr=False)
+    record: bool
     gateway: GatewayOptions
     ledger: LedgerOptions
     records: RecordsOptions
@@ -100,6 +101,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         workers=int(values["workers"]),
         data_dir=str(values["data_dir"]),
         redis_url=str(values["redis_url"]),
+        record=bool(values["record"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]

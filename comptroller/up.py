@@ -37,8 +37,9 @@ def up(settings: Settings, config_path: Path | None) -> None:
         redis_url = f"unix://{server.socket_path}"
     try:
         asyncio.run(_declared(settings, redis_url))
-        recorder = RecorderProcess(data_dir, config_path, redis_url)
-        recorder.start()
+        if settings.record:
+            recorder = RecorderProcess(data_dir, config_path, redis_url)
+            recorder.start()
         print(_greeting(settings), flush=True)  # noqa: T201  # what the command is for
         if server is not None:
             server.watch(_ledger_died)

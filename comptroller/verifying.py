@@ -52,7 +52,7 @@ async def verify_records(
     heads_folder = recorder_folder(absolute(settings.data_dir)) / "heads"
     key_file = heads_folder.parent / "signing-key"
     if not key_file.exists():
-        raise RecordsAbsent(f"{key_file} is not there: name the data dir of the recorder")
+        raise RecordsAbsent(f"{key_file} is not there: name the right --data-dir")
     key = SigningKey.load_or_create(key_file).public_hex
     progress = _progress(show_progress)
     loop = asyncio.get_running_loop()

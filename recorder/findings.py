@@ -134,8 +134,8 @@ def epoch_cut(expected: Place, last: Place, row: Place) -> Wrong:
     return Wrong(
         "missing",
         expected,
-        f"Event {name(row)} does not stand on {name(last)}: events between them were removed, or "
-        f"{name(last)} was replaced.",
+        f"Event {name(row)} does not stand on {name(last)}: the end of that epoch was removed, "
+        f"from {name(expected)} on, or {name(last)} was replaced.",
     )
 
 
@@ -169,7 +169,8 @@ def no_beginning(place: Place) -> Wrong:
         "missing",
         before,
         f"The log begins with event {name(place)}, which is not its first, and no signed head "
-        f"vouches for what was before it: the events up to {name(before)} were removed, or replaced.",
+        f"vouches for what was before it: the events up to {name(before)} were removed, or "
+        "replaced.",
     )
 
 
@@ -210,8 +211,8 @@ def cut_off(place: Place, last: Place, signed: Place) -> Wrong:
     return Wrong(
         "missing",
         place,
-        f"Event {name(signed)} was signed and is not there: the events after {name(last)} were cut "
-        "off.",
+        f"Event {name(signed)} was signed and is not there: the log was cut off after "
+        f"{name(last)}, from {name(place)} on.",
     )
 
 

@@ -108,11 +108,12 @@ class OrganisationRecorder:
             self._compact_at_s = time.monotonic() + self._options.compact_every_ms / 1000
             await self._compaction.sweep(self.organisation, head)
 
-    async def close(self) -> None:
-        """Signs the end of the chain and gives the organisation back."""
+    async def close(self, *, give_back: bool) -> None:
+        """Signs the end of the chain, and gives the organisation back to whoever comes next."""
         await self._signer.now()
         self._head = None
-        await self._recording.own(self.organisation, 0)
+        if give_back:
+            await self._recording.own(self.organisation, 0)
 
     async def _own(self) -> None:
         if time.monotonic() < self._renew_at_s:

@@ -5,7 +5,9 @@ person can mend stops that organisation alone, loudly, and is looked at again la
 """
 
 import asyncio
+import fcntl
 import logging
+import os
 import secrets
 from pathlib import Path
 
@@ -38,6 +40,10 @@ _BROKEN = (
 _log = logging.getLogger("comptroller.recorder")
 
 
+class RecorderBusy(RuntimeError):
+    """Another recorder has the folder."""
+
+
 class Recorder:
     """Records every organisation of one ledger. Its files are in `folder`: the signing key, the
     signed heads, the disk spool, and the name of this disk."""
@@ -47,7 +53,10 @@ class Recorder:
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-        self._recording = Recording(session, secrets.token_hex(8))
+        self._lock = _locked(folder / "lock")
+        self._node = _node_name(folder / "node")
+        # One recorder has the folder, so whoever comes after it is the same owner, without a wait.
+        self._recording = Recording(session, self._node)
         self._writer = Writer(store)
         self._compaction = Compaction(self._recording, store)
         self._retention = Retention(
@@ -56,7 +65,6 @@ class Recorder:
         self._options = options
         self._spool = Spool(folder / "spool", options.spool_bytes_max)
         self._key = SigningKey.load_or_create(folder / "signing-key")
-        self._node = _node_name(folder / "node")
         self._stopping = asyncio.Event()
         self._said: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -71,6 +79,7 @@ class Recorder:
         finally:
             self._stopping.set()
             await asyncio.gather(retention, *self._tasks.values())
+            os.close(self._lock)
 
     def stop(self) -> None:
         """Asks the recorder to end."""
@@ -106,7 +115,7 @@ class Recorder:
             recorder, pause_s = await self._step(organisation, recorder)
             more = pause_s == 0
         if recorder is not None:
-            await self._close(recorder)
+            await self._close(recorder, give_back=organisation not in self._said)
 
     async def _step(
         self, organisation: str, recorder: OrganisationRecorder | None
@@ -144,9 +153,10 @@ class Recorder:
             self._node,
         )
 
-    async def _close(self, recorder: OrganisationRecorder) -> None:
+    async def _close(self, recorder: OrganisationRecorder, *, give_back: bool) -> None:
+        """Not given back where the last step failed: it would be waited for in vain."""
         try:
-            await recorder.close()
+            await recorder.close(give_back=give_back)
         except _PASSING + _BROKEN as error:
             _log.warning("%s: its lease runs out by itself: %s", recorder.organisation, error)
 
@@ -158,6 +168,18 @@ class Recorder:
                 return
         else:
             await asyncio.sleep(0)
+
+
+def _locked(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise RecorderBusy(
+            f"another recorder uses {path.parent}: stop it, or choose another data dir"
+        ) from None
+    return lock
 
 
 def _node_name(path: Path) -> str:

@@ -55,7 +55,7 @@ def is_signed(key_hex: str, signature_hex: str, text: str) -> bool:  # 5.1.7
 
 
 def check(lines: BufferedReader, known_key: str) -> str:
-    about, heads, count = json.loads(next(lines)), {(0, 0): b"0" * 64}, 0
+    about, heads, count = json.loads(next(lines, b"")), {(0, 0): b"0" * 64}, 0
     org, key = about["organisation"], known_key or about["public_key"]
     first = last = signed = (0, 0)
     for line in lines:

@@ -20,3 +20,10 @@ def valkey() -> Iterator[EmbeddedServer]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a unix socket's name must fit into 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="ct-") as name:
+        yield Path(name)

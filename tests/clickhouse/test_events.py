@@ -28,6 +28,8 @@ _RANGES = {
     "UInt64": (0, 2**64 - 1),
     "Int64": (-(2**63), 2**63 - 1),
 }
+# Providers say these, at any length: refusing them would refuse the whole event.
+_CUT_BY_THE_RECORDER = {"model_served", "finish_reason", "error"}
 # Of the ledger's own: Redis stream ids and Lua's exact integers.
 _OF_THE_LEDGER = {"epoch": 2**31, "seq": 2**53, "output_tokens_max": 2**53}
 
@@ -75,7 +77,7 @@ def test_columns_hold_whatever_a_writer_may_say() -> None:
         kind = columns[name]
         if isinstance(annotated, msgspec.inspect.StrType):
             assert kind in ("String", "LowCardinality(String)"), name
-            assert annotated.max_length == 4096
+            assert annotated.max_length == (None if name in _CUT_BY_THE_RECORDER else 4096), name
             continue
         least, most = _RANGES[kind]
         low, high = bounds_of(annotated)
@@ -182,8 +184,8 @@ def test_an_event_that_nobody_wrote_is_empty() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        b'{"charged_nusd": 4611686018427387905}',
-        b'{"charged_nusd": -4611686018427387905}',
+        b'{"charged_nusd": 2305843009213693953}',
+        b'{"charged_nusd": -2305843009213693953}',
         b'{"text_input": -1}',
         b'{"text_input": 9007199254740993}',
         b'{"attempt": 4294967296}',

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from comptroller.cli import USAGE_ERROR, app
+from comptroller.cli import app
+from comptroller.exits import USAGE_ERROR
 
 
 def test_a_mistake_in_the_file_is_a_usage_error_that_names_its_line(tmp_path: Path) -> None:

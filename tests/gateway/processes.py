@@ -43,6 +43,13 @@ class Running:
         """Eyes into its ledger."""
         return LedgerView(self.data_dir / "ledger.sock", organisation)
 
+    def recorder(self) -> int:
+        """Process id of the recorder."""
+        (pid,) = (
+            pid for pid in children(self.process.pid) if "comptroller.record" in command_line(pid)
+        )
+        return pid
+
     def workers(self) -> set[int]:
         """Process ids of the gateway workers."""
         return {pid for pid in children(self.process.pid) if "spawn_main" in command_line(pid)}
@@ -80,11 +87,16 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def comptroller_up(
-    folder: Path, *, config: object = None, workers: int = 1, port: int | None = None
+    folder: Path,
+    *,
+    config: object = None,
+    workers: int = 1,
+    port: int | None = None,
+    record: bool = False,
 ) -> AsyncIterator[Running]:
     """Starts it, and ends it with SIGTERM unless the test has; the exit code must be 0 and no
     process of its may be left."""
-    running = await started(folder, config=config, workers=workers, port=port)
+    running = await started(folder, config=config, workers=workers, port=port, record=record)
     try:
         await running.until_ready()
         yield running
@@ -99,9 +111,14 @@ async def comptroller_up(
 
 
 async def started(
-    folder: Path, *, config: object = None, workers: int = 1, port: int | None = None
+    folder: Path,
+    *,
+    config: object = None,
+    workers: int = 1,
+    port: int | None = None,
+    record: bool = False,
 ) -> Running:
-    """The process, not yet ready."""
+    """The process, not yet ready. Without `record` its events stay where a test can see them."""
     port = port or free_port()
     arguments = ["up", "--data-dir", str(folder / "data"), "--port", str(port)]
     arguments += ["--workers", str(workers)]
@@ -117,7 +134,11 @@ async def started(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={"PATH": os.environ["PATH"]},
+            env={
+                "PATH": os.environ["PATH"],
+                "COMPTROLLER_RECORD": str(record).lower(),
+                "COMPTROLLER_CLICKHOUSE_PORT": "0",
+            },
             cwd=folder,
         )
     return Running(process, folder / "data", port, output_file)

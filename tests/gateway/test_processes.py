@@ -6,8 +6,7 @@ import os
 import shlex
 import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,6 @@ ORGANISATION = "acme"
 DOCUMENT = {"model": "plain", "messages": GREETING, "max_tokens": 200}
 STREAMED = {**DOCUMENT, "stream": True}
 LEASE_MS = 1_500
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: a unix socket's name must fit into 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="ct-") as name:
-        yield Path(name)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -120,9 +120,9 @@ def evidence(
 
 def checked(content: bytes, key: str = "") -> str:
     """What the stand-alone verifier says to a file."""
-    with io.BufferedReader(io.BytesIO(content)) as file:  # type: ignore[arg-type]  # reads alike
+    with io.BufferedReader(io.BytesIO(content)) as file:
         try:
-            return check(file, key)
+            return check(cast(io.BufferedReader, file), key)
         except ValueError as error:
             return f"WRONG: {error}"
 

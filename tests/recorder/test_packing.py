@@ -210,7 +210,7 @@ def entries(draw: st.DrawFn) -> list[Entry]:
             "model_served": draw(TEXT),
             "detail": draw(TEXT),
             "text_input": draw(COUNT),
-            "charged_nusd": draw(st.integers(-(2**62), 2**62)),
+            "charged_nusd": draw(st.integers(-(2**61), 2**61)),
             "status": draw(st.integers(0, 999)),
             "streamed": draw(st.booleans()),
         }
@@ -273,8 +273,8 @@ async def test_the_engine_takes_the_bounds_of_what_may_be_written(store: StorePr
     """The largest and smallest numbers and the longest texts are stored as they are."""
     for sign in (1, -1):
         written = {
-            "charged_nusd": sign * 2**62,
-            "reserved_nusd": sign * 2**62,
+            "charged_nusd": sign * 2**61,
+            "reserved_nusd": sign * 2**61,
             "text_input": 2**53,
             "attempt": 2**32 - 1,
             "workflow_version": 2**32 - 1,
@@ -287,7 +287,7 @@ async def test_the_engine_takes_the_bounds_of_what_may_be_written(store: StorePr
         await store.write(pack(f"org{sign}", BEFORE_ALL, [one]))
         ((_, _, row),) = await store.event_rows(f"org{sign}")
         assert row == rows_of(f"org{sign}", one).event
-        assert row.charged_nusd == sign * 2**62
+        assert row.charged_nusd == sign * 2**61
 
 
 async def test_payloads_come_back_byte_for_byte(store: StoreProcess) -> None:

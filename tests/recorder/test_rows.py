@@ -310,7 +310,7 @@ HOSTILE = [
     b'{"streamed":"yes"}',
     b'{"attempt":-1}',
     b"\xef\xbb\xbf{}",
-    b'{"model_served":"%b"}' % (b"x" * 5000),
+    b'{"model":"%b"}' % (b"x" * 5000),
 ]
 
 
@@ -351,11 +351,11 @@ def test_any_bytes_are_recorded(event: bytes, kind: str, body: bytes) -> None:
     assert rows_of(ORG, entry(5, kind, event, body=body)).event.event_type == kind
 
 
-NUMBER = st.integers(-(2**62), 2**62)
+NUMBER = st.integers(-(2**61), 2**61)
 
 
-@example("correction", -(2**62), 2**62, 0, "r")
-@example("correction", 2**62, -(2**62), 0, "r")
+@example("correction", -(2**61), 2**61, 0, "r")
+@example("correction", 2**61, -(2**61), 0, "r")
 @given(
     st.sampled_from(EVENT_TYPES), NUMBER, NUMBER, st.integers(0, 2**53), st.sampled_from(("", "r"))
 )
@@ -377,6 +377,7 @@ def test_an_answer_that_names_a_long_model_keeps_its_money() -> None:
         event = response_event("r-1", SCOPE, 100, 70, **{name: "x" * 5000})
         row = rows(event=event, counters=(("c:1.0:0", 1, 100, 70),)).event
         assert row.charged_nusd == 70, name
+        assert 0 < len(getattr(row, name)) <= 1024
 
 
 def test_an_answer_that_names_a_long_model_is_still_redacted() -> None:

@@ -90,7 +90,7 @@ def test_tampering_is_found_and_named(name: str) -> None:
     assert not verdict.ok
 
 
-@pytest.mark.parametrize("row", range(12))
+@pytest.mark.parametrize("row", [0, 5, 11])
 @pytest.mark.parametrize("column", [*COLUMNS, "hash", "prev_hash"])
 def test_no_column_can_be_changed(column: str, row: int) -> None:
     """Changing one column of one row, the hashes among them, is found at that row."""
@@ -327,7 +327,12 @@ async def pages(records: StoreProcess, size: int) -> list[bytes]:
     rows: list[bytes] = []
     place: tuple[int, int] = (0, 0)
     while True:
-        parameters = {"org": ORG, "epoch": place[0], "seq": place[1], "limit": size}
+        parameters: dict[str, str | int] = {
+            "org": ORG,
+            "epoch": place[0],
+            "seq": place[1],
+            "limit": size,
+        }
         page = (await records.select(CHAIN, parameters)).splitlines()
         rows += page
         if len(page) < size:
