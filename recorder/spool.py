@@ -91,15 +91,15 @@ class Spool:
         try:
             make_folder(path.parent)
             write_new(new, pieces)
-            replaced = path.stat().st_size if path.exists() else 0
-            new.replace(path)
+            with self._lock:  # so that of two tries for one token, one counts
+                self._bytes_used -= path.stat().st_size if path.exists() else 0
+                new.replace(path)
         except BaseException as error:
             self._give_back(size)
             new.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno in _DISK_FULL:
                 raise SpoolFull(f"{batch.token}: the disk of {self._folder} is full") from error
             raise
-        self._give_back(replaced)
         sync_folder(path.parent)
 
     def pending(self, organisation: str) -> tuple[SpoolRef, ...]:
@@ -136,9 +136,10 @@ class Spool:
     def remove(self, ref: SpoolRef) -> None:
         """Forgets a batch that is in the records. Idempotent."""
         with contextlib.suppress(FileNotFoundError):
-            size = ref.path.stat().st_size
-            ref.path.unlink()
-            self._give_back(size)
+            with self._lock:
+                size = ref.path.stat().st_size
+                ref.path.unlink()
+                self._bytes_used -= size
             sync_folder(ref.path.parent)
 
     def head(self, organisation: str) -> Head | None:

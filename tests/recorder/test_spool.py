@@ -338,12 +338,12 @@ def test_a_kill_at_any_line_leaves_whole_batches(case: str, tmp_path: Path) -> N
 
 
 def test_kills_at_random_lose_nothing(tmp_path: Path) -> None:
-    """A process that puts large batches as fast as it can is killed at random, again and again: everything
-    that `put` returned for, and that was not removed, is there and whole."""
+    """A process that puts large batches as fast as it can is killed at random, again and again:
+    everything that `put` returned for, and that was not removed, is there and whole."""
     there: dict[int, Batch] = {}
     chance = random.Random(11)
     first = 1
-    for _ in range(6):
+    for _ in range(5):
         told = _killed_while_putting(tmp_path, first, chance)
         for word, number in told:
             if word == "put":
