@@ -54,7 +54,7 @@ class Ownership:
 
 
 class Recording:
-    """The outbox and payload streams, for one recorder; `token` names it."""
+    """The outbox and payload streams, for one recorder; `token` names it and its disk."""
 
     def __init__(self, session: Session, token: str) -> None:
         self._session = session
@@ -101,15 +101,25 @@ class Recording:
         return Bounds.parse(_text(reply[1]))
 
     async def confirm(
-        self, organisation: str, epoch: int, through_seq: int, payload_bytes: int, spooler: str = ""
+        self,
+        organisation: str,
+        epoch: int,
+        through_seq: int,
+        payload_bytes: int,
+        *,
+        on_disk: bool = False,
     ) -> int:
-        """The records (or this disk spool) hold everything up to this event: forgets it; how many
-        entries went. A recorder that does not know the ledger's epoch is refused: it was paused,
-        and others took over."""
+        """The records (or, `on_disk`, this recorder's spool) hold everything up to this event:
+        forgets it; how many entries went. A recorder that does not know the ledger's epoch is
+        refused: it was paused, and others took over. Only the owner may keep events on its disk
+        (OwnershipLost)."""
         slot = await self._session.slot(organisation)
         numbers = _FIVE.pack(slot.epoch, 0, epoch, through_seq, payload_bytes)
         keys = (*slot.keys, slot.recorder_key)
+        spooler = self._token if on_disk else ""
         reply = await self._session.run("confirm", keys, (numbers, spooler))
+        if code_of(reply) == "LOST":
+            raise OwnershipLost(organisation)
         if code_of(reply) != "DONE":
             raise LedgerUnavailable(f"epoch {slot.epoch} of {organisation} is not the ledger's")
         return number(reply[1])
@@ -133,8 +143,10 @@ class Recording:
         """The organisation's own time: no event to come is before it."""
         slot = await self._session.slot(organisation)
         packed = await self._session.transport.command("HGET", slot.keys[0], "meta")
+        now = await self._session.transport.command("TIME")
         assert isinstance(packed, bytes)
-        return int(_META.unpack(packed)[2])
+        assert isinstance(now, list)
+        return max(int(_META.unpack(packed)[2]), int(now[0]) * 1000)
 
     async def compact(
         self, organisation: str, over: list[tuple[str, int, int]]

@@ -62,7 +62,7 @@ OPTIONS = (
     Option("clickhouse_password", "records", "", "Password at that server."),
     Option("clickhouse_cluster", "records", "", "Cluster to make replicated tables on; or empty."),
     Option("clickhouse_port", "records", 4002, "Loopback port of the embedded engine.", 0, 65535),
-    Option("events_days", "recorder", 90, "Whole days that events are kept.", 2, 36_500),
+    Option("events_days", "recorder", 90, "Whole days that events are kept.", 35, 36_500),
     Option("bodies_days", "recorder", 30, "Whole days that payloads are kept.", 1, 36_500),
     Option("linger_ms", "recorder", 250, "How long events wait to be written together.", 1, 60_000),
     Option("patience_ms", "recorder", 5_000, "Then events wait on disk.", 0, 600_000),

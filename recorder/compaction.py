@@ -17,8 +17,8 @@ from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Head
 
-COUNTERS_MAX = 1000
-"""How many are looked at in one pass."""
+COUNTERS_AT_ONCE = 1000
+"""How many are asked for in one query."""
 _INSERT = "INSERT INTO comptroller.balances (org, field, dimension, epoch, seq, time_ms, spent)"
 _log = logging.getLogger("comptroller.recorder")
 
@@ -42,7 +42,7 @@ def over_counters(
         if end_s and end_s * 1000 <= now_ms
     ]
     found.sort(key=lambda each: (each.start_s, each.field))
-    return found[:COUNTERS_MAX]
+    return found
 
 
 class Compaction:
@@ -59,9 +59,17 @@ class Compaction:
         policies = await self._recording.policies(organisation)
         now_ms = await self._recording.time_ms(organisation)
         over = over_counters(counters, policies.values(), now_ms)
-        if not over:
-            return 0
-        balances = await self._balances(organisation, over)
+        forgotten = 0
+        for first in range(0, len(over), COUNTERS_AT_ONCE):
+            part = over[first : first + COUNTERS_AT_ONCE]
+            balances = await self._balances(organisation, part)
+            await self._keep(organisation, head, balances)
+            forgotten += await self._forget(organisation, head, part, balances, counters)
+        return forgotten
+
+    async def _keep(
+        self, organisation: str, head: Head, balances: dict[str, tuple[int, int]]
+    ) -> None:
         rows = [
             json.dumps([organisation, field, dimension, head.epoch, head.seq, head.time_ms, spent])
             for field, (dimension, spent) in balances.items()
@@ -69,15 +77,22 @@ class Compaction:
         if rows:
             block = "\n".join(rows).encode()
             await self._store.insert(_INSERT, block, sha256(block).hexdigest())
-        spent_by_records = [
-            (each.field, each.end_s, balances.get(each.field, (0, 0))[1]) for each in over
-        ]
-        forgotten, differing = await self._recording.compact(organisation, spent_by_records)
+
+    async def _forget(
+        self,
+        organisation: str,
+        head: Head,
+        over: list[OverCounter],
+        balances: dict[str, tuple[int, int]],
+        counters: dict[str, int],
+    ) -> int:
+        recorded = {each.field: balances.get(each.field, (0, 0))[1] for each in over}
+        wanted = [(each.field, each.end_s, recorded[each.field]) for each in over]
+        forgotten, differing = await self._recording.compact(organisation, wanted)
         for field in differing:
-            recorded = balances.get(field, (0, 0))[1]
             _log.warning(
                 "%s: counter %s is %d in the ledger and %d in the records up to seq %d",
-                *(organisation, field, counters[field], recorded, head.seq),
+                *(organisation, field, counters[field], recorded[field], head.seq),
             )
         return forgotten
 

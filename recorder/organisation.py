@@ -141,17 +141,16 @@ class OrganisationRecorder:
         """Where the records end, the spool included. What was kept but not confirmed is confirmed
         now, so that what is read next is what comes next."""
         head = await asyncio.to_thread(self._spool.head, self.organisation)
-        spooler = self._node if head else ""
-        if head is None:
-            head = await self._writer.head(self.organisation) or BEFORE_ALL
-            # Nothing waits on this disk (any more): others may take over.
-            await self._recording.confirm(self.organisation, head.epoch, head.seq, 0)
+        on_disk = head is not None
+        head = head or await self._writer.head(self.organisation) or BEFORE_ALL
         while bounds := await self._outbox.leftovers(head):
             kept = await self._outbox.entries(bounds)
             payload_bytes = sum(len(each.body) for each in kept)
             await self._recording.confirm(
-                self.organisation, bounds.epoch, bounds.last, payload_bytes, spooler
+                self.organisation, bounds.epoch, bounds.last, payload_bytes, on_disk=on_disk
             )
+        if not on_disk:  # nothing waits on this disk (any more): others may take over
+            await self._recording.confirm(self.organisation, head.epoch, head.seq, 0)
         self._head = head
         self._doubt = True
         return head
@@ -194,19 +193,19 @@ class OrganisationRecorder:
             await self._keep_in_spool(batch)
             return
         self._away_since_s, self._doubt = None, False
-        await self._confirm(batch, "")
+        await self._confirm(batch, on_disk=False)
         await self._signer.wrote(batch.head)
 
     async def _keep_in_spool(self, batch: Batch) -> None:
         """A durable spool counts as confirmed. Full, the outbox keeps what comes, up to its bound,
         and then the gateway refuses: nothing is dropped."""
         await asyncio.to_thread(self._spool.put, batch)
-        await self._confirm(batch, self._node)
+        await self._confirm(batch, on_disk=True)
 
-    async def _confirm(self, batch: Batch, spooler: str) -> None:
+    async def _confirm(self, batch: Batch, *, on_disk: bool) -> None:
         head = batch.head
         await self._recording.confirm(
-            self.organisation, head.epoch, head.seq, batch.payload_bytes, spooler
+            self.organisation, head.epoch, head.seq, batch.payload_bytes, on_disk=on_disk
         )
 
 

@@ -7,7 +7,7 @@ import msgspec
 from budgets.recording import Bounds, Recording
 from clickhouse.stream import Entry, read_entry
 from recorder.batch import Head
-from recorder.packing import same_day
+from recorder.packing import OutboxGap, same_day
 
 RECORDED_BYTES_MAX = 8 * 1024 * 1024
 """What a gateway keeps of one payload at most."""
@@ -55,18 +55,22 @@ class Outbox:
             ]
         count = bounds.last - bounds.first + 1
         found = await self._recording.events(self._organisation, first, last, count)
+        if len(found) < count:
+            raise OutboxGap(f"{self._organisation}: the outbox has {len(found)} of {bounds}")
         return [
             read_entry(entry_id, fields, payloads.get(entry_id, b"")) for entry_id, fields in found
         ]
 
     async def leftovers(self, head: Head) -> Bounds | None:
-        """Entries at or below the head: recorded, but not confirmed (a crash came between)."""
+        """Entries at or below the head, of one epoch: recorded, but not confirmed (a crash came
+        between)."""
         last = f"{head.epoch}-{head.seq}"
-        found = await self._recording.events(self._organisation, "-", last, 1)
+        found = await self._recording.events(self._organisation, "-", last, self._events_max)
         if not found:
             return None
-        entry = read_entry(*found[0])
-        return Bounds(entry.epoch, entry.seq, min(head.seq, entry.seq + self._events_max - 1))
+        places = [tuple(map(int, entry_id.split(b"-"))) for entry_id, _ in found]
+        epoch, first = places[0]
+        return Bounds(epoch, first, max(seq for of, seq in places if of == epoch))
 
 
 class _Sizes(msgspec.Struct):

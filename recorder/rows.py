@@ -74,7 +74,6 @@ def _event(
 ) -> EventRow:
     is_request = entry.event_type == "llm_request"
     reserved_nusd, charged_nusd = _money(entry, written)
-    segments = written.scope.split("/", 2)
     return EventRow(
         org=organisation,
         epoch=entry.epoch,
@@ -84,7 +83,7 @@ def _event(
         request_id=written.request_id or entry.id,
         correlation_id=written.correlation_id,
         scope=written.scope,
-        project=segments[1] if len(segments) > 1 else "",
+        project=_project(written),
         workflow=written.workflow,
         workflow_version=written.workflow_version,
         run_id=written.run_id,
@@ -134,6 +133,13 @@ def _event(
         counters=entry.counters,
         detail=detail,
     )
+
+
+def _project(written: WrittenEvent) -> str:
+    """The scope's second segment, unless that is the key itself."""
+    _, _, below = written.scope.partition("/")
+    project = below.partition("/")[0]
+    return "" if project == written.key_id else project
 
 
 def _money(entry: Entry, written: WrittenEvent) -> tuple[int, int]:

@@ -92,8 +92,9 @@ class Spool:
             make_folder(path.parent)
             write_new(new, pieces)
             with self._lock:  # so that of two tries for one token, one counts
-                self._bytes_used -= path.stat().st_size if path.exists() else 0
+                replaced = path.stat().st_size if path.exists() else 0
                 new.replace(path)
+                self._bytes_used -= replaced
         except BaseException as error:
             self._give_back(size)
             new.unlink(missing_ok=True)

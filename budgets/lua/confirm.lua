@@ -4,11 +4,13 @@
 -- INVARIANT: payload bytes are given back once, together with the entries that they belong to.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, recorder
--- ARGV  numbers (epoch, seq, through: epoch and seq, bodies_bytes), spooler ('': the records have it)
+-- ARGV  numbers (epoch, seq, through: epoch and seq, bodies_bytes), the owner whose disk has them
+--       ('': the records do)
 local epoch_known, seq_known, of_epoch, through, bytes = struct.unpack('<i8i8i8i8i8', ARGV[1])
 local spooler = ARGV[2]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
+if spooler ~= '' and call('HGET', KEYS[6], 'owner') ~= spooler then return {'LOST'} end
 local mark = string.format('%.0f-%.0f', of_epoch, through)
 local first_kept = string.format('%.0f-%.0f', of_epoch, through + 1)
 local trimmed = call('XTRIM', KEYS[2], 'MINID', first_kept)

@@ -218,15 +218,15 @@ async def test_a_spool_s_mark_stays_until_the_records_have_it(timed: TimedDesk) 
     one = recorder(timed)
     await one.own(timed.organisation, OWNED_MS)
     await one.fix(timed.organisation, Bounds(1, 1, 4))
-    assert await one.confirm(timed.organisation, 1, 4, 0, "disk-1") == 4
+    assert await one.confirm(timed.organisation, 1, 4, 0, on_disk=True) == 4
     ownership = await one.own(timed.organisation, OWNED_MS)
     assert ownership is not None
-    assert (ownership.fixed, ownership.spooler, ownership.spooled) == (None, "disk-1", "1-4")
-    await one.confirm(timed.organisation, 1, 6, 0, "disk-1")
+    assert (ownership.fixed, ownership.spooler, ownership.spooled) == (None, "one", "1-4")
+    await one.confirm(timed.organisation, 1, 6, 0, on_disk=True)
     await one.confirm(timed.organisation, 1, 4, 0)  # the older batch is drained
     ownership = await one.own(timed.organisation, OWNED_MS)
     assert ownership is not None
-    assert (ownership.spooler, ownership.spooled) == ("disk-1", "1-6")
+    assert (ownership.spooler, ownership.spooled) == ("one", "1-6")
     await one.confirm(timed.organisation, 1, 6, 0)
     ownership = await one.own(timed.organisation, OWNED_MS)
     assert ownership is not None

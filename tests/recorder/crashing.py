@@ -1,0 +1,275 @@
+"""Processes that a test may kill: records behind HTTP, and a recorder that kills itself at a point of
+its loop. Each is a process of its own, because only then does a SIGKILL leave what it leaves.
+
+    python -m tests.recorder.crashing serve <folder> <port>
+    python -m tests.recorder.crashing record <JSON of Run>
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+
+import recorder.durable
+import recorder.heads
+import recorder.recorder
+import recorder.spool
+from budgets.embedded import die_with_parent
+from budgets.pipelined import NodeAddress, PipelinedTransport
+from budgets.scripts import load_scripts
+from budgets.session import Session
+from clickhouse.accounts import RECORDER, Accounts, RecordsSecret
+from clickhouse.engine import Engine
+from clickhouse.errors import StoreUnavailable
+from clickhouse.facade import Facade, listen
+from clickhouse.migrate import Layout, migrate
+from clickhouse.store import EmbeddedStore, HttpStore, HttpTimeouts, Store
+from recorder.heads import HeadsFile
+from recorder.options import RecorderOptions
+from recorder.recorder import Recorder
+from tests.budgets.harness import SystemClock
+from tests.gateway.processes import free_port
+from tests.recorder.rig import QUICK, Call, Found, HookedStore, HookedTransport, find, spooled, until
+
+ROOT = Path(__file__).parents[2]
+READY_S_MAX = 30
+RUN_S_MAX = 60
+_LAYOUT = Layout(fsync=False)  # a kill loses nothing that was written
+_SECRET = "records.secret"
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One life of a recorder. It dies at its `kill_at`th point (0: never), and ends when all of
+    the organisation is recorded. The first `refused` inserts are refused, as in an outage. `url`
+    is empty for an engine in this process, in `records`."""
+
+    ledger: str
+    folder: str
+    organisation: str
+    records: str
+    url: str = ""
+    kill_at: int = 0
+    refused: int = 0
+    options: RecorderOptions = QUICK
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended: killed at a point, or with all points that it passed and what is recorded."""
+
+    killed: str = ""
+    points: list[str] = []
+    found: Found | None = None
+
+
+class Points:
+    """Counts the points of a run and kills the process at one of them."""
+
+    def __init__(self, kill_at: int, refused: int) -> None:
+        self.names: list[str] = []
+        self._kill_at = kill_at
+        self._refused = refused
+        self._lock = threading.Lock()
+
+    def passed(self, name: str) -> None:
+        """One more; does not return from the last."""
+        with self._lock:
+            self.names.append(name)
+            if len(self.names) == self._kill_at:
+                _say(Outcome(killed=name))
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    async def around(self, call: Call) -> Any:
+        """The hook of store and ledger."""
+        self.passed(f"before {call.name}")
+        if self._refused and call.name.startswith("insert "):
+            self._refused -= 1
+            raise StoreUnavailable("refused by the test")
+        answer = await call.happen()
+        self.passed(f"after {call.name}")
+        return answer
+
+    def surrounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for a function that blocks."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            self.passed(f"before {name}")
+            answer = function(*args, **named)
+            self.passed(f"after {name}")
+            return answer
+
+        return call
+
+    def torn(self, path: Path, pieces: Iterable[bytes]) -> None:
+        """write_new, with a point at which half of the file is there."""
+        content = b"".join(pieces)
+        self.passed("before write_new")
+        if len(self.names) + 1 == self._kill_at:
+            path.write_bytes(content[: len(content) // 2])
+        self.passed("within write_new")
+        recorder.durable.write_new(path, [content])
+        self.passed("after write_new")
+
+
+def _put_in_place(points: Points, running: Recorder) -> None:
+    """Points around what writes to the disk."""
+    spool = running._spool
+    for name in ("put", "load", "remove"):
+        setattr(spool, name, points.surrounded(f"spool.{name}", getattr(spool, name)))
+    vars(recorder.spool)["write_new"] = points.torn
+    vars(recorder.spool)["sync_folder"] = points.surrounded(
+        "spool sync", recorder.durable.sync_folder
+    )
+    vars(recorder.heads)["append"] = points.surrounded("heads append", recorder.durable.append)
+
+
+@contextlib.asynccontextmanager
+async def _store(run: Run) -> AsyncIterator[Store]:
+    if run.url:
+        store = http_store(run.url, Path(run.records))
+        yield store
+        await store.close()
+        return
+    with Engine(Path(run.records)) as engine:
+        store_here = EmbeddedStore(engine)
+        await migrate(store_here, _LAYOUT)
+        yield store_here
+        await store_here.close()
+
+
+async def _record(run: Run) -> None:
+    points = Points(run.kill_at, run.refused)
+    ledger = PipelinedTransport(NodeAddress(unix_path=run.ledger))
+    eyes = PipelinedTransport(NodeAddress(unix_path=run.ledger))
+
+    async def is_recorded() -> bool:
+        left = await eyes.command("XLEN", f"{{{run.organisation}}}:outbox")
+        return not left and not spooled(Path(run.folder))
+
+    async with _store(run) as store:
+        session = Session(HookedTransport(ledger, points.around), load_scripts(), SystemClock())
+        running = Recorder(
+            session, HookedStore(store, points.around), Path(run.folder), run.options
+        )
+        _put_in_place(points, running)
+        task = asyncio.create_task(running.run())
+        await until(is_recorded)
+        running.stop()
+        await task
+        _say(Outcome(points=points.names, found=await find(store, run.organisation)))
+    await ledger.close()
+    await eyes.close()
+
+
+def _say(outcome: Outcome) -> None:
+    content = msgspec.json.encode(outcome) + b"\n"
+    while content:
+        content = content[os.write(1, content) :]
+
+
+def one_life(run: Run) -> Outcome:
+    """A recorder's process from start to end. Blocks."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.recorder.crashing", "record", msgspec.json.encode(run)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=RUN_S_MAX,
+        check=False,
+    )
+    assert done.returncode == (-signal.SIGKILL if b'"killed":"' in done.stdout else 0) or (
+        done.returncode == -signal.SIGKILL
+    ), done.stderr.decode()
+    return msgspec.json.decode(done.stdout.splitlines()[0], type=Outcome)
+
+
+def http_store(url: str, folder: Path, timeouts: HttpTimeouts | None = None) -> HttpStore:
+    """The records behind HTTP, for their recorder."""
+    secret = RecordsSecret.load_or_create(folder / _SECRET)
+    return HttpStore(url, RECORDER, secret.password_of(RECORDER), timeouts)
+
+
+class RecordsServer:
+    """An engine with its HTTP port, in a process that can be killed, paused and started again on
+    the same folder and port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def store(self, timeouts: HttpTimeouts | None = None) -> HttpStore:
+        """A client of it."""
+        return http_store(self.url, self.folder, timeouts)
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.recorder.crashing", "serve"]
+            + [str(self.folder), str(self.port)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], READY_S_MAX)
+        assert ready, "the records did not start"
+        assert self._process.stdout.readline() == b"ready\n"
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP: it says nothing until SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL: connections break, later ones are refused."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def _listening(port: int) -> Any:
+    listening = listen(port)
+    try:
+        yield listening
+    finally:
+        listening.close()
+
+
+async def _serve(folder: Path, port: int) -> None:
+    with Engine(folder / "records") as engine, _listening(port) as listening:
+        store = EmbeddedStore(engine)
+        await migrate(store, _LAYOUT)
+        secret = RecordsSecret.load_or_create(folder / _SECRET)
+        facade = Facade(engine, Accounts(secret, recorder_enabled=True))
+        server = uvicorn.Server(
+            uvicorn.Config(facade, http="httptools", log_level="critical", access_log=False)
+        )
+        os.write(1, b"ready\n")
+        await server.serve([listening])
+        await store.close()
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    if sys.argv[1] == "serve":
+        asyncio.run(_serve(Path(sys.argv[2]), int(sys.argv[3])))
+    else:
+        asyncio.run(_record(msgspec.json.decode(sys.argv[2], type=Run)))
