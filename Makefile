@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup up test check bench lock clean
+.PHONY: setup up test chaos check bench lock clean
 
 setup: .venv/.ready
 
@@ -21,6 +21,10 @@ up: setup
 test: setup
 	$(BIN)/pytest -n 2 --dist loadfile
 
+# Every point at which a recorder can be killed: minutes.
+chaos: setup
+	$(BIN)/pytest -n 2 -m chaos
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -29,6 +33,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.records
 
 # Names, versions and hashes only: an address would tie the lock to one mirror.
 lock:

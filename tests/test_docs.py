@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import typer
 import yaml
 
+import comptroller.cli
 import gateway.errors
+from clickhouse.migrate import load_migrations
 from comptroller.options import OPTIONS
 from comptroller.settings import load_settings
 
@@ -74,3 +77,33 @@ def test_every_relative_link_leads_somewhere() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_every_table_that_is_documented_exists_and_no_other() -> None:
+    """docs/records.md names all tables and views that the migrations make, but their own list."""
+    text = (ROOT / "docs" / "records.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    made = re.compile(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS comptroller\.(\w+)")
+    existing = {found[1] for each in load_migrations() if (found := made.search(each.text))}
+    assert documented == existing - {"migrations"}
+
+
+def test_every_command_that_is_documented_exists() -> None:
+    """`comptroller x` in a document is a command, and its options are known to it."""
+    commands = typer.main.get_command(comptroller.cli.app)
+    assert isinstance(commands, typer.core.TyperGroup)
+    call = re.compile(r"(?:`|^)comptroller ([a-z]+)([^`\n]*)", re.MULTILINE)
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for name, rest in call.findall(document.read_text(encoding="utf-8")):
+            assert name in commands.commands, f"{document.name}: comptroller {name}"
+            known = {option for each in commands.commands[name].params for option in each.opts}
+            for option in re.findall(r"(--[a-z-]+)", rest):
+                assert option in known, f"{document.name}: comptroller {name} {option}"
+
+
+def test_every_test_that_is_cited_exists() -> None:
+    """A guarantee names the file that shows it."""
+    for document in (ROOT / "docs").rglob("*.md"):
+        for path in re.findall(r"`(tests/[\w/]+\.py)`", document.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{document.name}: {path}"

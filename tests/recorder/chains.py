@@ -246,6 +246,9 @@ TAMPERINGS: dict[str, Tampering] = {
     "epoch went back in seq": Tampering(
         _replaced(8, seq=8), "replaced", (2, 8), 8, "(2, 8) follows (1, 8)"
     ),
+    "epoch went back": Tampering(
+        _replaced(9, epoch=1), "moved", (1, 12), 9, "(1, 12) follows (2, 11)"
+    ),
     "on another hash": Tampering(
         _standing_on_nothing, "replaced", (1, 5), 4, "(1, 5) was changed, or did not stand"
     ),

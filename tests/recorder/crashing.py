@@ -50,7 +50,8 @@ _SECRET = "records.secret"
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One life of a recorder. It dies at its `kill_at`th point (0: never), and ends when all of
+    """One life of a recorder. It dies at its `kill_at`th point, or at the `kill_nth` one of the name
+    `kill_name` (0 and empty: never), or `kill_within_us` after that one began; it ends when all of
     the organisation is recorded. The first `refused` inserts are refused, as in an outage. `url`
     is empty for an engine in this process, in `records`."""
 
@@ -60,6 +61,9 @@ class Run(msgspec.Struct, frozen=True):
     records: str
     url: str = ""
     kill_at: int = 0
+    kill_name: str = ""
+    kill_nth: int = 1
+    kill_within_us: int = 0
     refused: int = 0
     options: RecorderOptions = QUICK
 
@@ -75,19 +79,31 @@ class Outcome(msgspec.Struct, frozen=True):
 class Points:
     """Counts the points of a run and kills the process at one of them."""
 
-    def __init__(self, kill_at: int, refused: int) -> None:
+    def __init__(self, run: Run) -> None:
         self.names: list[str] = []
-        self._kill_at = kill_at
-        self._refused = refused
+        self._run = run
+        self._refused = run.refused
         self._lock = threading.Lock()
+
+    def is_last(self, name: str) -> bool:
+        """Whether the next point, if it has this name, is the last."""
+        run, names = self._run, self.names
+        return len(names) + 1 == run.kill_at or (
+            name == run.kill_name and names.count(name) + 1 == run.kill_nth
+        )
 
     def passed(self, name: str) -> None:
         """One more; does not return from the last."""
         with self._lock:
+            last = self.is_last(name)
             self.names.append(name)
-            if len(self.names) == self._kill_at:
-                _say(Outcome(killed=name))
-                os.kill(os.getpid(), signal.SIGKILL)
+        if not last:
+            return
+        _say(Outcome(killed=name))
+        if self._run.kill_within_us:
+            threading.Timer(self._run.kill_within_us / 1e6, _die).start()
+        else:
+            _die()
 
     async def around(self, call: Call) -> Any:
         """The hook of store and ledger."""
@@ -115,7 +131,7 @@ class Points:
         """write_new, with a point at which half of the file is there."""
         content = b"".join(pieces)
         self.passed("before write_new")
-        if len(self.names) + 1 == self._kill_at:
+        if self.is_last("within write_new"):
             path.write_bytes(content[: len(content) // 2])
         self.passed("within write_new")
         recorder.durable.write_new(path, [content])
@@ -149,7 +165,7 @@ async def _store(run: Run) -> AsyncIterator[Store]:
 
 
 async def _record(run: Run) -> None:
-    points = Points(run.kill_at, run.refused)
+    points = Points(run)
     ledger = PipelinedTransport(NodeAddress(unix_path=run.ledger))
     eyes = PipelinedTransport(NodeAddress(unix_path=run.ledger))
 
@@ -172,6 +188,10 @@ async def _record(run: Run) -> None:
     await eyes.close()
 
 
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _say(outcome: Outcome) -> None:
     content = msgspec.json.encode(outcome) + b"\n"
     while content:
@@ -187,9 +207,7 @@ def one_life(run: Run) -> Outcome:
         timeout=RUN_S_MAX,
         check=False,
     )
-    assert done.returncode == (-signal.SIGKILL if b'"killed":"' in done.stdout else 0) or (
-        done.returncode == -signal.SIGKILL
-    ), done.stderr.decode()
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
     return msgspec.json.decode(done.stdout.splitlines()[0], type=Outcome)
 
 

@@ -1,18 +1,64 @@
-"""kill -9 at every point of the recorder's loop: whoever comes next finishes, and nothing is there twice
-or missing.
+"""kill -9 of the recorder wherever it may be: whoever comes next finishes, and nothing is there twice
+or missing. The engine behind HTTP outlives the recorder; the embedded one dies with it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from recorder.options import RecorderOptions
 from tests.recorder.crashing import Outcome, RecordsServer, Run, one_life
-from tests.recorder.rig import Caller, Stage, staged
+from tests.recorder.rig import QUICK, Caller, Stage, staged
 
 CALLS = 4
 POINTS_MAX = 400
+AT_ONCE_TO_DISK = RecorderOptions(
+    batch_events_max=5, linger_ms=5, patience_ms=0, retry_ms=20, drain_every_ms=20
+)
+# A first batch is in doubt (asked for before and after), a second is not.
+WRITING = (
+    ("after own", 1),
+    ("after xrange outbox", 2),
+    ("after fix", 1),
+    ("after xrange bodies", 1),
+    ("after insert bodies", 1),
+    ("before insert events", 1),
+    ("after insert events", 1),
+    ("before confirm", 2),
+    ("after confirm", 2),
+    ("after fix", 2),
+    ("after insert bodies", 2),
+    ("after insert events", 2),
+    ("after confirm", 3),
+    ("before heads append", 1),
+    ("after heads append", 1),
+)
+SPOOLING = (
+    ("before spool.put", 1),
+    ("within write_new", 1),
+    ("after write_new", 1),
+    ("before spool sync", 1),
+    ("after spool.put", 1),
+    ("after confirm", 2),
+    ("after spool.put", 2),
+    ("after spool.load", 1),
+    ("after insert bodies", 1),
+    ("after insert events", 1),
+    ("before spool.remove", 1),
+    ("after spool.remove", 1),
+    ("after spool.remove", 2),
+)
+EMBEDDED = (
+    ("after fix", 1),
+    ("after insert bodies", 1),
+    ("after insert events", 1),
+    ("after confirm", 2),
+    ("after insert events", 2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +70,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordsServer]
     server.kill()
 
 
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that one engine after another is killed on."""
+    return tmp_path_factory.mktemp("embedded")
+
+
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     """A ledger of this test's own."""
@@ -31,63 +83,150 @@ async def stage() -> AsyncIterator[Stage]:
         yield stage
 
 
+@dataclass(frozen=True, slots=True)
 class Lives:
-    """Recorders of one ledger that die, each on a disk of its own, and their successors."""
+    """Recorders of one ledger that die, and their successors, on the same disk or another."""
 
-    def __init__(self, stage: Stage, records: Path, url: str, refused: int) -> None:
-        self._stage = stage
-        self._records = records
-        self._url = url
-        self._refused = refused
+    stage: Stage
+    records: Path
+    url: str = ""
+    refused: int = 0
+    other_disk: bool = False
 
-    async def killed_at(self, point: int) -> str:
-        """A recorder dies at this point, and another finishes; the name of the point, empty if it
-        came to its end before. Everything must be recorded exactly once then."""
-        caller = await self._stage.caller()
+    async def one_dies(self, **kill: int | str) -> str:
+        """A recorder dies, and another finishes; where that was, empty if it came to its end
+        before. Everything must be recorded exactly once then."""
+        caller = await self.stage.caller()
         await caller.make(CALLS)
-        folder = self._stage.folder / caller.organisation
-        died = await self._life(caller, folder, point, self._refused)
-        await caller.lease_runs_out()
-        await caller.call(0)  # the chain must go on from where it is
-        finished = await self._life(caller, folder, 0, 0)
-        assert finished.found is not None
-        try:
-            await caller.judge(finished.found, folder)
-        except AssertionError as error:
-            raise AssertionError(f"killed at point {point}, {died.killed}: {error}") from error
-        await self._stage.forget(caller)
+        first = self.stage.folder / f"{caller.organisation}-a"
+        second = self.stage.folder / f"{caller.organisation}-b" if self.other_disk else first
+        options = AT_ONCE_TO_DISK if self.refused else QUICK
+        run = Run(
+            ledger=str(self.stage.server.socket_path),
+            folder=str(first),
+            organisation=caller.organisation,
+            records=str(self.records),
+            url=self.url,
+            options=options,
+        )
+        died = await _life(msgspec.structs.replace(run, refused=self.refused, **kill))
+        await self.finish(caller, msgspec.structs.replace(run, folder=str(second)), first, second)
         return died.killed
 
-    async def points(self) -> list[str]:
-        """All that a run passes which nobody kills."""
-        caller = await self._stage.caller()
-        await caller.make(CALLS)
-        folder = self._stage.folder / caller.organisation
-        outcome = await self._life(caller, folder, 0, self._refused)
-        assert outcome.found is not None
-        await caller.judge(outcome.found, folder)
-        await self._stage.forget(caller)
-        return outcome.points
-
-    async def _life(self, caller: Caller, folder: Path, kill_at: int, refused: int) -> Outcome:
-        run = Run(
-            ledger=str(self._stage.server.socket_path),
-            folder=str(folder),
-            organisation=caller.organisation,
-            records=str(self._records),
-            url=self._url,
-            kill_at=kill_at,
-            refused=refused,
-        )
-        return await asyncio.to_thread(one_life, run)
+    async def finish(self, caller: Caller, run: Run, *folders: Path) -> None:
+        """The last life, which nobody kills, and the judgement."""
+        await caller.lease_runs_out()
+        await caller.call(0)  # the chain must go on from where it is
+        finished = await _life(run)
+        assert finished.found is not None
+        await caller.judge(finished.found, *(each for each in folders if each.exists()))
+        await self.stage.forget(caller)
 
 
-async def test_points(stage: Stage, records: RecordsServer, tmp_path: Path) -> None:
-    """x"""
-    import time
-    for lives in (Lives(stage, records.folder, records.url, 0), Lives(stage, records.folder, records.url, 4), Lives(stage, tmp_path, "", 0)):
-        t = time.time()
-        p = await lives.points()
-        print(len(p), time.time() - t)
-        print(p)
-        for at in (5, 20, 30): print(await lives.killed_at(at), time.time() - t)
+async def _life(run: Run) -> Outcome:
+    return await asyncio.to_thread(one_life, run)
+
+
+@pytest.mark.parametrize(("name", "nth"), WRITING)
+async def test_killed_while_it_writes(
+    stage: Stage, records: RecordsServer, name: str, nth: int
+) -> None:
+    """A recorder that dies between any two of its steps leaves everything to one on another disk,
+    which records it once."""
+    lives = Lives(stage, records.folder, records.url, other_disk=True)
+    assert await lives.one_dies(kill_name=name, kill_nth=nth) == name
+
+
+@pytest.mark.parametrize(("name", "nth"), SPOOLING)
+async def test_killed_while_it_spools(
+    stage: Stage, records: RecordsServer, name: str, nth: int
+) -> None:
+    """A batch that goes over the disk is recorded once, wherever on its way the recorder dies."""
+    lives = Lives(stage, records.folder, records.url, refused=3)
+    assert await lives.one_dies(kill_name=name, kill_nth=nth) == name
+
+
+@pytest.mark.parametrize(("name", "nth"), EMBEDDED)
+async def test_killed_with_its_engine(stage: Stage, embedded: Path, name: str, nth: int) -> None:
+    """An engine that dies with its recorder has what it said it has, once."""
+    assert await Lives(stage, embedded).one_dies(kill_name=name, kill_nth=nth) == name
+
+
+@pytest.mark.parametrize("within_us", [300, 1_500, 4_000])
+async def test_killed_with_its_engine_amid_an_insert(
+    stage: Stage, embedded: Path, within_us: int
+) -> None:
+    """An insert that an engine did not come to the end of is all there or not at all, and is there
+    once in the end."""
+    name = "before insert events"
+    died = await Lives(stage, embedded).one_dies(kill_name=name, kill_within_us=within_us)
+    assert died == name
+
+
+MODES = ("another disk", "spool", "spool, two outages", "embedded", "embedded spool")
+
+
+def _lives(mode: str, stage: Stage, records: RecordsServer, embedded: Path) -> Lives:
+    if mode.startswith("embedded"):
+        return Lives(stage, embedded, refused=3 if "spool" in mode else 0)
+    refused = {"spool": 3, "spool, two outages": 7}.get(mode, 0)
+    return Lives(stage, records.folder, records.url, refused, other_disk=not refused)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", MODES)
+async def test_killed_at_every_point(
+    stage: Stage, records: RecordsServer, embedded: Path, mode: str
+) -> None:
+    """The same at every point there is, one after another, until a run comes to its end."""
+    lives = _lives(mode, stage, records, embedded)
+    failed = []
+    for point in range(1, POINTS_MAX):
+        try:
+            if not await lives.one_dies(kill_at=point):
+                break
+        except AssertionError as error:
+            failed.append((point, str(error)[:600]))
+    assert not failed
+    assert point > len(WRITING)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+async def test_killed_with_its_engine_at_any_moment_of_an_insert(
+    stage: Stage, embedded: Path
+) -> None:
+    """The same every quarter of a millisecond from the beginning of an insert."""
+    for name in ("before insert bodies", "before insert events"):
+        for within_us in range(100, 12_000, 250):
+            lives = Lives(stage, embedded)
+            assert await lives.one_dies(kill_name=name, kill_within_us=within_us) == name
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("refused", [0, 2])
+async def test_killed_again_and_again(stage: Stage, records: RecordsServer, refused: int) -> None:
+    """A recorder whose every successor dies a little later, until one comes to its end."""
+    caller = await stage.caller()
+    await caller.make(CALLS)
+    folder = stage.folder / caller.organisation
+    run = Run(
+        ledger=str(stage.server.socket_path),
+        folder=str(folder),
+        organisation=caller.organisation,
+        records=str(records.folder),
+        url=records.url,
+        options=AT_ONCE_TO_DISK,
+        refused=refused,
+    )
+    for point in range(1, POINTS_MAX):
+        await caller.lease_runs_out()
+        await caller.call(point)
+        outcome = await _life(msgspec.structs.replace(run, kill_at=point))
+        if not outcome.killed:
+            break
+    await Lives(stage, records.folder).finish(
+        caller, msgspec.structs.replace(run, refused=0), folder
+    )

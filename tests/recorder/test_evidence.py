@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import functools
+import io
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from clickhouse.events import COLUMNS, canonical
 from recorder import verify_evidence
-from recorder.evidence import FORMAT
+from recorder.evidence import FORMAT, write_evidence
 from recorder.verification import RowUnreadable
 from recorder.verify_evidence import is_signed
 from tests.recorder.chains import (
@@ -199,6 +200,18 @@ def test_what_is_added_after_the_last_head_is_not_called_signed() -> None:
     assert "Signed up to (1, 8)" in checked(evidence(longer, heads[:2]))
 
 
+def test_the_parts_of_the_file_have_their_places() -> None:
+    """Heads come first, events have the columns that the file names, and empty lines of the answer
+    are no rows."""
+    log, heads = clean()
+    content = evidence(log, heads).splitlines(keepends=True)
+    assert said_wrong(b"".join([*content[:3], *content[4:], content[3]]))
+    assert said_wrong(b"".join([content[0].replace(b',"detail"', b""), *content[1:]]))
+    file = io.BytesIO()
+    assert write_evidence(file, ORG, KEY.public_hex, heads, [*lines(log), b"", b"\n"]) == 12
+    assert file.getvalue() == b"".join(content)
+
+
 def test_a_row_that_no_event_makes_is_refused() -> None:
     """What cannot be read cannot be exported as if it could."""
     log, heads = clean()
@@ -216,6 +229,18 @@ def test_ed25519_follows_the_rfc(key: str, signature: str, text: str) -> None:
     assert not is_signed(key, signature[:-2] + "01", text)
     assert not is_signed(KEY.public_hex, signature, text)
     assert not is_signed(key, signature + "00", text)
+
+
+def test_ed25519_takes_one_form_only() -> None:
+    """RFC 8032, 5.1.3 and 5.1.7: an s that is not reduced, a y that is not, and a sign of a zero x
+    are refused, so that a signature cannot be made into another one."""
+    key, signature, text = RFC_8032[1]
+    s = int.from_bytes(bytes.fromhex(signature)[32:], "little") + verify_evidence.ORDER
+    assert not is_signed(key, signature[:64] + s.to_bytes(32, "little").hex(), text)
+    assert verify_evidence.decoded((1).to_bytes(32, "little")) == (0, 1, 1, 0)
+    for encoded in (verify_evidence.P + 1, 1 + 2**255, 2):
+        with pytest.raises(ValueError, match="no point"):
+            verify_evidence.decoded(encoded.to_bytes(32, "little"))
 
 
 @settings(max_examples=15)

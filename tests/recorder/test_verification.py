@@ -36,7 +36,6 @@ from tests.recorder.chains import (
     clean,
     event,
     evidence,
-    forged,
     in_engines_style,
     lines,
     signed,
@@ -173,11 +172,23 @@ def test_the_first_event_must_stand_on_the_signed_one() -> None:
     assert (verdict.fault, verdict.place) == ("replaced", (1, 5))
 
 
+def test_the_first_of_all_stands_on_nothing() -> None:
+    """Without heads, only seq 1 on the genesis hash begins a log: neither a chain on something that
+    is not there, nor one that was numbered to hide its beginning."""
+    log, _ = clean()
+    on_something = chained([each.event for each in log], "3" * 64)
+    from_two = chained([each.event for each in log[1:]])
+    for other_log in (on_something, from_two):
+        verdict = verify(lines(other_log), [], KEY_HEX)
+        assert (verdict.fault, verdict.events, verdict.place) == ("missing", 0, (1, 1))
+
+
 def test_a_head_tells_which_of_two_was_replaced() -> None:
     """Where two neighbours do not fit, the signed one, or the one the next stands on, is right."""
     log, heads = clean()
-    after_signed = [*log[:4], forged(log, 4, by="x", seq=5), *log[5:]]
+    after_signed = [*log[:4], *chained([each.event for each in log[4:]], "5" * 64)]
     assert verify(lines(after_signed), heads, KEY_HEX).place == (1, 5)
+    assert verify(lines(after_signed), [], KEY_HEX).place == (1, 4)
     last = chained([log[10].event], "4" * 64)[0]  # the end of an unsigned log: the earlier is named
     assert verify(lines([*log[:10], last]), heads[:2], KEY_HEX).place == (2, 12)
 
@@ -237,7 +248,7 @@ def random_logs(draw: st.DrawFn) -> Log:
     return chained(events)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(log=random_logs(), style=st.sampled_from(["ours", "engine's", "escaped", "quoted"]))
 def test_any_content_survives_the_way(log: Log, style: str) -> None:
     """Whatever is in the columns, and however the engine writes it as JSON, both verifiers find the
