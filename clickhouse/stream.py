@@ -7,7 +7,7 @@ dimension, held, charged for an ending), output tokens granted, and nano-dollars
 cmsgpack joins values without an array's head, and writes bytes as text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from clickhouse.events import CounterChange
 
 Facts = tuple[str, int, str, msgspec.Raw, int, int]
 _decode_facts = msgspec.msgpack.Decoder(Facts).decode
-_decode_counters = msgspec.msgpack.Decoder(list[Any]).decode  # checked column by column
+_decode_counters: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[str | int]).decode
 _ARRAY_OF_SIX = b"\x96"
 _TEXT_LENGTH_BYTES = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 
@@ -49,7 +49,7 @@ def read_entry(entry_id: bytes, fields: Sequence[bytes], body: bytes = b"") -> E
         kind, time_ms, id_, packed, output, nusd = _decode_facts(_ARRAY_OF_SIX + facts)
         counters = _counters(kind, _text_bytes(bytes(packed)))
         return Entry(int(epoch), int(seq), kind, time_ms, id_, output, nusd, counters, event, body)
-    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+    except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise EntryMalformed(f"outbox entry {entry_id!r}: {error}") from error
 
 
@@ -59,12 +59,13 @@ def _counters(kind: str, packed: bytes) -> tuple[CounterChange, ...]:
     if not flat:
         return ()
     width = 3 if kind == "llm_request" else 4
-    columns = [flat[n::width] for n in range(width)]
-    if [set(map(type, each)) for each in columns] != [{str}, *[{int}] * (width - 1)]:
-        raise ValueError(f"counters {flat}")
+    fields, *numbers = (flat[n::width] for n in range(width))
+    # Both raise TypeError where texts and numbers do not alternate, and cost a tenth of a loop.
+    "".join(fields)
+    sum(map(sum, numbers))
     if width == 3:
-        columns.append([0] * len(columns[0]))
-    return tuple(zip(*columns, strict=True))
+        numbers.append([0] * len(fields))
+    return tuple(zip(fields, *numbers, strict=True))
 
 
 def _text_bytes(packed: bytes) -> bytes:

@@ -21,6 +21,7 @@ from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
+from gateway.refusal_log import refusal_log
 from gateway.routes import Route, Routes
 from gateway.upstream import (
     NO_HEADERS,
@@ -72,6 +73,7 @@ def build_gateway(settings: Settings, redis_url: str) -> Gateway:
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
         lines=WaitingLines(settings.gateway.wait_ms),
+        refusals=refusal_log(session, settings.ledger),
         options=settings.gateway,
     )
     return Gateway(parts, _closer(session.transport, upstream))

@@ -31,6 +31,7 @@ from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
+REFUSALS_MS_MAX = 2_000
 LEDGER_GONE = "the ledger does not answer: nothing is forwarded until it does"
 _log = logging.getLogger("comptroller.gateway")
 
@@ -137,6 +138,9 @@ class Gateway:
         left = await self._parts.endings.drain(self._parts.options.drain_ms)
         if left:
             _log.error("%d settlements were not taken: their leases will be charged whole", left)
+        unrecorded = await self._parts.refusals.drain(REFUSALS_MS_MAX)
+        if unrecorded:
+            _log.error("%d refusals were not recorded", unrecorded)
         if self._beating is not None:
             self._beating.cancel()
             with contextlib.suppress(asyncio.CancelledError):

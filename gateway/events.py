@@ -89,6 +89,40 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     body_sha256: str = ""
 
 
+class RefusalEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`budget_exceeded`: refusals of one key by one scope for one reason within about a second.
+    `scope` is that of the requests, `error` the reason that the callers read, `detail` a
+    RefusalDetail as JSON; what is said of a request is said of the first of them. Where there were
+    too many kinds at once, one such event counts the rest of an organisation, without names."""
+
+    scope: str
+    error: str
+    detail: str
+    request_id: str = ""
+    key_id: str = ""
+    agent: str = ""
+    endpoint: str = ""
+    provider: str = ""
+    model_requested: str = ""
+    model: str = ""
+    status: int = 0
+
+
+class RefusalDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many refusals, the times of the first and the last by the worker's clock, and the `scope`
+    that refused. Where one of its limits did: `asked` by the first, and what was `free`, in the
+    ledger's unit of the dimension (usd: nano-dollars)."""
+
+    count: int
+    first_ms: int
+    last_ms: int
+    scope: str = ""
+    dimension: str = ""
+    window: str = ""
+    asked: int | None = None
+    free: int | None = None
+
+
 class KeyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`key_minted` and `key_revoked`: never a secret."""
 

@@ -8,6 +8,7 @@ from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
 from budgets.session import Clock
 from gateway.options import GatewayOptions
+from gateway.refusal_log import RefusalLog
 from gateway.routes import Routes
 from gateway.waiting import WaitingLines
 
@@ -23,4 +24,5 @@ class Parts:
     keyring: KeyRing
     routes: Routes
     lines: WaitingLines
+    refusals: RefusalLog
     options: GatewayOptions

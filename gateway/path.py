@@ -13,7 +13,7 @@ from budgets.plan import ScopePath
 from budgets.transport import LedgerRejected, LedgerSilent
 from gateway.dialects.contract import Call, Dialect
 from gateway.ending import Ending
-from gateway.errors import LedgerGone
+from gateway.errors import BudgetExceeded, GatewayError, LedgerGone, RateLimited
 from gateway.events import RequestEvent, RequestRecord
 from gateway.parts import Parts
 from gateway.quoting import Quoting
@@ -104,13 +104,22 @@ class RequestPath:
 
             answer = await parts.lines.wait(answer, ask_again, request)
         if isinstance(answer, Refusal):
-            raise refusal_error(
-                answer,
-                key_scope=path.key_scope,
-                refusal_status=parts.options.refusal_status,
-                now_ms=parts.ledger.time_ms(path.organisation),
-            )
+            raise self._refused(answer, path, event)
         return answer
+
+    def _refused(self, refusal: Refusal, path: ScopePath, event: RequestEvent) -> GatewayError:
+        """What the caller reads. A budget's refusal becomes an event; a revoked key's call or a
+        ledger that cannot decide does not."""
+        parts = self._parts
+        error = refusal_error(
+            refusal,
+            key_scope=path.key_scope,
+            refusal_status=parts.options.refusal_status,
+            now_ms=parts.ledger.time_ms(path.organisation),
+        )
+        if isinstance(error, (BudgetExceeded, RateLimited)):
+            parts.refusals.note(event, path, refusal, error)
+        return error
 
     def _event(
         self, id_: str, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes

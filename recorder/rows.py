@@ -16,7 +16,9 @@ from recorder.redaction import redacted
 from recorder.surfaces import SURFACES
 from recorder.surfaces.contract import Surface
 
-CALL_TYPES = frozenset(("llm_request", "llm_response", "reservation_expired", "correction"))
+CALL_TYPES = frozenset(
+    ("llm_request", "llm_response", "reservation_expired", "correction", "budget_exceeded")
+)
 DETAIL_BYTES_MAX = 64 * 1024
 AS_IT_IS = ("full", "truncated")
 NAME_CHARS_MAX = 256  # providers write these

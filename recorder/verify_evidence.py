@@ -59,7 +59,7 @@ def check(lines: BufferedReader, known_key: str) -> str:
     org, key = about["organisation"], known_key or about["public_key"]
     first = last = signed = (0, 0)
     for line in lines:
-        if line.startswith(b"{") and count == 0:
+        if line.startswith(b"{"):
             head = json.loads(line)["head"]
             epoch, seq, stated = head["epoch"], head["seq"], head["hash"]
             text = f"comptroller-head-1\n{org}\n{epoch}\n{seq}\n{stated}\n{head['time_ms']}\n"

@@ -61,6 +61,8 @@ class ChatSurface:
 
     def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:
         """See Surface."""
+        if not _may_hold(answer, b"tool_calls", b"function_call"):
+            return ()
         found: list[ToolCall] = []
         left_out = 0
         for choice in _objects(_field(_decoded(answer), "choices")):
@@ -75,6 +77,8 @@ class ChatSurface:
 
     def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:
         """See Surface."""
+        if not _may_hold(request, b'"tool"', b'"function"'):
+            return ()
         asking, answers = _newest(_objects(_field(_decoded(request), "messages")))
         names = {call_id: name for call_id, name, _ in _calls_of(asking) if call_id}
         found: list[ToolResult] = []
@@ -85,6 +89,12 @@ class ChatSurface:
         if len(answers) > RESULTS_MAX:
             found[-1] = replace(found[-1], left_out=len(answers) - RESULTS_MAX)
         return tuple(found)
+
+
+def _may_hold(body: bytes, *names: bytes) -> bool:
+    """Whether it is worth parsing: most bodies have no tools. A name may also be written with
+    escapes, so whatever has any is parsed."""
+    return b"\\u" in body or any(name in body for name in names)
 
 
 class _Pieces(list[str]):

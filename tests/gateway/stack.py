@@ -34,6 +34,7 @@ from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
+from gateway.refusal_log import refusal_log
 from gateway.routes import Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
@@ -51,6 +52,7 @@ GREETING = [{"role": "user", "content": "hello there"}]
 USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD  # of the answer that `behaviours.answers` gives
 COUNTED = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]  # a budget in every dimension
 CAP = 50
+NEVER_MS = 3_600_000
 
 
 def chat_body(*, stream: bool, model: str = "plain") -> bytes:
@@ -265,8 +267,10 @@ async def running_stack(
     options: GatewayOptions | None = None,
     ledger_options: LedgerOptions | None = None,
     call_timeout_ms: int = 10_000,
+    refusals_flush_ms: int = NEVER_MS,
 ) -> AsyncIterator[Stack]:
-    """A gateway, its provider, and a fresh organisation."""
+    """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
+    the test wants them sooner."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     session = Session(PipelinedTransport(address, limits), load_scripts(), SystemClock())
@@ -287,7 +291,11 @@ async def running_stack(
     keeper = LeaseKeeper(ledger, session.clock)
     options = options or GatewayOptions()
     lines = WaitingLines(options.wait_ms)
-    parts = Parts(session.clock, ledger, Endings(ledger), keeper, keyring, routes, lines, options)
+    refusals = refusal_log(session, ledger.options, flush_ms=refusals_flush_ms)
+    parts = Parts(
+        *(session.clock, ledger, Endings(ledger), keeper, keyring, routes),
+        *(lines, refusals, options),
+    )
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = int(listening.getsockname()[1])
     server = _server(Gateway(parts, close))
