@@ -16,6 +16,7 @@ from clickhouse.store import Store
 from comptroller.data_dir import absolute, recorder_folder
 from comptroller.reading import RecordsAbsent, open_records
 from comptroller.settings import Settings
+from recorder.dropped import kept_since_ms
 from recorder.evidence import write_evidence
 from recorder.findings import Verdict
 from recorder.heads import SignedHead, SigningKey, read_heads
@@ -53,6 +54,7 @@ async def verify_records(
     key_file = heads_folder.parent / "signing-key"
     if not key_file.exists():
         raise RecordsAbsent(f"{key_file} is not there: name the right --data-dir")
+    kept_since = kept_since_ms(heads_folder.parent)
     key = SigningKey.load_or_create(key_file).public_hex
     progress = _progress(show_progress)
     loop = asyncio.get_running_loop()
@@ -64,7 +66,7 @@ async def verify_records(
             for each in [organisation] if organisation else sorted({*lengths, *signed}):
                 heads = read_heads(heads_folder, each)
                 task = progress.add_task(each, total=lengths.get(each, 0))
-                check = _Check(store, loop, each, heads, key, export)
+                check = _Check(store, loop, each, heads, key, export, kept_since)
                 verdict = await asyncio.to_thread(check.run, _Bar(progress, task))
                 verdicts.append(Verified(each, verdict))
     return verdicts
@@ -104,6 +106,7 @@ class _Check:
     heads: tuple[SignedHead, ...]
     key: str
     export: Path | None
+    kept_since_ms: int
 
     def run(self, progress: Callable[[int], None]) -> Verdict:
         """The verdict, and the evidence if it was asked for."""
@@ -111,7 +114,7 @@ class _Check:
             self.export.mkdir(parents=True, exist_ok=True)
             with (self.export / f"{self.organisation}.jsonl").open("wb") as file:
                 write_evidence(file, self.organisation, self.key, self.heads, self._rows())
-        return verify(self._rows(), self.heads, self.key, progress)
+        return verify(self._rows(), self.heads, self.key, progress, self.kept_since_ms)
 
     def _rows(self) -> Iterator[bytes]:
         epoch = seq = 0

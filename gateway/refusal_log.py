@@ -15,6 +15,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+import msgspec
+
 from budgets.administration import Administration
 from budgets.answers import Refusal, Standing
 from budgets.ledger import LedgerOptions
@@ -42,7 +44,7 @@ class _Sealed(NamedTuple):
 
     id: str
     event: bytes
-    count: int
+    refusals: int
 
 
 class _Group:
@@ -78,7 +80,7 @@ class RefusalLog:
     def waiting(self) -> int:
         """How many refusals the ledger has no event of."""
         return sum(
-            group.count + (group.sealed.count if group.sealed else 0)
+            group.count + (group.sealed.refusals if group.sealed else 0)
             for group in self._groups.values()
         )
 
@@ -180,29 +182,14 @@ def refusal_log(
 
 def _event(group: _Group) -> bytes:
     request, refusal, error = group.first
-    count, first_ms, last_ms = group.count, group.first_ms, group.last_ms
     if not group.has_name:
-        detail = RefusalDetail(count, first_ms, last_ms)
+        detail = RefusalDetail(group.count, group.first_ms, group.last_ms)
         return encode(RefusalEvent(group.organisation, OTHERS, encode(detail).decode()))
-    detail = RefusalDetail(count, first_ms, last_ms, refusal.scope)
-    bound = refusal.bound
-    if bound is not None:
-        standing = Standing(bound, refusal.spent, refusal.reserved, refusal.allotted)
-        detail = RefusalDetail(
-            count,
-            first_ms,
-            last_ms,
-            refusal.scope,
-            bound.limit.dimension,
-            bound.limit.window,
-            refusal.asked,
-            max(0, standing.free),
-        )
     return encode(
         RefusalEvent(
             scope=request.scope,
             error=error.reason or "",
-            detail=encode(detail).decode(),
+            detail=encode(_detail(group, refusal)).decode(),
             request_id=request.request_id,
             key_id=request.key_id,
             agent=request.agent,
@@ -212,4 +199,19 @@ def _event(group: _Group) -> bytes:
             model=request.model,
             status=error.status,
         )
+    )
+
+
+def _detail(group: _Group, refusal: Refusal) -> RefusalDetail:
+    detail = RefusalDetail(group.count, group.first_ms, group.last_ms, refusal.scope)
+    bound = refusal.bound
+    if bound is None:
+        return detail
+    standing = Standing(bound, refusal.spent, refusal.reserved, refusal.allotted)
+    return msgspec.structs.replace(
+        detail,
+        dimension=bound.limit.dimension,
+        window=bound.limit.window,
+        asked=refusal.asked,
+        free=max(0, standing.free),
     )

@@ -66,3 +66,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """A small file with this content, durable; a crash leaves the old one or the new one."""
+    new = path.with_name(f".{path.name}")
+    new.unlink(missing_ok=True)
+    write_new(new, [content])
+    rename(new, path)

@@ -142,7 +142,10 @@ class OrganisationRecorder:
         now, so that what is read next is what comes next."""
         head = await asyncio.to_thread(self._spool.head, self.organisation)
         on_disk = head is not None
-        head = head or await self._writer.head(self.organisation) or BEFORE_ALL
+        if head is None:
+            head = await self._writer.head(self.organisation)
+            self._signer.goes_on_from(head)
+        head = head or BEFORE_ALL
         while bounds := await self._outbox.leftovers(head):
             kept = await self._outbox.entries(bounds)
             payload_bytes = sum(len(each.body) for each in kept)
@@ -219,6 +222,10 @@ class Signer:
         self._written: Head | None = None
         self._unsigned = False
         self._due_at_s = time.monotonic() + every_ms / 1000
+
+    def goes_on_from(self, head: Head | None) -> None:
+        """The records end here, by whoever wrote that: the recorder before may not have signed."""
+        self._written, self._unsigned = head, head is not None
 
     async def wrote(self, head: Head) -> None:
         """The records end here now."""

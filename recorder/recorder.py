@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 from budgets.recording import OwnershipLost, Recording
@@ -18,6 +19,8 @@ from clickhouse.errors import StoreRefused, StoreUnavailable
 from clickhouse.store import Store
 from clickhouse.stream import EntryMalformed
 from recorder.compaction import Compaction
+from recorder.dropped import note_dropped
+from recorder.durable import replace
 from recorder.heads import HeadRefused, HeadsDamaged, HeadsFile, SigningKey
 from recorder.options import RecorderOptions
 from recorder.organisation import OrganisationRecorder, OwnedElsewhere, in_short
@@ -60,7 +63,11 @@ class Recorder:
         self._writer = Writer(store)
         self._compaction = Compaction(self._recording, store)
         self._retention = Retention(
-            store, options.events_days, options.bodies_days, session.clock.now_ms
+            store,
+            options.events_days,
+            options.bodies_days,
+            session.clock.now_ms,
+            partial(note_dropped, folder),
         )
         self._options = options
         self._spool = Spool(folder / "spool", options.spool_bytes_max)
@@ -185,7 +192,5 @@ def _locked(path: Path) -> int:
 def _node_name(path: Path) -> str:
     """Names this disk, for other recorders: made once."""
     if not path.exists():
-        new = path.with_name(f".{path.name}")
-        new.write_text(secrets.token_hex(8), encoding="ascii")
-        new.replace(path)
+        replace(path, secrets.token_hex(8).encode())
     return path.read_text(encoding="ascii")

@@ -5,6 +5,7 @@ that day stay, so that the rest of the chain can still be verified. A whole part
 nothing: no row is ever deleted or changed.
 """
 
+import asyncio
 import json
 import logging
 import string
@@ -19,15 +20,22 @@ _log = logging.getLogger("comptroller.recorder")
 
 class Retention:
     """For all organisations of one database. `events_days` and `bodies_days` are how many whole
-    days are kept."""
+    days are kept; `note` is told each day before its events go, outside the database, so that
+    whoever verifies the log knows what retention has dropped and what somebody else."""
 
     def __init__(
-        self, store: Store, events_days: int, bodies_days: int, now_ms: Callable[[], int]
+        self,
+        store: Store,
+        events_days: int,
+        bodies_days: int,
+        now_ms: Callable[[], int],
+        note: Callable[[int], None],
     ) -> None:
         self._store = store
         self._events_days = events_days
         self._bodies_days = bodies_days
         self._now_ms = now_ms
+        self._note = note
 
     async def sweep(self) -> list[str]:
         """Drops what is over; the names of what went (`bodies 20261124`). Raises StoreUnavailable,
@@ -38,6 +46,7 @@ class Retention:
             dropped.append(f"bodies {day}")
         for day in await self._days("events", self._events_days):
             if await self._archived(day):
+                await asyncio.to_thread(self._note, day)
                 await self._drop("events", day)
                 dropped.append(f"events {day}")
         return dropped

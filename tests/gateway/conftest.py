@@ -11,7 +11,7 @@ import uvloop
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from gateway.options import GatewayOptions
-from tests.gateway.stack import Stack, running_stack
+from tests.gateway.stack import NEVER_MS, Stack, running_stack
 
 MakeStack = Callable[..., Awaitable[Stack]]
 
@@ -28,11 +28,17 @@ async def make_stack(valkey: EmbeddedServer) -> AsyncIterator[MakeStack]:
     async with contextlib.AsyncExitStack() as running:
 
         async def make(
-            options: GatewayOptions | None = None, ledger_options: LedgerOptions | None = None
+            options: GatewayOptions | None = None,
+            ledger_options: LedgerOptions | None = None,
+            refusals_flush_ms: int = NEVER_MS,
         ) -> Stack:
-            return await running.enter_async_context(
-                running_stack(valkey.socket_path, options=options, ledger_options=ledger_options)
+            stack = running_stack(
+                valkey.socket_path,
+                options=options,
+                ledger_options=ledger_options,
+                refusals_flush_ms=refusals_flush_ms,
             )
+            return await running.enter_async_context(stack)
 
         yield make
 

@@ -31,11 +31,7 @@ class LedgerView:
 
     async def outbox(self) -> list[Entry]:
         """All events, oldest first."""
-        entries: Any = await self._redis.xrange(self._key("outbox"))
-        return [
-            entry_of(id_, [each for pair in fields.items() for each in pair])
-            for id_, fields in entries
-        ]
+        return _entries(await self._redis.xrange(self._key("outbox")))
 
     async def bodies(self) -> dict[int, bytes]:
         """The payloads that wait for the recorder, by the seq of their event."""
@@ -65,6 +61,20 @@ class LedgerView:
         assert isinstance(event, dict)
         return entry, event
 
+    async def refusals(self, count: int) -> list[dict[str, Any]]:
+        """Waits until events tell of so many refusals, and gives them with `detail` decoded;
+        exactly so many there are."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            while True:
+                entries = await self.outbox()
+                found = [refusal_of(each) for each in entries if each.kind == "budget_exceeded"]
+                told = sum(event["detail"]["count"] for event in found)
+                if told >= count:
+                    assert told == count, found
+                    return found
+                last = f"{entries[-1].epoch}-{entries[-1].seq}" if entries else "0-0"
+                await self._redis.xread({self._key("outbox"): last}, count=1, block=5_000)
+
     async def counters(self) -> dict[str, tuple[int, int, int]]:
         """(spent, reserved, allotted) by field."""
         return counters_of(await self._hash("ledger"))
@@ -93,8 +103,7 @@ class LedgerView:
 
     async def at_rest(self) -> None:
         """Asserts that every reservation has ended once and the books agree."""
-        ledger = await self._hash("ledger")
-        entries = await self.outbox()
+        ledger, entries = await self._snapshot()
         assert await self._hash("leases") == {}
         assert await self._redis.zcard(self._key("expiry")) == 0
         head = head_of(ledger)
@@ -116,6 +125,14 @@ class LedgerView:
             "a request without an ending, or without a start"
         )
 
+    async def _snapshot(self) -> tuple[dict[bytes, bytes], list[Entry]]:
+        """Head, counters and events of one moment: refusals are written at any time."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(self._key("ledger"))
+            pipe.xrange(self._key("outbox"))
+            ledger, entries = await pipe.execute()
+        return ledger, _entries(entries)
+
     async def until_at_rest(self, leases_left: int = 0) -> None:
         """Waits until all leases are gone, then asserts `at_rest`."""
         async with asyncio.timeout(WAIT_S_MAX):
@@ -131,6 +148,19 @@ class LedgerView:
     async def _hash(self, name: str) -> dict[bytes, bytes]:
         found = await cast("Any", self._redis.hgetall(self._key(name)))
         return cast("dict[bytes, bytes]", found)
+
+
+def refusal_of(entry: Entry) -> dict[str, Any]:
+    """A `budget_exceeded` event, which touches no counter."""
+    assert entry.counters == (), entry
+    event: dict[str, Any] = json.loads(entry.event)
+    return {**event, "detail": json.loads(event["detail"])}
+
+
+def _entries(found: Any) -> list[Entry]:
+    return [
+        entry_of(id_, [each for pair in fields.items() for each in pair]) for id_, fields in found
+    ]
 
 
 def charged(entry: Entry, dimension: int = 1) -> int:

@@ -288,13 +288,17 @@ async def running_stack(
         await upstream.close()
         await session.transport.close()
 
-    keeper = LeaseKeeper(ledger, session.clock)
     options = options or GatewayOptions()
-    lines = WaitingLines(options.wait_ms)
-    refusals = refusal_log(session, ledger.options, flush_ms=refusals_flush_ms)
     parts = Parts(
-        *(session.clock, ledger, Endings(ledger), keeper, keyring, routes),
-        *(lines, refusals, options),
+        clock=session.clock,
+        ledger=ledger,
+        endings=Endings(ledger),
+        keeper=LeaseKeeper(ledger, session.clock),
+        keyring=keyring,
+        routes=routes,
+        lines=WaitingLines(options.wait_ms),
+        refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
+        options=options,
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = int(listening.getsockname()[1])

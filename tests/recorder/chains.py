@@ -101,6 +101,15 @@ def as_list(row: EventRow) -> list[Any]:
     return list(msgspec.structs.astuple(row))
 
 
+def other(column: str, value: Any) -> Any:
+    """Another value for a column."""
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return value[:-1] + ("0" if value[-1:] != "0" else "1")
+    return (*value[:-1], (*value[-1][:3], value[-1][3] + 1))
+
+
 def in_engines_style(values: list[Any]) -> bytes:
     """JSON as ClickHouse has it: `\\/` for a slash, escapes in capitals."""
     text = json.dumps(values, ensure_ascii=False, separators=(", ", ": "))

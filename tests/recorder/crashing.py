@@ -40,7 +40,16 @@ from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from tests.budgets.harness import SystemClock
 from tests.gateway.processes import free_port
-from tests.recorder.rig import QUICK, Call, Found, HookedStore, HookedTransport, find, spooled, until
+from tests.recorder.rig import (
+    QUICK,
+    Call,
+    Found,
+    HookedStore,
+    HookedTransport,
+    find,
+    spooled,
+    until,
+)
 
 ROOT = Path(__file__).parents[2]
 READY_S_MAX = 30

@@ -397,14 +397,13 @@ class Stage:
         options: RecorderOptions = QUICK,
         limits: TransportLimits = PATIENT,
         hook: Hook = happens,
+        ledger_hook: Hook = happens,
     ) -> Running:
         """A recorder that runs, on a disk of that name; ended after the test."""
         hooked = HookedStore(store, hook)
-        ledger = HookedTransport(await self.transport(limits), hook)
+        ledger = HookedTransport(await self.transport(limits), ledger_hook)
         folder = self.folder / name
-        recorder = Recorder(
-            Session(ledger, load_scripts(), SystemClock()), hooked, folder, options
-        )
+        recorder = Recorder(Session(ledger, load_scripts(), SystemClock()), hooked, folder, options)
         running = Running(recorder, hooked, ledger, folder, asyncio.create_task(recorder.run()))
         self._stack.push_async_callback(running.kill)
         return running

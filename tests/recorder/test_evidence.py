@@ -31,9 +31,9 @@ from tests.recorder.chains import (
     clean,
     evidence,
     lines,
+    other,
     signed,
 )
-from tests.recorder.test_verification import other
 
 SCRIPT = Path(verify_evidence.__file__)
 # RFC 8032, 7.1: tests 1 and 2.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clickhouse.events import COLUMNS, EVENT_TYPES, EventRow
 from clickhouse.stream import Entry
-from gateway.events import KeyEvent, PolicyEvent, encode
+from gateway.events import KeyEvent, PolicyEvent, RefusalEvent, encode
 from recorder.rows import DETAIL_BYTES_MAX, MALFORMED, Rows, rows_of
 from tests.recorder.workbench import entry, request_event, response_event
 
@@ -183,6 +183,19 @@ def test_events_of_policy_and_keys_are_kept_whole(kind: str, event: msgspec.Stru
     assert msgspec.json.decode(row.detail) == msgspec.json.decode(encode(event))
     for name, value in msgspec.to_builtins(event).items():
         assert name not in COLUMNS or getattr(row, name) == value
+
+
+def test_a_refusal_has_the_detail_that_was_written() -> None:
+    """What the gateway counted and why, and not the whole event again."""
+    event = RefusalEvent("acme/p/key-1", "held", '{"count":7}', "r-1", status=429)
+    row = rows("budget_exceeded", encode(event)).event
+    assert (row.error, row.detail, row.request_id, row.status) == (
+        "held",
+        '{"count":7}',
+        "r-1",
+        429,
+    )
+    assert (row.scope, row.project, row.charged_nusd, row.reserved_nusd) == (event.scope, "p", 0, 0)
 
 
 def test_foreign_events_are_kept_up_to_a_bound() -> None:

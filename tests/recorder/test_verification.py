@@ -38,6 +38,7 @@ from tests.recorder.chains import (
     evidence,
     in_engines_style,
     lines,
+    other,
     signed,
 )
 from tests.recorder.workbench import StoreProcess, begin_anew
@@ -102,15 +103,6 @@ def test_no_column_can_be_changed(column: str, row: int) -> None:
     verdict = verify(tampered, heads, KEY_HEX)
     assert (verdict.fault, verdict.events) == ("changed", row)
     assert verdict.place == (values["epoch"], values["seq"])
-
-
-def other(column: str, value: Any) -> Any:
-    """Another value for a column."""
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, str):
-        return value[:-1] + ("0" if value[-1:] != "0" else "1")
-    return (*value[:-1], (*value[-1][:3], value[-1][3] + 1))
 
 
 @pytest.mark.parametrize(

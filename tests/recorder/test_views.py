@@ -45,7 +45,8 @@ def story() -> list[tuple[str, bytes, dict[str, Any]]]:
     request, response = request_event, response_event
     refused = (
         b'{"scope":"%b","key_id":"key-1","agent":"writer","endpoint":"/v1/chat/completions",'
-        b'"model_requested":"small","error":"EXHAUSTED","count":3}' % SCOPE.encode()
+        b'"model_requested":"small","error":"exhausted",'
+        b'"detail":"{\\"scope\\":\\"acme\\",\\"count\\":3}"}' % SCOPE.encode()
     )
     released = response("c", SCOPE, 100, 0, status=0, usage_source="released", text_input=0)
     return [
@@ -129,7 +130,7 @@ async def test_requests_are_the_calls_that_ended(told: StoreProcess) -> None:
 
 
 async def test_refusals_say_who_why_and_how_often(told: StoreProcess) -> None:
-    """The reason as a column, the count in `detail`, where the event stands whole."""
+    """The reason as a column, the count in `detail`, as it was written."""
     rows = await told.rows(
         "SELECT org, scope, project, agent, key_id, endpoint, model_requested, reason, "
         "JSONExtractInt(detail, 'count') FROM comptroller.refusals"
@@ -137,7 +138,7 @@ async def test_refusals_say_who_why_and_how_often(told: StoreProcess) -> None:
     assert rows == [
         [
             *(ORG, SCOPE, "research", "writer", "key-1", "/v1/chat/completions", "small"),
-            *("EXHAUSTED", 3),
+            *("exhausted", 3),
         ]
     ]
 
@@ -154,7 +155,7 @@ async def test_overruns_say_by_how_much(told: StoreProcess) -> None:
 async def test_sums_do_not_change_when_the_story_is_dropped(told: StoreProcess) -> None:
     """Expiries, corrections and refusals are archived like all else."""
     before = await said(told)
-    later = Retention(told, 1, 1, lambda: NOW_MS + 3 * DAY_MS)
+    later = Retention(told, 1, 1, lambda: NOW_MS + 3 * DAY_MS, lambda _: None)
     assert "events 20270310" in await later.sweep()
     assert await days_in(told, "events") == []
     assert await said(told) == before
