@@ -32,6 +32,7 @@ from recorder.writer import RecordsDisagree, Writer
 LOOK_FOR_ORGANISATIONS_S = 1.0
 BROKEN_PAUSE_S = 30.0
 DROP_EVERY_S = 3600
+ALL_HEADS_KEPT_MS = 7 * 86_400_000  # of older days the last one is kept
 _PASSING = (
     *(LedgerUnavailable, StoreUnavailable, StoreRefused),
     *(SpoolFull, OwnedElsewhere, OwnershipLost),
@@ -70,6 +71,7 @@ class Recorder:
             partial(note_dropped, folder),
         )
         self._options = options
+        self._now_ms = session.clock.now_ms
         self._spool = Spool(folder / "spool", options.spool_bytes_max)
         self._key = SigningKey.load_or_create(folder / "signing-key")
         self._stopping = asyncio.Event()
@@ -149,12 +151,14 @@ class Recorder:
             _log.warning("%s: %s", organisation, trouble)
 
     def _open(self, organisation: str) -> OrganisationRecorder:
+        heads = HeadsFile(self._folder / "heads", organisation, self._key)
+        heads.thin(self._now_ms() - ALL_HEADS_KEPT_MS)
         return OrganisationRecorder(
             organisation,
             self._recording,
             self._writer,
             self._spool,
-            HeadsFile(self._folder / "heads", organisation, self._key),
+            heads,
             self._compaction,
             self._options,
             self._node,

@@ -171,3 +171,16 @@ async def test_views_of_an_empty_database_are_empty(store: StoreProcess) -> None
     for name, engine in await relations(store):
         if engine == "View":
             assert await store.rows(f"SELECT * FROM comptroller.{name}") == [], name
+
+
+@pytest.mark.parametrize("migration", load_migrations(), ids=lambda each: each.name)
+async def test_a_cluster_s_statements_are_understood(
+    store: StoreProcess, migration: Migration
+) -> None:
+    """No cluster can run here, but the engine's own parser accepts what one would be told, with
+    the engine that replicates."""
+    statement = migration.statement(Layout(cluster="prod"))
+    tree = "\n".join(row[0] for row in await store.rows(f"EXPLAIN AST {statement}"))
+    assert "Create" in tree
+    if "CREATE TABLE" in statement:
+        assert re.search(r"Function Replicated\w*MergeTree", tree)
