@@ -25,6 +25,8 @@ from clickhouse.quoting import quoted, settings_text
 from clickhouse.reading import STREAMED_FORMATS, Reading, texts
 
 DATABASE = "comptroller"
+LOCK_FILE = "comptroller.lock"
+QUERIED_BYTES_MAX = 1024 * 1024
 _READ = "comptroller-read-"  # how a read is found to be killed
 _STREAMED_QUERY = re.compile(r"\s*(\(|SELECT\b|WITH\b)", re.IGNORECASE)  # chDB streams no other
 _PATH_REFUSED = re.compile(r"[?&#\x00]")
@@ -183,10 +185,17 @@ class Engine:
     def insert(
         self, statement: str, rows: bytes, format_name: str = "JSONCompactEachRow", token: str = ""
     ) -> int:
-        """Rows written (by materialized views too). `statement` is `INSERT INTO table (columns)`;
-        `token`, if given, is ClickHouse's insert_deduplication_token."""
+        """Rows that were handed over. `statement` is `INSERT INTO table (columns)`; `token`, if
+        given, is ClickHouse's insert_deduplication_token.
+
+        A streamed insert says nothing when its last write fails (disk full, memory): small ones of
+        text go as a query, which does; whoever writes more, or binary rows, counts what is there.
+        """
         settings = {**_INSERT_SETTINGS, **({"insert_deduplication_token": token} if token else {})}
         with self._connection(settings) as connection:
+            if format_name == "JSONCompactEachRow" and len(rows) <= QUERIED_BYTES_MAX:
+                connection.query(f"{statement} FORMAT {format_name}\n{rows.decode()}")
+                return rows.rstrip(b"\n").count(b"\n") + 1
             inserter = connection.send_insert(statement, format_name)
             try:
                 inserter.append(rows)
@@ -271,8 +280,19 @@ class Engine:
         self.close()
 
 
+def is_open_elsewhere(folder: Path) -> bool:
+    """Whether some process has the folder open now."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        os.close(_locked(folder))
+    except EngineBusy:
+        return True
+    return False
+
+
 def _locked(folder: Path) -> int:
-    lock = os.open(folder / "comptroller.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -220,7 +220,11 @@ class Facade:
         admitted = self._admitted(account, query, choice)
         if admitted.format_name:
             answer.format_name = format_of(admitted.format_name)
-        restrictions = Restrictions(admitted.restrictions.filters, choice.settings)
+        filters, settings = admitted.restrictions.filters, choice.settings
+        if filters:  # what a query has read counts the rows of others, too
+            answer.tells_progress = False
+            settings = {name: settings[name] for name in settings if name != "max_rows_to_read"}
+        restrictions = Restrictions(filters, settings)
         return self._engine.read(
             admitted.query, answer.format_name, admitted.parameters, restrictions
         )
@@ -228,7 +232,9 @@ class Facade:
     async def _sent(self, answer: "_Answer", reading: Reading, gone: "asyncio.Task[None]") -> None:
         pieces = Piece(reading, answer.coding, self._limits.piece_bytes_min)
         part, last = await self._taken(pieces, reading, gone)
-        progress = Progress(reading.rows_read, reading.bytes_read)
+        progress = Progress()
+        if answer.tells_progress:
+            progress = Progress(reading.rows_read, reading.bytes_read)
         if last:
             await respond(answer.send, 200, answer.headers(self._server, progress), part)
             return
@@ -301,6 +307,7 @@ class _Answer:
         self.send = send
         self.format_name = format_name
         self.coding = coding
+        self.tells_progress = True
 
     def headers(self, server: Server, progress: Progress) -> list[tuple[bytes, bytes]]:
         """Of an answer with this format and coding."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from clickhouse.accounts import READER, RecordsSecret
-from clickhouse.engine import Engine
+from clickhouse.engine import Engine, is_open_elsewhere
 from clickhouse.errors import EngineBusy
 from clickhouse.store import EmbeddedStore, HttpStore, Store
 from comptroller.data_dir import absolute, records_folder, secret_file, url_file
@@ -35,18 +35,27 @@ def records_address(settings: Settings, organisation: str = "") -> Address:
     Raises RecordsAbsent."""
     options = settings.records
     if options.clickhouse_url:
+        if organisation:
+            raise RecordsAbsent(
+                "--organisation is for the embedded records: at a ClickHouse server, give the "
+                "organisation a user with a row policy"
+            )
         return Address(options.clickhouse_url, options.clickhouse_user, options.clickhouse_password)
     data_dir = absolute(settings.data_dir)
-    if not url_file(data_dir).exists():
+    # An address that a killed recorder has left may be somebody else's by now.
+    if not (url_file(data_dir).exists() and is_open_elsewhere(records_folder(data_dir))):
         raise RecordsAbsent(
             f"no recorder runs on {data_dir}: start `comptroller up`, or name the right --data-dir"
         )
     secret = RecordsSecret.load_or_create(secret_file(data_dir))
-    password = (
-        secret.password_of_organisation(organisation)
-        if organisation
-        else secret.password_of(READER)
-    )
+    try:
+        password = (
+            secret.password_of_organisation(organisation)
+            if organisation
+            else secret.password_of(READER)
+        )
+    except ValueError as error:
+        raise RecordsAbsent(str(error)) from None
     return Address(url_file(data_dir).read_text(encoding="ascii"), organisation or READER, password)
 
 

@@ -39,6 +39,7 @@ from recorder.recorder import Recorder, RecorderBusy
 LOOPBACK = "127.0.0.1"
 CONNECTIONS_MAX = 64
 ENGINE_WAIT_S_MAX = 20.0
+READS_END_S_MAX = 3
 
 
 async def record(settings: Settings, redis_url: str) -> None:
@@ -100,6 +101,7 @@ async def _listening(facade: Facade, port: int, data_dir: Path) -> AsyncIterator
         server_header=False,
         log_level="warning",
         limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=READS_END_S_MAX,
     )
     config.load()
     server = _Server(config)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from budgets.policy import PolicyInvalid
 from clickhouse.query import load_query
 from comptroller.document import ConfigInvalid
 from comptroller.exits import FAILED, NOT_VERIFIED, USAGE_ERROR
@@ -49,7 +50,7 @@ def sql_command(
         with client.raw_stream(text, fmt=chosen) as answer:
             while piece := answer.read(_PIECE_BYTES):
                 sys.stdout.buffer.write(piece)
-        sys.stdout.flush()
+        sys.stdout.buffer.flush()
 
     _run(ask)
 
@@ -107,15 +108,20 @@ def _settings(config: Path | None, data_dir: str | None) -> Settings:
 
 def _client(settings: Settings, organisation: str) -> Any:  # noqa: ANN401  # the driver's, untyped
     from clickhouse_connect import get_client  # noqa: PLC0415
+    from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415
 
     from comptroller.reading import records_address  # noqa: PLC0415
 
     address = records_address(settings, organisation)
+    embedded = not settings.records.clickhouse_url
     return get_client(
         dsn=f"{address.url}/comptroller",
         username=address.user,
         password=address.password,
         autogenerate_session_id=False,
+        # Never through a proxy that the environment names; a server is told not to write either.
+        pool_mgr=get_pool_manager() if embedded else None,
+        settings={} if embedded else {"readonly": 2},
     )
 
 
@@ -160,8 +166,10 @@ def _line(event: dict[str, Any]) -> str:
 def _run(command: Callable[[], None]) -> None:
     try:
         command()
-    except ConfigInvalid as error:
+    except (ConfigInvalid, PolicyInvalid) as error:
         _end(error, USAGE_ERROR)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _troubles() as error:
         _end(error, FAILED)
     except KeyboardInterrupt:

@@ -50,7 +50,12 @@ class RecorderProcess:
         self._watcher.start()
         ready.wait()
         if self._process is None or self._process.poll() is not None:
-            raise RecorderFailed(f"the recorder did not start: see {self._log_path}")
+            raise RecorderFailed(f"{self._last_words()} (all of it is in {self._log_path})")
+
+    def _last_words(self) -> str:
+        lines = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = lines[-1] if lines else "it said nothing"
+        return last.removeprefix("comptroller: ")
 
     def _keep_running(self, ready: threading.Event) -> None:
         while not self._stopping.is_set():

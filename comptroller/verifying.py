@@ -61,6 +61,8 @@ async def verify_records(
     async with open_records(settings) as store:
         lengths = await _lengths(store)
         signed = {each.stem for each in heads_folder.glob("*.jsonl")}
+        if organisation and organisation not in {*lengths, *signed}:
+            raise RecordsAbsent(f"there is no organisation {organisation!r} in these records")
         with progress:
             verdicts = []
             for each in [organisation] if organisation else sorted({*lengths, *signed}):

@@ -22,7 +22,7 @@ class Head:
 class Batch:
     """Events `first_seq` to `head.seq` of one epoch, as JSONCompactEachRow lines (derived rows
     among them), and their payloads as RowBinary rows of `bodies`. `payload_bytes` is what the
-    ledger's payload stream gives back once they are confirmed."""
+    ledger's payload stream gives back once they are confirmed; `bodies` has `body_count` rows."""
 
     organisation: str
     first_seq: int
@@ -30,6 +30,7 @@ class Batch:
     events: bytes
     bodies: bytes
     payload_bytes: int
+    body_count: int = 0
 
     @property
     def event_count(self) -> int:

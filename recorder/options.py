@@ -11,7 +11,7 @@ class RecorderOptions:
     what silence another recorder takes over, `*_days` how many whole days are kept."""
 
     batch_events_max: int = 10_000
-    batch_payload_bytes_max: int = 32 * 2**20
+    batch_bytes_max: int = 16 * 2**20
     linger_ms: int = 250
     patience_ms: int = 5_000
     retry_ms: int = 500

@@ -59,7 +59,7 @@ class OrganisationRecorder:
         self._options = options
         self._node = node
         self._outbox = Outbox(
-            recording, organisation, options.batch_events_max, options.batch_payload_bytes_max
+            recording, organisation, options.batch_events_max, options.batch_bytes_max
         )
         self._signer = Signer(heads, options.head_every_ms)
         self._head: Head | None = None
@@ -69,9 +69,10 @@ class OrganisationRecorder:
         self._doubt = True  # of what a recorder before us may have written
 
     async def step(self) -> bool:
-        """Records what is waiting, at most one batch; whether there was one. Raises
-        OwnedElsewhere, OwnershipLost, LedgerUnavailable, StoreUnavailable, StoreRefused, and what
-        only a person can mend: OutboxGap, RecordsDisagree, EntryMalformed, SpoolDamaged."""
+        """Records what is waiting, at most one batch; whether it was full, so that more waits.
+
+        Raises OwnedElsewhere, OwnershipLost, LedgerUnavailable, StoreUnavailable, StoreRefused, and
+        what only a person can mend: OutboxGap, RecordsDisagree, EntryMalformed, SpoolDamaged."""
         try:
             return await self._step()
         except (StoreUnavailable, StoreRefused):
@@ -100,7 +101,22 @@ class OrganisationRecorder:
         else:
             await self._keep_in_spool(batch)
         self._head = batch.head
-        return True
+        if self._is_full(batch):
+            return True
+        if drained:
+            await self._compact_sometimes(batch.head)
+        return False
+
+    def _is_full(self, batch: Batch) -> bool:
+        return (
+            batch.event_count >= self._options.batch_events_max
+            or len(batch.events) + len(batch.bodies) >= self._options.batch_bytes_max // 2
+        )
+
+    async def give_back(self) -> None:
+        """Lets another recorder try; this one has failed."""
+        self._head, self._renew_at_s = None, 0.0
+        await self._recording.own(self.organisation, 0)
 
     async def _compact_sometimes(self, head: Head) -> None:
         """When all is recorded: then the records say the same as the ledger, or an alarm is due."""

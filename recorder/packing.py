@@ -72,6 +72,7 @@ def pack(organisation: str, head: Head, entries: Sequence[Entry]) -> Batch:
         events=b"\n".join(lines),
         bodies=b"".join(bodies),
         payload_bytes=payload_bytes,
+        body_count=len(bodies),
     )
 
 

@@ -14,16 +14,16 @@ RECORDED_BYTES_MAX = 8 * 1024 * 1024
 
 
 class Outbox:
-    """One organisation's outbox. `events_max` and `payload_bytes_max` bound a batch; a single
-    event is a batch, however large."""
+    """One organisation's outbox. `events_max` and `bytes_max` (writers' parts and payloads) bound
+    a batch; a single event is a batch, however large."""
 
     def __init__(
-        self, recording: Recording, organisation: str, events_max: int, payload_bytes_max: int
+        self, recording: Recording, organisation: str, events_max: int, bytes_max: int
     ) -> None:
         self._recording = recording
         self._organisation = organisation
         self._events_max = events_max
-        self._payload_bytes_max = payload_bytes_max
+        self._bytes_max = bytes_max
 
     async def next_entries(self, head: Head) -> list[Entry]:
         """What comes after the head, without payloads, as far as one batch goes."""
@@ -35,10 +35,10 @@ class Outbox:
     def _bounded(self, entries: Sequence[Entry]) -> list[Entry]:
         epoch = entries[0].epoch
         kept: list[Entry] = []
-        payload_bytes = 0
+        size_bytes = 0
         for entry in same_day(entries):
-            payload_bytes += _payload_bytes(entry)
-            if kept and (entry.epoch != epoch or payload_bytes > self._payload_bytes_max):
+            size_bytes += len(entry.event) + _payload_bytes(entry)
+            if kept and (entry.epoch != epoch or size_bytes > self._bytes_max):
                 break
             kept.append(entry)
         return kept

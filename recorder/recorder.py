@@ -5,12 +5,13 @@ person can mend stops that organisation alone, loudly, and is looked at again la
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
-import os
 import secrets
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from budgets.recording import OwnershipLost, Recording
 from budgets.session import Session
@@ -80,15 +81,16 @@ class Recorder:
 
     async def run(self) -> None:
         """Until `stop`: then everything that waits is recorded, and the heads are signed."""
-        retention = asyncio.create_task(self._drop_old_days())
-        try:
-            while not self._stopping.is_set():
-                await self._look_for_organisations()
-                await self._pause(LOOK_FOR_ORGANISATIONS_S)
-        finally:
-            self._stopping.set()
-            await asyncio.gather(retention, *self._tasks.values())
-            os.close(self._lock)
+        with self._lock:
+            retention = asyncio.create_task(self._drop_old_days())
+            try:
+                while not self._stopping.is_set():
+                    await self._look_for_organisations()
+                    await self._pause(LOOK_FOR_ORGANISATIONS_S)
+            finally:
+                self._stopping.set()
+                await self._look_for_organisations()  # those of the last second, too
+                await asyncio.gather(retention, *self._tasks.values())
 
     def stop(self) -> None:
         """Asks the recorder to end."""
@@ -120,7 +122,7 @@ class Recorder:
             recorder, pause_s = await self._step(organisation, recorder)
             await self._pause(pause_s)
         more = True
-        while more and recorder is not None:  # what came until the end; a failure ends it
+        while more:  # what came until the end; a failure ends it
             recorder, pause_s = await self._step(organisation, recorder)
             more = pause_s == 0
         if recorder is not None:
@@ -140,9 +142,15 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  # one organisation's trouble stops no other
             known = isinstance(error, _BROKEN)
             _log.error("%s is not recorded: %s", organisation, error, exc_info=not known)
+            await self._give_back(recorder)
             return None, BROKEN_PAUSE_S
         self._said.pop(organisation, None)
         return recorder, 0 if more else self._options.linger_ms / 1000
+
+    async def _give_back(self, recorder: OrganisationRecorder | None) -> None:
+        if recorder is not None:
+            with contextlib.suppress(LedgerUnavailable):  # then its lease runs out
+                await recorder.give_back()
 
     def _say(self, organisation: str, trouble: str) -> None:
         """Once, not at every try."""
@@ -181,12 +189,12 @@ class Recorder:
             await asyncio.sleep(0)
 
 
-def _locked(path: Path) -> int:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _locked(path: Path) -> IO[bytes]:
+    lock = path.open("ab")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(lock)
+        lock.close()
         raise RecorderBusy(
             f"another recorder uses {path.parent}: stop it, or choose another data dir"
         ) from None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from clickhouse.events import Derived, EventRow, WrittenEvent, decode_written
+from clickhouse.events import CHARGING_TYPES, Derived, EventRow, WrittenEvent, decode_written
 from clickhouse.stream import Entry
 from recorder.redaction import redacted
 from recorder.surfaces import SURFACES
@@ -150,9 +150,11 @@ def _money(entry: Entry, written: WrittenEvent) -> tuple[int, int]:
     reservation, which its expiry had charged."""
     reserved = entry.reserved_nusd or written.reserved_nusd
     charged = reserved if entry.event_type == "reservation_expired" else written.charged_nusd
+    booked = next((each[3] for each in entry.counters if each[1] == USD), None)
     if entry.event_type == "correction" and written.request_id:
-        booked = next((each[3] for each in entry.counters if each[1] == USD), None)
         charged = charged - reserved if booked is None else booked
+    elif not written.request_id and entry.event_type in CHARGING_TYPES and booked is not None:
+        charged = booked  # nobody said, or it is not understood: the ledger knows
     return reserved, charged
 
 

@@ -1,13 +1,14 @@
 """Writes batches to the records, each exactly once, whatever answers are lost on the way.
 
 A batch is one insert, and one insert is one block: all of it is there or nothing. What may have
-been written already is asked for first. The token lets the engine drop a block that comes twice
-(from a recorder that was paused and wakes up), but is not trusted alone: after a crash an engine
-can know a token whose block it has lost, so what was retried is looked for afterwards.
+been written already is asked for first, and what was written is asked for after: an engine whose
+disk or memory is full can take rows, say nothing and lose them. The token lets the engine drop a
+block that comes twice (from a recorder that was paused and wakes up), but is not trusted alone:
+after a crash an engine can know a token whose block it has lost.
 """
 
 import json
-import logging
+from collections.abc import Awaitable, Callable
 
 from clickhouse.query import load_query
 from clickhouse.store import Store
@@ -15,7 +16,8 @@ from recorder.batch import Batch, Head
 from recorder.packing import INSERT_BODIES, INSERT_EVENTS
 
 TRIES_MAX = 3
-_log = logging.getLogger("comptroller.recorder")
+_Asks = Callable[[Batch], Awaitable[bool]]
+_Inserts = Callable[[Batch, str], Awaitable[None]]
 
 
 class RecordsDisagree(RuntimeError):
@@ -38,13 +40,7 @@ class Writer:
 
     async def has(self, batch: Batch) -> bool:
         """Whether its events are there. Raises RecordsDisagree where only some are, or too many."""
-        parameters: dict[str, str | int] = {
-            "org": batch.organisation,
-            "epoch": batch.head.epoch,
-            "first": batch.first_seq,
-            "last": batch.head.seq,
-        }
-        (count,) = json.loads(await self._store.select(load_query("batch_count"), parameters))
+        count = await self._count("batch_count", batch)
         if count not in (0, batch.event_count):
             raise RecordsDisagree(
                 f"the records have {count} of the {batch.event_count} events of {batch.token}: "
@@ -53,20 +49,41 @@ class Writer:
         return bool(count)
 
     async def write(self, batch: Batch, *, doubt: bool) -> None:
-        """Writes it. With `doubt` (an earlier try may have) it is asked for before and after.
-        Raises StoreUnavailable or StoreRefused: then the next try is in doubt."""
-        if not doubt:
-            await self._insert(batch, batch.token)
+        """Writes it, payloads first: an event that is there has its payload. What was written is
+        asked for, because an engine may take rows and not keep them; with `doubt` (an earlier try
+        may have written them) it is asked for before, too. Raises StoreUnavailable or StoreRefused:
+        then the next try is in doubt."""
+        if batch.bodies:
+            await self._until(batch, self._has_bodies, self._insert_bodies, doubt=doubt)
+        await self._until(batch, self.has, self._insert_events, doubt=doubt)
+
+    async def _until(self, batch: Batch, there: _Asks, insert: _Inserts, *, doubt: bool) -> None:
+        if doubt and await there(batch):
             return
         for attempt in range(TRIES_MAX):
-            if await self.has(batch):
+            await insert(batch, f"{batch.token}#{attempt}" if attempt else batch.token)
+            if await there(batch):
                 return
-            await self._insert(batch, f"{batch.token}#{attempt}" if attempt else batch.token)
-        if not await self.has(batch):
-            raise RecordsDisagree(f"the records take {batch.token} and do not have it")
+        raise RecordsDisagree(
+            f"the records take {batch.token} and do not have it: is the disk full, or memory short?"
+        )
 
-    async def _insert(self, batch: Batch, token: str) -> None:
-        """Payloads first: an event that is there has its payload."""
-        if batch.bodies:
-            await self._store.insert(INSERT_BODIES, batch.bodies, f"{token}-bodies", "RowBinary")
+    async def _has_bodies(self, batch: Batch) -> bool:
+        """All, or none matter: those that are there become one with those that come."""
+        return await self._count("batch_bodies", batch) >= batch.body_count
+
+    async def _count(self, query: str, batch: Batch) -> int:
+        parameters: dict[str, str | int] = {
+            "org": batch.organisation,
+            "epoch": batch.head.epoch,
+            "first": batch.first_seq,
+            "last": batch.head.seq,
+        }
+        (count,) = json.loads(await self._store.select(load_query(query), parameters))
+        return int(count)
+
+    async def _insert_bodies(self, batch: Batch, token: str) -> None:
+        await self._store.insert(INSERT_BODIES, batch.bodies, f"{token}-bodies", "RowBinary")
+
+    async def _insert_events(self, batch: Batch, token: str) -> None:
         await self._store.insert(INSERT_EVENTS, batch.events, token, "JSONCompactEachRow")

@@ -1,7 +1,7 @@
 -- What was used and what it cost, by day, project, workflow, agent and model.
 CREATE VIEW IF NOT EXISTS comptroller.usage ${on_cluster} AS
 SELECT day, org, project, workflow, agent, provider, model,
-       sumIf(s.events, s.event_type != 'correction') AS requests,
+       sumIf(s.events, s.event_type != 'correction' AND s.usage_source != 'released') AS requests,
        sum(s.charged_nusd) AS charged_nusd,
        CAST(sum(s.charged_nusd) AS Decimal(38, 9)) / 1000000000 AS charged_usd,
        sum(s.text_input + s.cached_input + s.cache_write_5m + s.cache_write_1h + s.audio_input

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from recorder.surfaces.chat import ChatSurface
 from recorder.surfaces.contract import (
+    ASSEMBLED_CALLS_MAX,
     RESULTS_MAX,
     TOOL_CALLS_MAX,
     Surface,
@@ -22,6 +23,7 @@ def surface_of(endpoint: str) -> Surface | None:
 
 
 __all__ = [
+    "ASSEMBLED_CALLS_MAX",
     "RESULTS_MAX",
     "SURFACES",
     "TOOL_CALLS_MAX",

@@ -21,7 +21,13 @@ from typing import Any
 
 import msgspec
 
-from recorder.surfaces.contract import RESULTS_MAX, TOOL_CALLS_MAX, ToolCall, ToolResult
+from recorder.surfaces.contract import (
+    ASSEMBLED_CALLS_MAX,
+    RESULTS_MAX,
+    TOOL_CALLS_MAX,
+    ToolCall,
+    ToolResult,
+)
 from recorder.surfaces.sse import events, is_event_stream
 
 CHOICES_MAX = 128  # OpenAI's largest n
@@ -171,7 +177,7 @@ class _ToolCalls:
             self._ids.setdefault(known_as, index)
         self._at = index
         self._next = max(self._next, index + 1)
-        if index not in self._calls and len(self._calls) >= TOOL_CALLS_MAX:
+        if index not in self._calls and len(self._calls) >= ASSEMBLED_CALLS_MAX:
             self._left_out.add(index)
             return None
         return self._calls.setdefault(index, _Fields())

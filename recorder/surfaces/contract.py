@@ -8,10 +8,12 @@ because a recorder that starts again must write the identical rows.
 from dataclasses import dataclass
 from typing import Protocol
 
-TOOL_CALLS_MAX = 1024
-"""Calls read from one answer; OpenAI allows 128 tools in a request."""
-RESULTS_MAX = 1024
-"""Results read from one request."""
+ASSEMBLED_CALLS_MAX = 1024
+"""Calls put together of one stream; OpenAI allows 128 tools in a request."""
+TOOL_CALLS_MAX = 32
+"""Calls listed of one answer: each is a row, and a batch of events must stay one block."""
+RESULTS_MAX = 32
+"""Results listed of one request."""
 
 
 @dataclass(frozen=True, slots=True)

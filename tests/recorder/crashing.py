@@ -1,5 +1,5 @@
-"""Processes that a test may kill: records behind HTTP, and a recorder that kills itself at a point of
-its loop. Each is a process of its own, because only then does a SIGKILL leave what it leaves.
+"""Processes that a test may kill: records behind HTTP, and a recorder that kills itself at a point
+of its loop. Each is a process of its own, because only then does a SIGKILL leave what it leaves.
 
     python -m tests.recorder.crashing serve <folder> <port>
     python -m tests.recorder.crashing record <JSON of Run>
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +35,15 @@ from clickhouse.errors import StoreUnavailable
 from clickhouse.facade import Facade, listen
 from clickhouse.migrate import Layout, migrate
 from clickhouse.store import EmbeddedStore, HttpStore, HttpTimeouts, Store
-from recorder.heads import HeadsFile
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from tests.budgets.harness import SystemClock
 from tests.gateway.processes import free_port
-from tests.recorder.rig import (
-    QUICK,
-    Call,
-    Found,
-    HookedStore,
-    HookedTransport,
-    find,
-    spooled,
-    until,
-)
+from tests.recorder.hooks import Call, HookedStore, HookedTransport
+from tests.recorder.rig import QUICK, Found, find, spooled, until
 
 ROOT = Path(__file__).parents[2]
+_COMMAND = (sys.executable, "-m", "tests.recorder.crashing")
 READY_S_MAX = 30
 RUN_S_MAX = 60
 _LAYOUT = Layout(fsync=False)  # a kill loses nothing that was written
@@ -59,10 +51,10 @@ _SECRET = "records.secret"
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One life of a recorder. It dies at its `kill_at`th point, or at the `kill_nth` one of the name
-    `kill_name` (0 and empty: never), or `kill_within_us` after that one began; it ends when all of
-    the organisation is recorded. The first `refused` inserts are refused, as in an outage. `url`
-    is empty for an engine in this process, in `records`."""
+    """One life of a recorder. It dies at its `kill_at`th point, or at the `kill_nth` one of the
+    name `kill_name` (0 and empty: never), or `kill_within_us` after that one began; `by` is the
+    signal. It ends when all of the organisation is recorded. The first `refused` inserts are
+    refused, as in an outage. `url` is empty for an engine in this process, in `records`."""
 
     ledger: str
     folder: str
@@ -73,12 +65,13 @@ class Run(msgspec.Struct, frozen=True):
     kill_name: str = ""
     kill_nth: int = 1
     kill_within_us: int = 0
+    by: int = signal.SIGKILL
     refused: int = 0
     options: RecorderOptions = QUICK
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended: killed at a point, or with all points that it passed and what is recorded."""
+    """How a run ended: killed at a point, or with all points that it passed and what is there."""
 
     killed: str = ""
     points: list[str] = []
@@ -110,9 +103,12 @@ class Points:
             return
         _say(Outcome(killed=name))
         if self._run.kill_within_us:
-            threading.Timer(self._run.kill_within_us / 1e6, _die).start()
+            threading.Timer(self._run.kill_within_us / 1e6, self._die).start()
         else:
-            _die()
+            self._die()
+
+    def _die(self) -> None:
+        os.kill(os.getpid(), self._run.by)
 
     async def around(self, call: Call) -> Any:
         """The hook of store and ledger."""
@@ -197,10 +193,6 @@ async def _record(run: Run) -> None:
     await eyes.close()
 
 
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _say(outcome: Outcome) -> None:
     content = msgspec.json.encode(outcome) + b"\n"
     while content:
@@ -210,7 +202,7 @@ def _say(outcome: Outcome) -> None:
 def one_life(run: Run) -> Outcome:
     """A recorder's process from start to end. Blocks."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.recorder.crashing", "record", msgspec.json.encode(run)],
+        [*_COMMAND, "record", msgspec.json.encode(run)],
         cwd=ROOT,
         capture_output=True,
         timeout=RUN_S_MAX,
@@ -218,6 +210,26 @@ def one_life(run: Run) -> Outcome:
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
     return msgspec.json.decode(done.stdout.splitlines()[0], type=Outcome)
+
+
+@contextlib.contextmanager
+def paused(run: Run) -> Iterator[subprocess.Popen[bytes]]:
+    """A recorder's process that has stopped itself, until it gets SIGCONT. Blocks until then."""
+    process = subprocess.Popen(
+        [*_COMMAND, "record", msgspec.json.encode(msgspec.structs.replace(run, by=signal.SIGSTOP))],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        outcome = msgspec.json.decode(process.stdout.readline(), type=Outcome)
+        assert outcome.killed, "it came to its end"
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def http_store(url: str, folder: Path, timeouts: HttpTimeouts | None = None) -> HttpStore:
@@ -247,8 +259,7 @@ class RecordsServer:
     def start(self) -> None:
         """Returns when it answers."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.recorder.crashing", "serve"]
-            + [str(self.folder), str(self.port)],
+            [*_COMMAND, "serve", str(self.folder), str(self.port)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
         )

@@ -7,34 +7,37 @@ payloads, chained and signed, the sums agree everywhere, and nothing is left beh
 
 import asyncio
 import contextlib
+import dataclasses
 import json
+import logging
 import secrets
 import string
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from budgets.answers import Refusal, Reservation, Truth
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.plan import ScopePath
-from budgets.scripts import Script, load_scripts
+from budgets.scripts import load_scripts
 from budgets.session import ORGANISATIONS_KEY, Session
-from budgets.transport import Argument, LedgerTransport, Reply
 from clickhouse.query import load_query
-from clickhouse.store import ROWS, Store
+from clickhouse.store import Store
 from recorder.heads import SigningKey, read_heads
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from recorder.verification import CHAIN_COLUMNS, verify
 from tests.budgets.harness import Desk, SystemClock, desk_for, dollars
+from tests.recorder.hooks import Call, Hook, HookedStore, HookedTransport, happens
 from tests.recorder.workbench import request_event, response_event
 
 RESERVED_NUSD = 1_000
@@ -51,94 +54,10 @@ QUICK = RecorderOptions(
     owner_lease_ms=5_000,
     head_every_ms=60_000,
 )
+SHORT_LEASE = dataclasses.replace(QUICK, owner_lease_ms=400)
+NO_SPOOL = dataclasses.replace(QUICK, patience_ms=60_000)
+TO_DISK = dataclasses.replace(QUICK, patience_ms=0)
 _TOOLS = [{"id": "t1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
-_OURS = {load_query(name): name for name in ("batch_count", "last_event", "days", "balances")}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that a test may let happen, keep from happening, or hide the answer of. Its name is
-    `insert events`, `select batch_count`, `fix`, `xrange outbox`; `token` is an insert's."""
-
-    name: str
-    happen: Callable[[], Awaitable[Any]]
-    token: str = ""
-
-
-Hook = Callable[[Call], Awaitable[Any]]
-
-
-async def happens(call: Call) -> Any:
-    """No fault."""
-    return await call.happen()
-
-
-class HookedStore:
-    """Store, with a hook around every call."""
-
-    def __init__(self, store: Store, hook: Hook = happens) -> None:
-        self.store = store
-        self.hook = hook
-
-    async def select(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
-        """As Store."""
-        name = f"select {_OURS.get(query, 'other')}"
-        answer = await self.hook(Call(name, lambda: self.store.select(query, parameters)))
-        assert isinstance(answer, bytes)
-        return answer
-
-    async def insert(
-        self, statement: str, rows: bytes, token: str, format_name: str = ROWS
-    ) -> None:
-        """As Store."""
-        table = statement.split()[2].removeprefix("comptroller.")
-        happen = lambda: self.store.insert(statement, rows, token, format_name)  # noqa: E731
-        await self.hook(Call(f"insert {table}", happen, token))
-
-    async def command(self, statement: str) -> None:
-        """As Store."""
-        await self.hook(Call("command", lambda: self.store.command(statement)))
-
-    async def close(self) -> None:
-        """As Store."""
-        await self.store.close()
-
-
-class HookedTransport:
-    """LedgerTransport, with a hook around every call."""
-
-    def __init__(self, transport: LedgerTransport, hook: Hook = happens) -> None:
-        self.transport = transport
-        self.hook = hook
-
-    async def call(
-        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
-        """As LedgerTransport."""
-        happen = lambda: self.transport.call(script, keys, args)  # noqa: E731
-        reply = await self.hook(Call(script.name, happen))
-        assert isinstance(reply, list)
-        return reply
-
-    async def call_durably(
-        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
-        """As LedgerTransport."""
-        return await self.transport.call_durably(script, keys, args)
-
-    async def command(self, *args: Argument) -> object:
-        """As LedgerTransport."""
-        words = [each.decode() if isinstance(each, bytes) else each for each in args[:2]]
-        name = " ".join([words[0].lower(), *(each.rpartition(":")[2] for each in words[1:])])
-        return await self.hook(Call(name, lambda: self.transport.command(*args)))
-
-    async def command_durably(self, *args: Argument) -> object:
-        """As LedgerTransport."""
-        return await self.transport.command_durably(*args)
-
-    async def close(self) -> None:
-        """As LedgerTransport."""
-        await self.transport.close()
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -164,8 +83,8 @@ SELECT concat(event_type, ' ', request_id) FROM comptroller.events
 WHERE org = {org:String} AND part = 0 AND reserved_nusd > 0
 """
 _BODIES = """
-SELECT concat(request_id, ' ', toString(kind)), lower(hex(SHA256(body))) FROM comptroller.bodies FINAL
-WHERE org = {org:String}
+SELECT concat(request_id, ' ', toString(kind)), lower(hex(SHA256(body)))
+FROM comptroller.bodies FINAL WHERE org = {org:String}
 """
 _SUMS = """
 SELECT (SELECT sum(charged_nusd) FROM comptroller.spend_hourly WHERE org = {org:String}),
@@ -182,7 +101,7 @@ async def find(store: Store, organisation: str) -> Found:
 
     ((events, ends, derived, charged),) = await rows(_COUNTS)
     ((hourly, daily),) = await rows(_SUMS)
-    place = {"org": organisation, "epoch": 0, "seq": 0, "limit": 1_000_000}
+    place: dict[str, str | int] = {"org": organisation, "epoch": 0, "seq": 0, "limit": 1_000_000}
     chain = await store.select(CHAIN, place)
     return Found(
         events=tuple(events),
@@ -256,7 +175,7 @@ class Caller:
             assert code == "RELEASED"
             self.calls[f"llm_response {id_}"] += 1
             return True
-        message = {"role": "assistant", "content": f"{number}"}
+        message: dict[str, Any] = {"role": "assistant", "content": f"{number}"}
         if payload and number % 3 == 0:
             message |= {"tool_calls": _TOOLS}
             self.tools += 1
@@ -330,7 +249,7 @@ def spooled(folder: Path) -> list[Path]:
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
     """Waits for what nothing tells of."""
     async with asyncio.timeout(WAIT_S_MAX):
-        while not await true():
+        while not await true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -351,22 +270,29 @@ class Running:
             await self.task
 
     async def kill(self) -> None:
-        """As far as a process can without ending itself: nothing more is called."""
+        """As far as a process can without ending itself: nothing more is called, and its lock of
+        the folder is free. Nothing where it has ended."""
+        if self.task.done():
+            return
 
         async def never(_: Call) -> Any:
             await asyncio.Event().wait()
 
         self.store.hook = self.ledger.hook = never
-        family = [self.task, *self.recorder._tasks.values()]
-        for task in family:
-            task.cancel()
-        await asyncio.gather(*family, return_exceptions=True)
+        left = {self.task, *self.recorder._tasks.values()}
+        while left:  # a task that was just told something may not hear that it is cancelled
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=0.1)
+        self.recorder._lock.close()
 
 
 class Stage:
     """A ledger of its own for one test, with callers and recorders."""
 
-    def __init__(self, server: EmbeddedServer, folder: Path, stack: contextlib.AsyncExitStack):
+    def __init__(
+        self, server: EmbeddedServer, folder: Path, stack: contextlib.AsyncExitStack
+    ) -> None:
         self.server = server
         self.folder = folder
         self._stack = stack
@@ -407,6 +333,20 @@ class Stage:
         running = Running(recorder, hooked, ledger, folder, asyncio.create_task(recorder.run()))
         self._stack.push_async_callback(running.kill)
         return running
+
+
+async def finished(store: Store, caller: Caller, *running: Running) -> None:
+    """All is recorded, the recorders stop (the last one signs the end), and the books agree."""
+    folders = [each.folder for each in running]
+    await caller.recorded(*folders)
+    for each in running:
+        await each.stop()
+    await caller.judge(await find(store, caller.organisation), *folders)
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What only a person can mend, as the recorders said it."""
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 @contextlib.asynccontextmanager

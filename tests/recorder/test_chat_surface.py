@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from gateway.demo import DemoUpstream
 from gateway.upstream import NO_HEADERS, Origin, Timeouts, UpstreamRequest
-from recorder.surfaces import RESULTS_MAX, SURFACES, TOOL_CALLS_MAX, ToolCall, surface_of
+from recorder.surfaces import (
+    ASSEMBLED_CALLS_MAX,
+    RESULTS_MAX,
+    SURFACES,
+    TOOL_CALLS_MAX,
+    ToolCall,
+    surface_of,
+)
 from recorder.surfaces.chat import CHOICES_MAX, DEPTH_MAX, MARK, ChatSurface
 
 CHAT = ChatSurface()
@@ -258,11 +265,12 @@ def test_depth_is_bounded_by_a_number_not_by_the_caller() -> None:
 def test_counts_are_bounded_and_the_rest_is_counted() -> None:
     """Thousands of calls or choices: as many as the limit are kept, the others are counted."""
     calls = (
-        {"tool_calls": [{"index": n * 10**9, "function": {}}]} for n in range(TOOL_CALLS_MAX + 9)
+        {"tool_calls": [{"index": n * 10**9, "function": {}}]}
+        for n in range(ASSEMBLED_CALLS_MAX + 9)
     )
     found = assembled(deltas(*calls))
     assert found[MARK] == {"tool_calls_left_out": 9}
-    assert len(found["choices"][0]["message"]["tool_calls"]) == TOOL_CALLS_MAX
+    assert len(found["choices"][0]["message"]["tool_calls"]) == ASSEMBLED_CALLS_MAX
     choices = ({"choices": [{"index": -n, "delta": {}}]} for n in range(CHOICES_MAX + 7))
     found = assembled(stream(*choices))
     assert found[MARK] == {"choices_left_out": 7}

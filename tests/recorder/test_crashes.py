@@ -1,18 +1,23 @@
-"""kill -9 of the recorder wherever it may be: whoever comes next finishes, and nothing is there twice
-or missing. The engine behind HTTP outlives the recorder; the embedded one dies with it.
+"""kill -9 of the recorder wherever it may be: whoever comes next finishes, and nothing is there
+twice or missing. The engine behind HTTP outlives the recorder; the embedded one dies with it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 
 import msgspec
 import pytest
 
+from clickhouse.store import Store
 from recorder.options import RecorderOptions
-from tests.recorder.crashing import Outcome, RecordsServer, Run, one_life
-from tests.recorder.rig import QUICK, Caller, Stage, staged
+from tests.recorder.crashing import Outcome, RecordsServer, Run, one_life, paused
+from tests.recorder.rig import QUICK, Caller, Stage, alarms, find, finished
 
 CALLS = 4
 POINTS_MAX = 400
@@ -62,25 +67,9 @@ EMBEDDED = (
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordsServer]:
-    """Records in a process that outlives the recorders."""
-    server = RecordsServer(tmp_path_factory.mktemp("crashes"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that one engine after another is killed on."""
     return tmp_path_factory.mktemp("embedded")
-
-
-@pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    """A ledger of this test's own."""
-    async with staged() as stage:
-        yield stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +82,25 @@ class Lives:
     refused: int = 0
     other_disk: bool = False
 
+    def run(self, caller: Caller) -> Run:
+        """A life on the organisation's first disk."""
+        return Run(
+            ledger=str(self.stage.server.socket_path),
+            folder=str(self.stage.folder / f"{caller.organisation}-a"),
+            organisation=caller.organisation,
+            records=str(self.records),
+            url=self.url,
+            options=AT_ONCE_TO_DISK if self.refused else QUICK,
+        )
+
     async def one_dies(self, **kill: int | str) -> str:
         """A recorder dies, and another finishes; where that was, empty if it came to its end
         before. Everything must be recorded exactly once then."""
         caller = await self.stage.caller()
         await caller.make(CALLS)
-        first = self.stage.folder / f"{caller.organisation}-a"
+        run = self.run(caller)
+        first = Path(run.folder)
         second = self.stage.folder / f"{caller.organisation}-b" if self.other_disk else first
-        options = AT_ONCE_TO_DISK if self.refused else QUICK
-        run = Run(
-            ledger=str(self.stage.server.socket_path),
-            folder=str(first),
-            organisation=caller.organisation,
-            records=str(self.records),
-            url=self.url,
-            options=options,
-        )
         died = await _life(msgspec.structs.replace(run, refused=self.refused, **kill))
         await self.finish(caller, msgspec.structs.replace(run, folder=str(second)), first, second)
         return died.killed
@@ -163,6 +155,74 @@ async def test_killed_with_its_engine_amid_an_insert(
     assert died == name
 
 
+async def test_killed_after_it_spooled_and_another_recorded(
+    stage: Stage, records: RecordsServer, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch on the disk of a dead recorder that the ledger was not told of: another records it,
+    and goes on; the first, started again, finds it recorded, and goes on from there."""
+    caller = await stage.caller()
+    await caller.make(CALLS)
+    lives = Lives(stage, records.folder, records.url, refused=3)
+    run = msgspec.structs.replace(lives.run(caller), refused=3, kill_name="after spool.put")
+    assert (await _life(run)).killed == "after spool.put"
+    await caller.lease_runs_out()
+    second = await stage.recorder(store, "b")
+    await caller.make(CALLS)
+    await caller.recorded(second.folder)
+    await second.stop()
+    await caller.make(CALLS)
+    first = await stage.recorder(store, Path(run.folder).name)
+    async with asyncio.timeout(5):
+        await finished(store, caller, second, first)
+    assert not alarms(caplog)
+
+
+@pytest.mark.parametrize(
+    ("name", "nth", "refused"),
+    [
+        ("after fix", 1, 0),
+        ("before insert events", 2, 0),
+        ("before confirm", 2, 0),
+        ("before spool.put", 1, 3),
+    ],
+)
+async def test_stopped_until_another_took_over(
+    stage: Stage, records: RecordsServer, store: Store, name: str, nth: int, refused: int
+) -> None:
+    """SIGSTOP of a recorder's process, anywhere, until another has done its work; when it wakes,
+    nothing is there twice, and it ends in peace."""
+    caller = await stage.caller()
+    await caller.make(CALLS)
+    run = Lives(stage, records.folder, records.url, refused=refused).run(caller)
+    options = dataclasses.replace(run.options, owner_lease_ms=400)
+    life = msgspec.structs.replace(
+        run, kill_name=name, kill_nth=nth, refused=refused, options=options
+    )
+    with await asyncio.to_thread(_entered, life) as process:
+        second = await stage.recorder(store, "b", options)
+        await caller.recorded(second.folder)
+        await caller.make(2)
+        await caller.recorded(second.folder)
+        process.send_signal(signal.SIGCONT)
+        await caller.make(2)
+        await caller.recorded(second.folder)
+        await second.stop()
+        assert await asyncio.to_thread(process.wait, 20) == 0
+    await caller.judge(await find(store, caller.organisation), second.folder)
+
+
+@contextlib.contextmanager
+def _closing(stack: contextlib.ExitStack, process: Popen[bytes]) -> Iterator[Popen[bytes]]:
+    with stack:
+        yield process
+
+
+def _entered(run: Run) -> contextlib.AbstractContextManager[Popen[bytes]]:
+    """`paused`, entered in a thread."""
+    stack = contextlib.ExitStack()
+    return _closing(stack, stack.enter_context(paused(run)))
+
+
 MODES = ("another disk", "spool", "spool, two outages", "embedded", "embedded spool")
 
 
@@ -211,22 +271,12 @@ async def test_killed_again_and_again(stage: Stage, records: RecordsServer, refu
     """A recorder whose every successor dies a little later, until one comes to its end."""
     caller = await stage.caller()
     await caller.make(CALLS)
-    folder = stage.folder / caller.organisation
-    run = Run(
-        ledger=str(stage.server.socket_path),
-        folder=str(folder),
-        organisation=caller.organisation,
-        records=str(records.folder),
-        url=records.url,
-        options=AT_ONCE_TO_DISK,
-        refused=refused,
-    )
+    lives = Lives(stage, records.folder, records.url, refused)
+    run = msgspec.structs.replace(lives.run(caller), options=AT_ONCE_TO_DISK, refused=refused)
     for point in range(1, POINTS_MAX):
         await caller.lease_runs_out()
         await caller.call(point)
         outcome = await _life(msgspec.structs.replace(run, kill_at=point))
         if not outcome.killed:
             break
-    await Lives(stage, records.folder).finish(
-        caller, msgspec.structs.replace(run, refused=0), folder
-    )
+    await lives.finish(caller, msgspec.structs.replace(run, refused=0), Path(run.folder))
