@@ -16,8 +16,8 @@ from recorder.batch import Batch, Head
 from recorder.compaction import Compaction
 from recorder.heads import HeadsFile
 from recorder.options import RecorderOptions
-from recorder.packing import DAY_MS, pack
-from recorder.reading import Outbox
+from recorder.packing import DAY_MS, OutboxGap, pack
+from recorder.reading import Outbox, OutboxMoved
 from recorder.spool import Spool
 from recorder.writer import Writer
 
@@ -73,18 +73,28 @@ class OrganisationRecorder:
 
         Raises OwnedElsewhere, OwnershipLost, LedgerUnavailable, StoreUnavailable, StoreRefused, and
         what only a person can mend: OutboxGap, RecordsDisagree, EntryMalformed, SpoolDamaged."""
+        was_open = self._head is not None
         try:
             return await self._step()
         except (StoreUnavailable, StoreRefused):
             raise  # nothing moved: the same batch is tried again, in doubt
-        except BaseException:
-            self._head = None  # what was written and confirmed is asked for anew
+        except OutboxGap as error:
+            self._start_anew()
+            if was_open:  # a recorder that was paused finds that another went on
+                raise OutboxMoved(str(error)) from error
             raise
+        except BaseException:
+            self._start_anew()
+            raise
+
+    def _start_anew(self) -> None:
+        """Who owns it, and what was written and confirmed, is asked for again."""
+        self._head, self._renew_at_s = None, 0.0
 
     async def _step(self) -> bool:
         await self._own()
-        head = self._head or await self._open()
         drained = await self._drain_spool()
+        head = self._head or await self._open()
         entries = await self._outbox.next_entries(head)
         if not entries:
             await self._signer.sometimes()
@@ -115,7 +125,7 @@ class OrganisationRecorder:
 
     async def give_back(self) -> None:
         """Lets another recorder try; this one has failed."""
-        self._head, self._renew_at_s = None, 0.0
+        self._start_anew()
         await self._recording.own(self.organisation, 0)
 
     async def _compact_sometimes(self, head: Head) -> None:
@@ -193,10 +203,11 @@ class OrganisationRecorder:
             _log.warning("%s waits on the disk: %s", self.organisation, in_short(error))
             self._drain_at_s = time.monotonic() + self._options.drain_every_ms / 1000
             return False
-        # The last mark of the spool goes with its last batch.
-        head = batch.head
+        # The last mark of the spool goes with its last batch. Another recorder may have gone on
+        # from there, so the end is asked for again.
+        head, self._head = batch.head, None
         await self._recording.confirm(self.organisation, head.epoch, head.seq, 0)
-        self._away_since_s, self._doubt = None, False
+        self._away_since_s = None
         return True
 
     async def _write(self, batch: Batch) -> None:

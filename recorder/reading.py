@@ -7,10 +7,15 @@ import msgspec
 from budgets.recording import Bounds, Recording
 from clickhouse.stream import Entry, read_entry
 from recorder.batch import Head
-from recorder.packing import OutboxGap, same_day
+from recorder.packing import same_day
 
 RECORDED_BYTES_MAX = 8 * 1024 * 1024
 """What a gateway keeps of one payload at most."""
+
+
+class OutboxMoved(Exception):
+    """The outbox does not go on where this recorder was: another one went on meanwhile, or events
+    are lost. It looks again before it calls that a gap."""
 
 
 class Outbox:
@@ -56,7 +61,7 @@ class Outbox:
         count = bounds.last - bounds.first + 1
         found = await self._recording.events(self._organisation, first, last, count)
         if len(found) < count:
-            raise OutboxGap(f"{self._organisation}: the outbox has {len(found)} of {bounds}")
+            raise OutboxMoved(f"{self._organisation}: the outbox has {len(found)} of {bounds}")
         return [
             read_entry(entry_id, fields, payloads.get(entry_id, b"")) for entry_id, fields in found
         ]

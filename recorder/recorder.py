@@ -26,6 +26,7 @@ from recorder.heads import HeadRefused, HeadsDamaged, HeadsFile, SigningKey
 from recorder.options import RecorderOptions
 from recorder.organisation import OrganisationRecorder, OwnedElsewhere, in_short
 from recorder.packing import OutboxGap
+from recorder.reading import OutboxMoved
 from recorder.retention import Retention
 from recorder.spool import Spool, SpoolDamaged, SpoolFull
 from recorder.writer import RecordsDisagree, Writer
@@ -36,7 +37,7 @@ DROP_EVERY_S = 3600
 ALL_HEADS_KEPT_MS = 7 * 86_400_000  # of older days the last one is kept
 _PASSING = (
     *(LedgerUnavailable, StoreUnavailable, StoreRefused),
-    *(SpoolFull, OwnedElsewhere, OwnershipLost),
+    *(SpoolFull, OutboxMoved, OwnedElsewhere, OwnershipLost),
 )
 _BROKEN = (
     *(OutboxGap, RecordsDisagree, EntryMalformed),

@@ -7,6 +7,7 @@ block that comes twice (from a recorder that was paused and wakes up), but is no
 after a crash an engine can know a token whose block it has lost.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +17,7 @@ from recorder.batch import Batch, Head
 from recorder.packing import INSERT_BODIES, INSERT_EVENTS
 
 TRIES_MAX = 3
+LATE_S = (0.05, 0.2, 0.5, 1.0)
 _Asks = Callable[[Batch], Awaitable[bool]]
 _Inserts = Callable[[Batch, str], Awaitable[None]]
 
@@ -62,7 +64,7 @@ class Writer:
             return
         for attempt in range(TRIES_MAX):
             await insert(batch, f"{batch.token}#{attempt}" if attempt else batch.token)
-            if await there(batch):
+            if await _appears(batch, there):
                 return
         raise RecordsDisagree(
             f"the records take {batch.token} and do not have it: is the disk full, or memory short?"
@@ -87,3 +89,14 @@ class Writer:
 
     async def _insert_events(self, batch: Batch, token: str) -> None:
         await self._store.insert(INSERT_EVENTS, batch.events, token, "JSONCompactEachRow")
+
+
+async def _appears(batch: Batch, there: _Asks) -> bool:
+    """Whether it is there, soon: in a cluster the replica that is asked may be behind the one that
+    was written to, and what is merely late must not be written again."""
+    for pause_s in (*LATE_S, None):
+        if await there(batch):
+            return True
+        if pause_s is not None:
+            await asyncio.sleep(pause_s)  # a replica does not call when it has caught up
+    return False

@@ -104,7 +104,9 @@ async def _stopped_alone(
     assert await broken.waiting() == waiting, "nothing of it is forgotten"
     await running.stop()
     await other.judge(await find(store, other.organisation), running.folder)
-    (error,) = alarms(caplog)
+    found = set(alarms(caplog))  # said again when it is asked to stop
+    assert len(found) == 1
+    (error,) = found
     assert broken.organisation in error
     return error
 

@@ -3,6 +3,7 @@ twice or missing afterwards, and the order of the log is kept.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import signal
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from recorder.options import RecorderOptions
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.hooks import (
     Away,
+    Behind,
     Call,
     Hook,
     Lost,
@@ -194,6 +196,20 @@ async def test_an_engine_that_knows_a_token_without_its_rows(
     running = await stage.recorder(store, options=options, hook=engine)
     await finished(store, caller, running)
     assert engine.swallowed
+
+
+async def test_reads_that_are_behind(stage: Stage, store: Store) -> None:
+    """In a cluster a read may come to a replica that has not yet what was written to another: what
+    is not seen at once is not written a second time."""
+    caller = await stage.caller()
+    await caller.make(8)
+    running = await stage.recorder(store, hook=Behind())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            await caller.recorded()
+    count, distinct = (await find(store, caller.organisation)).events
+    assert count == distinct, "something is there twice"
+    await finished(store, caller, running)
 
 
 async def test_a_full_spool(stage: Stage, store: Store) -> None:

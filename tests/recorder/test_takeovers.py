@@ -193,8 +193,7 @@ async def test_a_recorder_that_wakes_does_not_hide_the_spool_of_another(
     await caller.recorded(second.folder)
     await second.stop()
     async with asyncio.timeout(5):
-        await finished(store, caller, first)
-    await caller.judge(await find(store, caller.organisation), second.folder, first.folder)
+        await finished(store, caller, first, second)
 
 
 async def test_two_recorders_share_organisations(

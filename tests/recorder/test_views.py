@@ -78,7 +78,8 @@ async def told(store: StoreProcess) -> StoreProcess:
 
 
 async def test_usage_is_calls_tokens_and_what_they_truly_cost(told: StoreProcess) -> None:
-    """A call counts once, however often its cost was corrected; charges are the final truth."""
+    """A call counts once, however often its cost was corrected, and one that was released does not;
+    charges are the final truth."""
     rows = await told.rows(
         "SELECT toString(day), org, project, agent, provider, model, requests, charged_nusd, "
         "toString(charged_usd), overruns FROM comptroller.usage WHERE agent != ''"
@@ -86,7 +87,7 @@ async def test_usage_is_calls_tokens_and_what_they_truly_cost(told: StoreProcess
     assert rows == [
         [
             *("2027-03-10", ORG, "research", "writer", "openai", "small-1"),
-            *(5, 70 + 160 + 30 + 150, "0.00000041", 2),
+            *(4, 70 + 160 + 30 + 150, "0.00000041", 2),
         ]
     ]
     ((charged,),) = await told.rows("SELECT sum(charged_nusd) FROM comptroller.usage")
