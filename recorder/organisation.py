@@ -203,11 +203,9 @@ class OrganisationRecorder:
             _log.warning("%s waits on the disk: %s", self.organisation, in_short(error))
             self._drain_at_s = time.monotonic() + self._options.drain_every_ms / 1000
             return False
-        # The last mark of the spool goes with its last batch. Another recorder may have gone on
-        # from there, so the end is asked for again.
-        head, self._head = batch.head, None
-        await self._recording.confirm(self.organisation, head.epoch, head.seq, 0)
-        self._away_since_s = None
+        # Opened anew: what a crash left unconfirmed is confirmed with its bytes, the mark of this
+        # spool goes, and the end is asked for, from where another recorder may have gone on.
+        self._head = self._away_since_s = None
         return True
 
     async def _write(self, batch: Batch) -> None:
