@@ -54,7 +54,7 @@ QUICK = RecorderOptions(
     owner_lease_ms=5_000,
     head_every_ms=60_000,
 )
-SHORT_LEASE = dataclasses.replace(QUICK, owner_lease_ms=400)
+SHORT_LEASE = dataclasses.replace(QUICK, owner_lease_ms=800)
 NO_SPOOL = dataclasses.replace(QUICK, patience_ms=60_000)
 TO_DISK = dataclasses.replace(QUICK, patience_ms=0)
 _TOOLS = [{"id": "t1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
