@@ -12,8 +12,8 @@ def test_nothing_was_dropped_until_it_is_noted(tmp_path: Path) -> None:
 
 
 def test_all_is_kept_from_the_day_after_the_last_that_was_noted(tmp_path: Path) -> None:
-    """Midnight (UTC) after the latest day, also over the end of a year; an earlier day that is noted
-    later, and the same one again, change nothing."""
+    """Midnight (UTC) after the latest day, also over the end of a year; an earlier day that is
+    noted later, and the same one again, change nothing."""
     midnight = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp() * 1000)
     for day in (20261230, 20261231, 20261231, 20261001):
         note_dropped(tmp_path, day)
