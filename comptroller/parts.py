@@ -113,6 +113,7 @@ def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -
         cap_field="max_completion_tokens" if base.hostname == OPENAI_HOST else "max_tokens",
         reasons_unseen=entry.reasons_unseen,
         bills_after_cancel=False,
+        secret=entry.api_key.encode(),
     )
 
 

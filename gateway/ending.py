@@ -57,7 +57,7 @@ class Ending:
         self.cut_reason = ""
         self.delivering = False
         self._undelivered = False
-        self._route = route
+        self.route = route
         self._key = key
         self._dialect = dialect
         self._call = call
@@ -114,7 +114,7 @@ class Ending:
         self.outcome = "unknown"
         self._sender = asyncio.current_task()
         try:
-            response = await self._route.upstream.send(upstream_request)
+            response = await self.route.upstream.send(upstream_request)
         except UpstreamNotReached:
             self.outcome = "not_reached"
             raise
@@ -166,7 +166,7 @@ class Ending:
     def cost(self) -> int | None:
         """The true cost in nano-dollars, where the provider said what it used."""
         meters = self.usage.meters
-        return None if meters is None else cost_nusd(self._route.price, meters)
+        return None if meters is None else cost_nusd(self.route.price, meters)
 
     @property
     def tokens_back(self) -> int:
@@ -233,15 +233,15 @@ class Ending:
             key_id=self._key.id,
             agent=self._key.agent,
             endpoint=self._endpoint,
-            provider=self._route.provider,
-            model_requested=self._route.name,
-            model=self._route.model,
+            provider=self.route.provider,
+            model_requested=self.route.name,
+            model=self.route.model,
             streamed=self._call.stream,
             status=self.status,
             usage_source=source,
             reserved_nusd=reservation.reserved_nusd,
             charged_nusd=charged,
-            price_version=self._route.price.version,
+            price_version=self.route.price.version,
             model_served=served,
             finish_reason=finish,
             overrun=charged > reservation.reserved_nusd,

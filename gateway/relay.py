@@ -91,7 +91,7 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
     """The provider's own error costs nothing and is passed on as it is; an answer of something
     between us and the provider leaves the outcome unknown."""
     status = response.status
-    body = await response.read_all(ERROR_BODY_BYTES_MAX)
+    body = ending.route.without_secret(await response.read_all(ERROR_BODY_BYTES_MAX))
     if status not in OPERATOR_STATUSES:
         ending.received(body)
     ending.error = f"status {status}"

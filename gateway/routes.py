@@ -13,7 +13,8 @@ from pricing import Price
 class Route:
     """One deployment of a model. `headers` hold the provider's key and never leave this process
     but to the provider. `cap_field` is the output cap that the provider obeys;
-    `bills_after_cancel` and `reasons_unseen` decide what a broken stream is charged."""
+    `bills_after_cancel` and `reasons_unseen` decide what a broken stream is charged; `secret` is
+    the operator's key at the provider, which nobody is told."""
 
     name: str
     provider: str
@@ -28,6 +29,11 @@ class Route:
     cap_field: str = "max_tokens"
     reasons_unseen: bool = True
     bills_after_cancel: bool = True
+    secret: bytes = field(default=b"", repr=False)
+
+    def without_secret(self, body: bytes) -> bytes:
+        """An error body of the provider's, which may repeat the key that it was sent."""
+        return body.replace(self.secret, b"[redacted]") if self.secret else body
 
 
 class Routes:
