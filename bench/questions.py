@@ -10,7 +10,7 @@ from statistics import median
 from clickhouse.store import Store
 
 REPETITIONS = 3
-STEP = 500_000
+STEP = 100_000  # what an insert with its projections may take of the memory
 _QUESTION = re.compile(r"-- (.+)\n([^;]+);")
 
 
