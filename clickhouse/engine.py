@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import os
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Self, cast
 
 from clickhouse.chdb_types import Connection, bytes_of
-from clickhouse.errors import EngineBusy, StoreRefused, StoreUnavailable, refused
+from clickhouse.errors import Code, EngineBusy, StoreRefused, StoreUnavailable, refused
 from clickhouse.quoting import quoted, settings_text
 from clickhouse.reading import STREAMED_FORMATS, Reading, texts
 
 DATABASE = "comptroller"
 LOCK_FILE = "comptroller.lock"
 QUERIED_BYTES_MAX = 1024 * 1024
+_KEEP_FREE = "storage_configuration.disks.default.keep_free_space_bytes"
 _READ = "comptroller-read-"  # how a read is found to be killed
 _STREAMED_QUERY = re.compile(r"\s*(\(|SELECT\b|WITH\b)", re.IGNORECASE)  # chDB streams no other
 _PATH_REFUSED = re.compile(r"[?&#\x00]")
@@ -40,10 +42,14 @@ _INSERT_SETTINGS: Mapping[str, str | int] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """Every bound of the engine. The first two are of the whole process, the others of one read;
-    what exceeds one is refused with ClickHouse's code for it (241, 159, 158, 396)."""
+    """Every bound of the engine. The first three are of the whole process, the others of one read;
+    what exceeds one is refused with ClickHouse's code for it (241, 243, 159, 158, 396).
+
+    On a disk that is really full, the engine takes inserts and loses them, and a merge that breaks
+    off leaves a broken part in place of whole ones; so it stops writing while there is room."""
 
     memory_bytes_max: int = 1024**3
+    disk_free_bytes_min: int = 512 * 1024**2
     mark_cache_bytes_max: int = 64 * 1024**2
     read_ms_max: int = 30_000
     read_memory_bytes_max: int = 384 * 1024**2
@@ -134,6 +140,7 @@ class Engine:
         return (
             f"{self._path}?max_server_memory_usage={limits.memory_bytes_max}"
             f"&mark_cache_size={limits.mark_cache_bytes_max}"
+            f"&{_KEEP_FREE}={limits.disk_free_bytes_min}"
         )
 
     def _about(self) -> tuple[str, str]:
@@ -191,6 +198,7 @@ class Engine:
         A streamed insert says nothing when its last write fails (disk full, memory): small ones of
         text go as a query, which does; whoever writes more, or binary rows, counts what is there.
         """
+        self._need_room(len(rows))
         settings = {**_INSERT_SETTINGS, **({"insert_deduplication_token": token} if token else {})}
         with self._connection(settings) as connection:
             if format_name == "JSONCompactEachRow" and len(rows) <= QUERIED_BYTES_MAX:
@@ -204,6 +212,15 @@ class Engine:
                 with contextlib.suppress(RuntimeError):  # finish() has ended it already
                     inserter.cancel()
                 raise
+
+    def _need_room(self, size_bytes: int) -> None:
+        free_bytes = shutil.disk_usage(self._path).free
+        if free_bytes < self.limits.disk_free_bytes_min + size_bytes:
+            raise StoreRefused(
+                Code.NOT_ENOUGH_SPACE,
+                f"the disk of {self._path} has {free_bytes // 2**20} MiB free: nothing is written "
+                f"below {self.limits.disk_free_bytes_min // 2**20}; make room, it then goes on",
+            )
 
     def select(
         self,

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import itertools
 import re
+import shutil
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +22,7 @@ from recorder.batch import Batch, Head
 from recorder.durable import make_folder, sync_folder, write_new
 
 MAGIC = b"comptroller-spool-1\n"
+DISK_FREE_BYTES_MIN = 256 * 1024**2  # the ledger's server writes to the same disk
 _DIGEST_BYTES = 32
 _NAME = re.compile(r"(\d{10})-(\d{20})-(\d{20})\.batch")
 _NEW = ".new"
@@ -52,9 +54,12 @@ class Spool:
     """All organisations' batches in one folder, `<organisation>/<epoch>-<first>-<last>.batch`.
     Methods block and may be called from any thread; one process has the folder."""
 
-    def __init__(self, folder: Path, bytes_max: int) -> None:
+    def __init__(
+        self, folder: Path, bytes_max: int, disk_free_bytes_min: int = DISK_FREE_BYTES_MIN
+    ) -> None:
         """Sweeps what a crash left half written."""
         make_folder(folder)
+        self._disk_free_bytes_min = disk_free_bytes_min
         self._folder = folder
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
@@ -165,6 +170,12 @@ class Spool:
                 raise SpoolFull(
                     f"the spool holds {self._bytes_used} bytes of {self._bytes_max}: no room for "
                     f"the {size_bytes} of {batch.token} until the records are back"
+                )
+            free_bytes = shutil.disk_usage(self._folder).free
+            if free_bytes < self._disk_free_bytes_min + size_bytes:
+                raise SpoolFull(
+                    f"the disk of {self._folder} has {free_bytes // 2**20} MiB free, and keeps "
+                    f"{self._disk_free_bytes_min // 2**20}: make room"
                 )
             self._bytes_used += size_bytes
 

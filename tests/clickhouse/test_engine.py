@@ -6,12 +6,20 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clickhouse.engine import Engine, Restrictions
-from clickhouse.errors import EngineBusy, StoreRefused, StoreUnavailable, of_write, refused
+from clickhouse.errors import (
+    Code,
+    EngineBusy,
+    StoreRefused,
+    StoreUnavailable,
+    of_write,
+    refused,
+)
 from clickhouse.reading import format_of, texts
 
 HEAVY = "SELECT sum(sipHash64(sipHash64(sipHash64(number)))) FROM numbers(1999000000)"
@@ -123,6 +131,23 @@ with Engine(Path(sys.argv[1]), EngineLimits(memory_bytes_max=700 * 1024**2)) as 
     print(engine.select("SELECT 1").decode().strip())
 """
     assert in_process(script, str(tmp_path)) == "241\n[1]"
+
+
+def test_nothing_is_written_on_a_disk_that_is_nearly_full(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the margin an insert is refused before the engine, which would lose it, sees it; the
+    engine's own writes (merges) keep the same margin."""
+    (kept,) = json.loads(engine.select("SELECT keep_free_space FROM system.disks"))
+    assert kept == engine.limits.disk_free_bytes_min > 0
+    engine.command("CREATE TABLE full (n Int64) ENGINE = MergeTree ORDER BY n")
+    monkeypatch.setattr(engine, "limits", replace(engine.limits, disk_free_bytes_min=2**60))
+    with pytest.raises(StoreRefused, match=r"MiB free.*make room") as caught:
+        engine.insert("INSERT INTO full (n)", b"[1]")
+    assert caught.value.code == Code.NOT_ENOUGH_SPACE
+    monkeypatch.undo()
+    engine.insert("INSERT INTO full (n)", b"[2]")
+    assert json.loads(engine.select("SELECT n FROM full")) == [2]
 
 
 @pytest.mark.parametrize("name", ["a?b", "a&b", "a#b"])

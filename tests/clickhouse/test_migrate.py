@@ -35,6 +35,12 @@ async def store(process: StoreProcess) -> StoreProcess:
     return process
 
 
+# To give a column the codec that it has changes nothing.
+IDEMPOTENT = re.compile(
+    r"CREATE (TABLE|VIEW) IF NOT EXISTS comptroller\.|ALTER TABLE comptroller\.\w+ .*MODIFY COLUMN"
+)
+
+
 async def relations(store: StoreProcess) -> list[list[str]]:
     """(name, engine) of all tables and views."""
     return await store.rows(
@@ -47,7 +53,8 @@ async def test_a_new_database_gets_everything_once(store: StoreProcess) -> None:
     migrations = load_migrations()
     assert await migrate(store, PLAIN) == len(migrations)
     made = await relations(store)
-    assert [name for name, _ in made] == sorted(each.name for each in migrations)
+    creating = [each.name for each in migrations if "CREATE" in each.text]
+    assert [name for name, _ in made] == sorted(creating)
     assert await migrate(store, PLAIN) == 0
     assert await relations(store) == made
     noted = await store.rows(
@@ -145,7 +152,7 @@ def test_every_file_can_be_applied_again_and_on_a_cluster(migration: Migration) 
     for text in (alone, clustered):
         assert "$" not in text
         assert ";" not in re.sub(r"--.*", "", text)
-        assert re.search(r"CREATE (TABLE|VIEW) IF NOT EXISTS comptroller\.", text)
+        assert IDEMPOTENT.search(text)
     assert "ON CLUSTER" not in alone
     assert "Replicated" not in alone
     assert clustered.count("ON CLUSTER `prod`") == 1
@@ -181,6 +188,6 @@ async def test_a_cluster_s_statements_are_understood(
     the engine that replicates."""
     statement = migration.statement(Layout(cluster="prod"))
     tree = "\n".join(row[0] for row in await store.rows(f"EXPLAIN AST {statement}"))
-    assert "Create" in tree
+    assert ("Create" if "CREATE" in statement else "AlterQuery") in tree
     if "CREATE TABLE" in statement:
         assert re.search(r"Function Replicated\w*MergeTree", tree)

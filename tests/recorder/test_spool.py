@@ -132,6 +132,15 @@ def test_the_spool_is_bounded(tmp_path: Path) -> None:
         Spool(tmp_path / "small", size - 1).put(batch())
 
 
+def test_the_spool_leaves_room_for_the_ledger(tmp_path: Path) -> None:
+    """Where the disk would have less free than is to stay, nothing is put, and nothing is left."""
+    kept = Spool(tmp_path, PLENTY, disk_free_bytes_min=2**60)
+    with pytest.raises(SpoolFull, match="make room"):
+        kept.put(batch())
+    assert not files_below(tmp_path)
+    assert kept.bytes_used == 0
+
+
 def test_a_batch_that_is_there_is_not_put_twice(tmp_path: Path) -> None:
     """The same token once more changes nothing, except that a damaged file is whole again."""
     kept = Spool(tmp_path, PLENTY)
