@@ -72,7 +72,12 @@ def running(upstream_port: int, folder: Path) -> Iterator[Running]:
         *("--config", str(config), "--data-dir", str(data_dir)),
         *("--port", str(port), "--workers", "1"),
     ]
-    environment = {**os.environ, _SECRET_VARIABLE: cases.CLIENT_SECRET}
+    environment = {
+        **os.environ,
+        _SECRET_VARIABLE: cases.CLIENT_SECRET,
+        "COMPTROLLER_ADMIN_PORT": "0",  # it runs, and idles
+        "COMPTROLLER_CLICKHOUSE_PORT": "0",
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

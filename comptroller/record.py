@@ -6,8 +6,6 @@ built from the environment alone, like a gateway worker: `python -m comptroller.
 
 import asyncio
 import contextlib
-import logging
-import os
 import signal
 import sys
 import time
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import uvicorn
 
-from budgets.embedded import die_with_parent
 from clickhouse.accounts import Accounts, RecordsSecret
 from clickhouse.engine import Engine
 from clickhouse.errors import EngineBusy, RecordsError
@@ -24,7 +21,6 @@ from clickhouse.facade import Facade, listen
 from clickhouse.migrate import Layout, SchemaMismatch, migrate
 from clickhouse.store import EmbeddedStore, HttpStore, Store
 from comptroller.data_dir import (
-    READY_LINE,
     absolute,
     recorder_folder,
     records_folder,
@@ -32,27 +28,26 @@ from comptroller.data_dir import (
     url_file,
 )
 from comptroller.parts import open_session
-from comptroller.serve import CONFIG_VARIABLE, REDIS_VARIABLE
-from comptroller.settings import Settings, load_settings
+from comptroller.process import LOOPBACK, begin, say_ready
+from comptroller.settings import Settings
 from recorder.recorder import Recorder, RecorderBusy
 
-LOOPBACK = "127.0.0.1"
 CONNECTIONS_MAX = 64
 ENGINE_WAIT_S_MAX = 20.0
 READS_END_S_MAX = 3
 
 
-async def record(settings: Settings, redis_url: str) -> None:
+async def record(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, then records what is left."""
     data_dir = absolute(settings.data_dir)
-    session = open_session(redis_url)
+    session = open_session(settings.redis_url)
     async with _store(settings, data_dir) as store:
         await migrate(store, Layout(settings.records.clickhouse_cluster))
         recorder = Recorder(session, store, recorder_folder(data_dir), settings.recorder)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, recorder.stop)
-        print(READY_LINE, flush=True)  # noqa: T201  # whoever started it waits for this
+        say_ready()
         await recorder.run()
     await session.transport.close()
 
@@ -97,6 +92,7 @@ async def _listening(facade: Facade, port: int, data_dir: Path) -> AsyncIterator
         loop="none",
         lifespan="off",
         access_log=False,
+        log_config=None,
         proxy_headers=False,
         server_header=False,
         log_level="warning",
@@ -128,12 +124,9 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """The process's entry point."""
-    die_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    path = os.environ.get(CONFIG_VARIABLE)
-    settings = load_settings(Path(path) if path else None, os.environ)
+    settings = begin("recorder")
     try:
-        asyncio.run(record(settings, os.environ[REDIS_VARIABLE]))
+        asyncio.run(record(settings))
     except (RecordsError, RecorderBusy, SchemaMismatch, OSError) as error:
         sys.exit(f"comptroller: the recorder cannot start: {error}")
 

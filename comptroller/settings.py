@@ -78,6 +78,9 @@ class Settings:
     host: str
     port: int
     workers: int
+    admin: bool
+    admin_host: str
+    admin_port: int
     data_dir: str
     redis_url: str = field(repr=False)
     record: bool
@@ -99,6 +102,9 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         host=str(values["host"]),
         port=int(values["port"]),
         workers=int(values["workers"]),
+        admin=bool(values["admin"]),
+        admin_host=str(values["admin_host"]),
+        admin_port=int(values["admin_port"]),
         data_dir=str(values["data_dir"]),
         redis_url=str(values["redis_url"]),
         record=bool(values["record"]),

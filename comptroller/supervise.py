@@ -1,95 +1,97 @@
-"""Keeps the recorder running beside the gateway: started before it, restarted when it dies, stopped
-last, so that it records what the workers settled while they drained."""
+"""Keeps processes running: each is begun, watched, and begun again when it dies, after a pause that
+grows while it keeps dying, until all are stopped."""
 
+import asyncio
+import contextlib
 import logging
-import os
-import subprocess
-import sys
-import threading
-from pathlib import Path
+import time
+from typing import Protocol
 
-from comptroller.data_dir import READY_LINE
-from comptroller.serve import CONFIG_VARIABLE, REDIS_VARIABLE
-
+PAUSE_S_LEAST = 0.1
+PAUSE_S_MOST = 10.0
+SETTLED_S = 60.0  # who lives so long has not failed at its start
 STOP_S_MAX = 60.0
-RESTART_PAUSE_S = 1.0
 _log = logging.getLogger("comptroller.up")
 
 
-class RecorderFailed(RuntimeError):
-    """The recorder did not start; its log says why."""
+class PartFailed(RuntimeError):
+    """A process did not come to serve; the message has its last words."""
 
 
-class RecorderProcess:
-    """The recorder as a child process; its log is `<data dir>/recorder.log`."""
-
-    def __init__(self, data_dir: Path, config_path: Path | None, redis_url: str) -> None:
-        self._log_path = data_dir / "recorder.log"
-        self._environment = {
-            **os.environ,
-            "COMPTROLLER_DATA_DIR": str(data_dir),
-            REDIS_VARIABLE: redis_url,
-        }
-        if config_path is not None:
-            self._environment[CONFIG_VARIABLE] = str(config_path)
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watcher: threading.Thread | None = None
+class Part(Protocol):
+    """One process at a time, and how it is begun."""
 
     @property
-    def pid(self) -> int:
-        """Of the process that runs now."""
-        return self._process.pid if self._process else 0
+    def name(self) -> str:
+        """As people call it."""
+        ...
 
-    def start(self) -> None:
-        """Starts it and waits until the records are open. Raises RecorderFailed."""
-        ready = threading.Event()
-        # One thread starts every process and lives as long as they: the kernel ends a child with
-        # the thread that made it.
-        self._watcher = threading.Thread(target=self._keep_running, args=(ready,), daemon=True)
-        self._watcher.start()
-        ready.wait()
-        if self._process is None or self._process.poll() is not None:
-            raise RecorderFailed(f"{self._last_words()} (all of it is in {self._log_path})")
+    async def begin(self) -> None:
+        """Returns when it serves. Raises PartFailed when it ended before."""
+        ...
 
-    def _last_words(self) -> str:
-        lines = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-        last = lines[-1] if lines else "it said nothing"
-        return last.removeprefix("comptroller: ")
+    async def ended(self) -> int:
+        """Waits for its end: its exit code, negative for a signal; 0 where none was begun."""
+        ...
 
-    def _keep_running(self, ready: threading.Event) -> None:
-        while not self._stopping.is_set():
-            with self._log_path.open("ab") as log:
-                self._process = process = subprocess.Popen(
-                    [sys.executable, "-m", "comptroller.record"],
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            assert process.stdout is not None
-            started = process.stdout.readline().strip() == READY_LINE.encode()
-            if not started and not ready.is_set():
-                process.wait()
-                ready.set()
+    def terminate(self) -> None:
+        """Asks it to end. Nothing happens where none runs."""
+        ...
+
+    def kill(self) -> None:
+        """The same, without asking."""
+        ...
+
+
+class Keeper:
+    """Keeps one part running from `start` to `stop`."""
+
+    def __init__(self, part: Part, stop_s_max: float = STOP_S_MAX) -> None:
+        self._part = part
+        self._stop_s_max = stop_s_max
+        self._stopping = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when the part serves. Raises PartFailed: it is not tried again, because what
+        fails at the first start is a mistake, not an accident."""
+        await self._part.begin()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        pause_s, began_s = PAUSE_S_LEAST, time.monotonic()
+        while True:
+            code = await self._part.ended()
+            if self._stopping.is_set():
                 return
-            ready.set()
-            process.wait()
-            process.stdout.close()
-            if not self._stopping.is_set():
-                _log.warning("the recorder ended (%s) and is started again", process.returncode)
-                self._stopping.wait(RESTART_PAUSE_S)
+            if time.monotonic() - began_s > SETTLED_S:
+                pause_s = PAUSE_S_LEAST
+            _log.warning("%s ended (%d): it is started again", self._part.name, code)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
+                return
+            pause_s, began_s = min(2 * pause_s, PAUSE_S_MOST), time.monotonic()
+            try:
+                await self._part.begin()
+            except PartFailed as error:
+                _log.error("%s did not start: %s", self._part.name, error)
+            if self._stopping.is_set():  # it was asked to end before there was one to ask
+                self._part.terminate()
 
-    def stop(self) -> None:
-        """Asks it to record what is left and end, and waits for that."""
+    async def stop(self) -> None:
+        """Asks the part to end, waits, and ends it if it does not. Also where its start failed or
+        was given up."""
         self._stopping.set()
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
+        self._part.terminate()
         try:
-            process.wait(STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            await asyncio.wait_for(self._end(), self._stop_s_max)
+        except TimeoutError:
+            _log.error("%s does not end, and is killed", self._part.name)
+            self._part.kill()
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._watching is None:
+            await self._part.ended()
+        else:
+            await asyncio.shield(self._watching)

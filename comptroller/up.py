@@ -1,106 +1,199 @@
-"""Starts everything on one machine: the embedded ledger, what the file declares, the workers."""
+"""Starts everything on one machine and keeps it running.
+
+The ledger is first, because all others stand on it, and last to stop. Before the recorder stops the
+workers have settled what they drained, so that it is recorded.
+"""
 
 import asyncio
+import contextlib
 import dataclasses
-import os
+import io
+import logging
+import secrets
 import signal
+import socket
 import sys
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-from budgets.embedded import EmbeddedServer, EmbeddedServerFailed
+from budgets.embedded import EmbeddedServer
 from budgets.keys import new_secret
 from budgets.policy import parse_policy
+from comptroller.children import Child, LedgerProcess
+from comptroller.data_dir import (
+    absolute,
+    admin_token_file,
+    admin_url_file,
+    first_key_file,
+    held,
+    kept_secret,
+    logs_folder,
+)
 from comptroller.declare import declare
+from comptroller.greeting import DEMO_BUDGET, DEMO_KEY, DEMO_SCOPE, Greeting
+from comptroller.logs import JsonLines, opened, shorten
 from comptroller.parts import open_session
-from comptroller.serve import serve
+from comptroller.process import CONFIG_VARIABLE
 from comptroller.settings import DeclaredKey, Settings
-from comptroller.supervise import RecorderProcess
+from comptroller.supervise import Keeper
+from console.token_store import ensure_first_token
 
-DEMO_SCOPE = "demo"
-DEMO_KEY = "first"
-DEMO_BUDGET = [{"usd": "1.00"}]
+BACKLOG = 2048
+SHORTEN_EVERY_S = 60.0
+ADMIN_TOKEN_VARIABLE = "COMPTROLLER_ADMIN_TOKEN"  # noqa: S105  # where one is, not one
 
 
-def up(settings: Settings, config_path: Path | None) -> None:
-    """Runs until SIGTERM or SIGINT, then drains and stops."""
-    signal.signal(signal.SIGTERM, _stop)  # until the workers' supervisor takes over
-    data_dir = Path(settings.data_dir).absolute()
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not settings.keys:
-        settings = _with_first_key(settings, data_dir)
-    server = recorder = None
-    redis_url = settings.redis_url
-    if not redis_url:
-        server = EmbeddedServer(data_dir)
-        server.start()
-        redis_url = f"unix://{server.socket_path}"
+def up(settings: Settings, config: Path | None, environment: Mapping[str, str]) -> None:
+    """Runs until SIGTERM or SIGINT, then drains and stops. Raises PartFailed, DataDirRefused,
+    LedgerUnavailable, OSError (a port that is taken)."""
+    data_dir = absolute(settings.data_dir)
+    with held(data_dir):
+        logs_folder(data_dir).mkdir(mode=0o700, exist_ok=True)
+        _log_to(logs_folder(data_dir) / "up.log")
+        if not settings.keys:
+            settings = _with_first_key(settings, data_dir)
+        asyncio.run(_Stack(settings, config, environment, data_dir).run())
+
+
+class _Stack:
+    """The parts of one machine, from their start to their stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Path | None,
+        environment: Mapping[str, str],
+        data_dir: Path,
+    ) -> None:
+        self._settings = settings
+        self._data_dir = data_dir
+        self._logs = logs_folder(data_dir)
+        self._server: EmbeddedServer | None = None
+        redis_url = settings.redis_url
+        if not redis_url:
+            self._server = EmbeddedServer(data_dir, log_path=self._logs / "ledger.log")
+            redis_url = f"unix://{self._server.socket_path}"
+        self._redis_url = redis_url
+        self._environment = {
+            **{name: each for name, each in environment.items() if name != ADMIN_TOKEN_VARIABLE},
+            "COMPTROLLER_DATA_DIR": str(data_dir),
+            "COMPTROLLER_REDIS_URL": redis_url,
+            **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
+        }
+        self._token = environment.get(ADMIN_TOKEN_VARIABLE, "")
+        self._tiers: list[list[Keeper]] = []  # in the order of their start
+
+    async def run(self) -> None:
+        """Until a signal: also one that comes during the start."""
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        with contextlib.ExitStack() as sockets:
+            try:
+                if await _before(told, self._start(sockets)):
+                    await _before(told, self._keep_logs_short())
+            finally:
+                sockets.close()  # first: the kernel takes no connection that nobody will serve
+                admin_url_file(self._data_dir).unlink(missing_ok=True)
+                for tier in reversed(self._tiers):
+                    await asyncio.gather(*(keeper.stop() for keeper in tier))
+
+    async def _start(self, sockets: contextlib.ExitStack) -> None:
+        settings = self._settings
+        data = sockets.enter_context(_listen(settings.host, settings.port, "--port"))
+        admin = sockets.enter_context(
+            _listen(settings.admin_host, settings.admin_port, "--admin-port")
+        )
+        if self._server is not None:
+            await self._begin([Keeper(LedgerProcess(self._server))])
+        await self._declare()
+        recorder = [self._child("recorder", "comptroller.record")] if settings.record else []
+        serving = [
+            self._child(f"gateway-{n}", "comptroller.work", data)
+            for n in range(1, settings.workers + 1)
+        ]
+        if settings.admin:
+            serving.append(self._child("admin", "comptroller.administer", admin))
+        self._tiers += [recorder, serving]
+        await asyncio.gather(*(keeper.start() for keeper in (*recorder, *serving)))
+        greeting = Greeting(settings, data.getsockname()[1], admin.getsockname()[1])
+        if settings.admin:
+            admin_url_file(self._data_dir).write_text(greeting.admin_url, encoding="ascii")
+        sys.stdout.write(f"{greeting.text()}\n")
+        sys.stdout.flush()
+
+    async def _begin(self, tier: list[Keeper]) -> None:
+        self._tiers.append(tier)
+        await asyncio.gather(*(keeper.start() for keeper in tier))
+
+    def _child(self, name: str, module: str, listener: socket.socket | None = None) -> Keeper:
+        listening = () if listener is None else (listener.fileno(),)
+        log = self._logs / f"{name}.log"
+        return Keeper(Child(name, module, self._environment, log, listening))
+
+    async def _declare(self) -> None:
+        """What the file says, and the first admin token."""
+        session = open_session(self._redis_url)
+        try:
+            await declare(self._settings, session)
+            if self._settings.admin:
+                fresh = f"ca-{secrets.token_urlsafe(32)}"
+                file = admin_token_file(self._data_dir)
+                await ensure_first_token(session, self._token or kept_secret(file, fresh))
+        finally:
+            await session.transport.close()
+
+    async def _keep_logs_short(self) -> None:
+        while True:
+            await asyncio.to_thread(shorten, self._logs)
+            await asyncio.sleep(SHORTEN_EVERY_S)
+
+
+async def _before(told: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work came to its end before the stop was asked for; what it raises is raised."""
+    working = asyncio.create_task(work)
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if working.done():
+        working.result()
+        return not told.is_set()
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return False
+
+
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    """A listening socket. Raises OSError, which names the option that chooses another port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        asyncio.run(_declared(settings, redis_url))
-        if settings.record:
-            recorder = RecorderProcess(data_dir, config_path, redis_url)
-            recorder.start()
-        print(_greeting(settings), flush=True)  # noqa: T201  # what the command is for
-        if server is not None:
-            server.watch(_ledger_died)
-        serve(settings, config_path, redis_url)
-    finally:
-        if recorder is not None:
-            recorder.stop()
-        if server is not None:
-            server.stop()
-    if server is not None and server.died:
-        raise EmbeddedServerFailed("the ledger's server ended by itself: see its log")
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot listen on {host}:{port} ({error.strerror}): choose with {option}"
+        ) from None
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
-
-
-def _ledger_died() -> None:
-    """The workers know more than a server that lost its last second would: all start anew, which
-    is for whoever supervises this process."""
-    sys.stderr.write("comptroller: the ledger's server ended; stopping. Start again with `up`.\n")
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-async def _declared(settings: Settings, redis_url: str) -> None:
-    session = open_session(redis_url)
-    try:
-        await declare(settings, session)
-    finally:
-        await session.transport.close()
+def _log_to(path: Path) -> None:
+    """This process's own log, and what matters of it on the terminal."""
+    stream = io.TextIOWrapper(opened(path), encoding="utf-8", write_through=True)
+    file = logging.StreamHandler(stream)
+    file.setFormatter(JsonLines("up"))
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("comptroller: %(message)s"))
+    terminal.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
 
 
 def _with_first_key(settings: Settings, data_dir: Path) -> Settings:
     """A key with a one-dollar budget for whoever has declared none; its secret is kept, so that
     the next start prints the same one."""
-    secret_file = data_dir / "first-key"
-    if not secret_file.exists():
-        descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(new_secret())
     key = DeclaredKey(
         name=DEMO_KEY,
         scope=DEMO_SCOPE,
-        secret=secret_file.read_text(encoding="ascii").strip(),
-        budget=parse_policy(DEMO_BUDGET),
+        secret=kept_secret(first_key_file(data_dir), new_secret()),
+        budget=parse_policy([{"usd": DEMO_BUDGET}]),
     )
     return dataclasses.replace(settings, keys=(key,))
-
-
-def _greeting(settings: Settings) -> str:
-    base = f"http://{settings.host}:{settings.port}/v1"
-    key = settings.keys[0]
-    model = settings.models[0].name
-    if key.name != DEMO_KEY:
-        return f"base URL  {base}\nkeys      {', '.join(each.name for each in settings.keys)}"
-    headers = f"-H 'Authorization: Bearer {key.secret}' -H 'Content-Type: application/json'"
-    message = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "hello"}}]}}'
-    return "\n".join(
-        (
-            f"base URL  {base}",
-            f"key       {key.secret}   (budget: $1.00)",
-            f"try it    curl {base}/chat/completions {headers} -d '{message}'",
-        )
-    )

@@ -20,7 +20,8 @@ from tests.recorder.crashing import Outcome, RecordsServer, Run, one_life, pause
 from tests.recorder.rig import QUICK, Caller, Stage, alarms, find, finished
 
 CALLS = 4
-POINTS_MAX = 400
+POINTS_MAX = 2000
+SHARES = 4
 AT_ONCE_TO_DISK = RecorderOptions(
     batch_events_max=5, linger_ms=5, patience_ms=0, retry_ms=20, drain_every_ms=20
 )
@@ -223,26 +224,29 @@ def _lives(mode: str, stage: Stage, records: RecordsServer, embedded: Path) -> L
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("mode", MODES)
 async def test_killed_at_every_point(
-    stage: Stage, records: RecordsServer, embedded: Path, mode: str
+    stage: Stage, records: RecordsServer, embedded: Path, mode: str, share: int
 ) -> None:
-    """The same at every point there is, one after another, until a run comes to its end."""
+    """The same at every point there is (a share of them each), until a run comes to its end."""
     lives = _lives(mode, stage, records, embedded)
     failed = []
-    for point in range(1, POINTS_MAX):
+    for point in range(1 + share, POINTS_MAX, SHARES):
         try:
             if not await lives.one_dies(kill_at=point):
                 break
         except AssertionError as error:
             failed.append((point, str(error)[:600]))
+    else:
+        pytest.fail(f"no run came to its end in {POINTS_MAX} points")
     assert not failed
     assert point > len(WRITING)
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 async def test_killed_with_its_engine_at_any_moment_of_an_insert(
     stage: Stage, embedded: Path
 ) -> None:
@@ -254,7 +258,7 @@ async def test_killed_with_its_engine_at_any_moment_of_an_insert(
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("refused", [0, 2])
 async def test_killed_again_and_again(stage: Stage, records: RecordsServer, refused: int) -> None:
     """A recorder whose every successor dies a little later, until one comes to its end."""

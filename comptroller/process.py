@@ -1,0 +1,54 @@
+"""What every process of the stack begins with, and how it says that it serves.
+
+A process is built from its environment alone: nothing is forked that holds a connection. It ends
+with the supervisor that started it, however that went.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from budgets.embedded import die_with_parent
+from comptroller.logs import log_as
+from comptroller.settings import Settings, load_settings
+
+CONFIG_VARIABLE = "COMPTROLLER_CONFIG"
+PARENT_VARIABLE = "COMPTROLLER_SUPERVISOR"
+READY_LINE = "ready"
+LOOPBACK = "127.0.0.1"
+
+
+def begin(part: str) -> Settings:
+    """The settings of this process; `redis_url` is the ledger's, embedded or not. Raises
+    ConfigInvalid."""
+    die_with_parent()
+    supervisor = os.environ.get(PARENT_VARIABLE)
+    if supervisor and os.getppid() != int(supervisor):
+        raise SystemExit("the supervisor is gone")  # it died before the kernel was asked to tell
+    log_as(part)
+    path = os.environ.get(CONFIG_VARIABLE)
+    return load_settings(Path(path) if path else None, os.environ)
+
+
+def say_ready() -> None:
+    """Whoever started this process waits for it. What comes after it is no answer."""
+    sys.stdout.write(f"{READY_LINE}\n")
+    sys.stdout.flush()
+
+
+class SaysReady(uvicorn.Server):
+    """uvicorn's server, which says when it listens."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server."""
+        await super().startup(sockets)
+        if self.started:
+            say_ready()
+
+
+def inherited_socket() -> socket.socket:
+    """The listening socket, whose number is the process's first argument."""
+    return socket.socket(fileno=int(sys.argv[1]))
