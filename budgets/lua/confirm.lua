@@ -19,17 +19,17 @@ if trimmed > 0 then
   bodies_bytes = math.max(0, bodies_bytes - bytes)
   call('HSET', KEYS[1], 'meta', packed_meta())
 end
-local fixed = call('HGET', KEYS[6], 'fixed')
-if fixed then
-  local fixed_epoch, last = string.match(fixed, '^(%d+)-%d+-(%d+)$')
-  fixed_epoch = tonumber(fixed_epoch)
-  if fixed_epoch < of_epoch or fixed_epoch == of_epoch and tonumber(last) <= through then
-    call('HDEL', KEYS[6], 'fixed')
-  end
+local function is_covered(epoch, last)
+  epoch = tonumber(epoch)
+  return epoch < of_epoch or epoch == of_epoch and tonumber(last) <= through
+end
+local fixed, spooled = unpack(call('HMGET', KEYS[6], 'fixed', 'spooled'))
+if fixed and is_covered(string.match(fixed, '^(%d+)-%d+-(%d+)$')) then
+  call('HDEL', KEYS[6], 'fixed')
 end
 if spooler ~= '' then
   call('HSET', KEYS[6], 'spooler', spooler, 'spooled', mark)
-elseif call('HGET', KEYS[6], 'spooled') == mark then
+elseif spooled and is_covered(string.match(spooled, '^(%d+)-(%d+)$')) then
   call('HDEL', KEYS[6], 'spooler', 'spooled')
 end
 return {'DONE', trimmed}

@@ -43,6 +43,7 @@ SPOOLING = (
     ("within write_new", 1),
     ("before spool sync", 1),
     ("after spool.put", 1),
+    ("after spool.put", 2),  # the ledger's mark of the first must go with both
     ("after confirm", 2),
     ("after spool.load", 1),
     ("after insert events", 1),
