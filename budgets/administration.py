@@ -65,12 +65,20 @@ class Administration:
         return await self._act("state", slot, slot.keys_done(act), (attempt,), args)
 
     async def record_key(
-        self, organisation: str, key_id: str, record: bytes, event_type: str, event: bytes
+        self,
+        organisation: str,
+        key_id: str,
+        record: bytes,
+        event_type: str,
+        event: bytes,
+        *,
+        replaces: str = "",
     ) -> str:
-        """Writes (or, with an empty record, forgets) a key in its organisation's index, durably."""
+        """Writes (or, with an empty record, forgets) a key in its organisation's index, durably:
+        DONE, or STALE where the record that is there does not hold the text `replaces`."""
         slot = await self._session.slot(organisation)
         act = self._session.new_id()
-        args = (act, key_id, record, event_type, event)
+        args = (act, key_id, record, event_type, event, replaces)
         return await self._act("key", slot, (*slot.keys_done(act), slot.keys_key), (), args)
 
     async def append(self, organisation: str, id_: str, event_type: str, event: bytes) -> str:

@@ -21,6 +21,7 @@ SECRET_PREFIX = "ck-"  # noqa: S105  (what marks a secret of ours, not one)
 SECRET_BYTES = 32
 CACHED_KEYS_MAX = 20_000
 CACHED_KEY_MS = 30_000
+OVERLAP_MS_MAX = 90 * 86_400_000
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,9 +50,24 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
         """The first segment of its scope."""
         return self.scope.split("/", 1)[0]
 
+    @property
+    def generation(self) -> int:
+        """How often all of its secrets were replaced at once: the fence of its own scope."""
+        return dict(self.attempts).get(self.key_scope, 0)
+
+    def in_generation(self, generation: int) -> "Key":
+        """The same key behind that fence."""
+        others = tuple(each for each in self.attempts if each[0] != self.key_scope)
+        own = ((self.key_scope, generation),) if generation else ()
+        return msgspec.structs.replace(self, attempts=(*others, *own))
+
     def path(self) -> ScopePath:
         """Where requests of this key count."""
         return ScopePath(self.key_scope, self.key_scope, self.attempts)
+
+
+class KeyChanged(Exception):
+    """Somebody else has replaced the key's record meanwhile."""
 
 
 class KeyEvents(Protocol):
@@ -95,6 +111,8 @@ class KeyRing:
     ) -> None:
         """Makes a key usable, and the secret of the one that it replaces useless."""
         parse_scope(key.key_scope)
+        if replaces is not None and replaces.generation > key.generation:
+            key = key.in_generation(replaces.generation)
         policy = msgspec.structs.replace(budget, kind="key")
         changed = self._events.budget_changed(key)
         await self._administration.set_policy(key.key_scope, policy, changed)
@@ -105,6 +123,49 @@ class KeyRing:
         record = msgspec.json.encode(key)
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
         await self._transport.command_durably("SET", record_key(digest(secret)), record)
+
+    async def rotate(self, key: Key, secret: str, overlap_ms: int) -> Key:
+        """Gives the key a new secret, and answers the key as it is then. Secrets that it had work
+        for `overlap_ms` more, which is 0 or at least CACHED_KEY_MS, so that no worker's cache
+        outlives it; with 0, a fence on the key's scope ends all of them at the next call.
+        Interrupted, it leaves no secret in anybody's hands that is valid and forgotten. Raises
+        KeyChanged."""
+        assert overlap_ms == 0 or CACHED_KEY_MS <= overlap_ms <= OVERLAP_MS_MAX, overlap_ms
+        rotated = msgspec.structs.replace(key, secret_sha256=digest(secret))
+        if overlap_ms and key.secret_sha256:
+            await self._expire(key, overlap_ms)
+        else:
+            rotated = rotated.in_generation(key.generation + 1)
+            await self._fence(rotated)
+            await self._transport.command_durably("DEL", record_key(key.secret_sha256))
+        event, record = self._events.minted(rotated), msgspec.json.encode(rotated)
+        # Before the index: whoever rotates next must find the record that it has to end.
+        await self._transport.command_durably("SET", record_key(digest(secret)), record)
+        code = await self._administration.record_key(
+            *(key.organisation, key.id, record, "key_minted", event),
+            replaces=key.secret_sha256,
+        )
+        if code == "STALE":
+            await self._transport.command_durably("DEL", record_key(digest(secret)))
+            raise KeyChanged(f"key {key.id} was changed at the same time: look at it and try again")
+        return rotated
+
+    async def _expire(self, key: Key, overlap_ms: int) -> None:
+        """The secret that the key has now ends after this time: in its record, for workers that
+        say why they refuse, and at the server."""
+        ends_ms = self._clock.now_ms() + overlap_ms
+        if key.expires_at_ms is not None:
+            ends_ms = min(ends_ms, key.expires_at_ms)
+        record = msgspec.json.encode(msgspec.structs.replace(key, expires_at_ms=ends_ms))
+        await self._transport.command_durably(
+            *("SET", record_key(key.secret_sha256), record, "PX", str(overlap_ms), "XX")
+        )
+
+    async def _fence(self, key: Key) -> None:
+        event = self._events.budget_changed(key)
+        await self._administration.set_state(
+            key.key_scope, "fence", "budget_changed", event, attempt=key.generation
+        )
 
     async def find(self, secret: bytes) -> tuple[Key, ScopePath] | None:
         """The key of this secret with its path, or None; expiry and state are for the caller."""

@@ -7,7 +7,7 @@ answered STALE or WINDOW, never used.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,6 +18,7 @@ _RECORD = struct.Struct("<BqqB")
 _OPEN = 0
 _CLOSING = 2
 _FOREVER_MS = 2**62
+_NO_POLICY = Policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class ScopeRecord:
         return int(_RECORD.unpack(self.packed)[1]) if self.packed else -1
 
     @property
+    def state(self) -> int:
+        """As in STATES of `budgets.answers`; -1 where the ledger does not know it."""
+        return int(_RECORD.unpack(self.packed)[0]) if self.packed else -1
+
+    @property
     def is_closed(self) -> bool:
         """Whether it is closing or closed: for good."""
         return bool(self.packed) and _RECORD.unpack(self.packed)[0] >= _CLOSING
@@ -67,11 +73,13 @@ class ScopeRecord:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A limit as it binds one path: `scope` is the one it is checked for."""
+    """A limit as it binds one path: `scope` is the one it is checked for, `policy` all that binds
+    there, a template's limits included."""
 
     scope: str
     limit: Limit
     resets_at_ms: int
+    policy: Policy = field(default=_NO_POLICY, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +114,19 @@ def build_plan(
     limits: list[int] = []
     counters: list[bytes] = []
     for node in nodes:
-        owner, own_limits = _limits_of(node, path, records)
+        owner, own_limits = limits_of(node, path.key_scope, records)
+        policy = msgspec.structs.replace(
+            records[node].policy,
+            limits=own_limits,
+            share_of_free_percent=owner.share_of_free_percent,
+        )
         for limit in own_limits:
             if model is None or limit.covers(model):
                 start_s, end_s = window_bounds(limit.window, at_ms)
-                bounds.append(Bound(node, limit, end_s * 1000))
-                limits += (
-                    _number(limit),
-                    owner.share_of_free_percent,
-                    limit.amount,
-                    start_s,
-                    end_s,
-                )
-                name = limit.id if owner is records[node].policy else f"{limit.id}:{node}"
-                counters.append(f"c:{name}:{start_s}".encode())
+                bounds.append(Bound(node, limit, end_s * 1000, policy))
+                limits += packed_limit(limit, owner.share_of_free_percent, start_s, end_s)
+                child = "" if owner is records[node].policy else node
+                counters.append(counter_field(limit, start_s, child))
     policies = [records[node].policy for node in nodes]
     defaults = [each.output_tokens_default for each in policies if each.output_tokens_default]
     return Plan(
@@ -137,19 +144,27 @@ def build_plan(
     )
 
 
-def _limits_of(
-    node: str, path: ScopePath, records: dict[str, ScopeRecord]
+def limits_of(
+    node: str, key_scope: str, records: dict[str, ScopeRecord]
 ) -> tuple[Policy, tuple[Limit, ...]]:
     """A scope's own limits, or its parent's template where it has none, with the policy that they
     come from. A key's own scope is nobody's template child: templates are for the users and runs
     that a key names, and would else bind the key that serves all of them."""
     policy = records[node].policy
     parent = node.rpartition("/")[0]
-    if not policy.limits and node != path.key_scope and parent in records:
+    if not policy.limits and node != key_scope and parent in records:
         template = records[parent].policy
         return template, template.per_child
     return policy, policy.limits
 
 
-def _number(limit: Limit) -> int:
-    return DIMENSIONS.index(limit.dimension) + 1
+def counter_field(limit: Limit, start_s: int, child: str = "") -> bytes:
+    """The counter of a limit in the window that begins then; each child of a template has one."""
+    return (
+        f"c:{limit.id}:{child}:{start_s}".encode() if child else f"c:{limit.id}:{start_s}".encode()
+    )
+
+
+def packed_limit(limit: Limit, share_percent: int, start_s: int, end_s: int) -> tuple[int, ...]:
+    """A limit as the scripts read it."""
+    return DIMENSIONS.index(limit.dimension) + 1, share_percent, limit.amount, start_s, end_s

@@ -4,33 +4,29 @@ What they stand on is imported when they run: gateway workers import the command
 """
 
 import asyncio
+import contextlib
 import json
-import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from budgets.policy import PolicyInvalid
 from clickhouse.query import load_query
-from comptroller.document import ConfigInvalid
-from comptroller.exits import FAILED, NOT_VERIFIED, USAGE_ERROR
-from comptroller.serve import CONFIG_VARIABLE
-from comptroller.settings import Settings, load_settings
+from comptroller.commands.options import Config, DataDir, Json, Organisation
+from comptroller.commands.outcome import CommandFailed, printable, told
+from comptroller.commands.records import records_client, records_told, settings_of
+from comptroller.exits import NOT_VERIFIED, USAGE_ERROR
 
 TAIL_EVERY_S = 0.5
 TAIL_ROWS_MAX = 1000
 _PIECE_BYTES = 64 * 1024
 
-Config = Annotated[Path | None, typer.Option(help="comptroller.yaml", envvar=CONFIG_VARIABLE)]
-DataDir = Annotated[str | None, typer.Option(help="The data dir of `comptroller up`.")]
-Organisation = Annotated[str, typer.Option(help="Only this organisation's rows.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object in each line.")]
 
-
+@told()
 def sql_command(
     query: Annotated[str, typer.Argument(help="A SELECT; `-` reads it from standard input.")],
     config: Config = None,
@@ -44,17 +40,30 @@ def sql_command(
     """Ask the records in SQL, read-only: tables events, bodies; views usage, requests, ..."""
     chosen = format_name or ("JSONEachRow" if json_lines else _format_of_output())
     text = sys.stdin.read() if query == "-" else query
-
-    def ask() -> None:
-        client = _client(_settings(config, data_dir), organisation)
+    _refuse_format(text)
+    with records_told('comptroller sql "SHOW TABLES"'):
+        client = records_client(settings_of(config, data_dir), organisation)
         with client.raw_stream(text, fmt=chosen) as answer:
             while piece := answer.read(_PIECE_BYTES):
                 sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 
-    _run(ask)
+
+def _refuse_format(text: str) -> None:
+    """The driver puts a FORMAT of its own behind the query, and two are a syntax error."""
+    from clickhouse.sqltext import tokens, without_format  # noqa: PLC0415
+
+    stripped = text.rstrip().rstrip(";")
+    head, named = without_format(stripped, tokens(stripped))
+    if named:
+        raise CommandFailed(
+            f"a query names no FORMAT here: use --format {named}",
+            f"comptroller sql {shlex.quote(head)} --format {named}",
+            USAGE_ERROR,
+        )
 
 
+@told()
 def tail_command(
     config: Config = None,
     data_dir: DataDir = None,
@@ -64,15 +73,13 @@ def tail_command(
     json_lines: Json = False,
 ) -> None:
     """Show events as they are recorded."""
-
-    def ask() -> None:
-        client = _client(_settings(config, data_dir), organisation)
+    with contextlib.suppress(KeyboardInterrupt), records_told("comptroller doctor"):
+        client = records_client(settings_of(config, data_dir), organisation)
         for event in _events(client, lines, follow=follow):
             typer.echo(json.dumps(event) if json_lines else _line(event))
 
-    _run(ask)
 
-
+@told()
 def verify_command(
     config: Config = None,
     data_dir: DataDir = None,
@@ -83,46 +90,18 @@ def verify_command(
     json_lines: Json = False,
 ) -> None:
     """Check that nothing in the log was changed, removed or moved. Exits 4 where it was."""
+    from comptroller.verifying import verify_records  # noqa: PLC0415
 
-    def check() -> None:
-        from comptroller.verifying import verify_records  # noqa: PLC0415
-
-        settings = _settings(config, data_dir)
+    with records_told("comptroller doctor"):
         verdicts = asyncio.run(
-            verify_records(settings, organisation, export, show_progress=not json_lines)
+            verify_records(
+                settings_of(config, data_dir), organisation, export, show_progress=not json_lines
+            )
         )
-        for each in verdicts:
-            typer.echo(json.dumps(each.as_json()) if json_lines else each.text)
-        if not all(each.verdict.ok for each in verdicts):
-            raise typer.Exit(NOT_VERIFIED)
-
-    _run(check)
-
-
-def _settings(config: Path | None, data_dir: str | None) -> Settings:
-    environment = dict(os.environ)
-    if data_dir is not None:
-        environment["COMPTROLLER_DATA_DIR"] = data_dir
-    return load_settings(config, environment)
-
-
-def _client(settings: Settings, organisation: str) -> Any:  # noqa: ANN401  # the driver's, untyped
-    from clickhouse_connect import get_client  # noqa: PLC0415
-    from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415
-
-    from comptroller.reading import records_address  # noqa: PLC0415
-
-    address = records_address(settings, organisation)
-    embedded = not settings.records.clickhouse_url
-    return get_client(
-        dsn=f"{address.url}/comptroller",
-        username=address.user,
-        password=address.password,
-        autogenerate_session_id=False,
-        # Never through a proxy that the environment names; a server is told not to write either.
-        pool_mgr=get_pool_manager() if embedded else None,
-        settings={} if embedded else {"readonly": 2},
-    )
+    for each in verdicts:
+        typer.echo(json.dumps(each.as_json()) if json_lines else each.text)
+    if not all(each.verdict.ok for each in verdicts):
+        raise typer.Exit(NOT_VERIFIED)
 
 
 def _format_of_output() -> str:
@@ -160,33 +139,4 @@ def _line(event: dict[str, Any]) -> str:
         *(event["time"], event["event_type"], event["scope"] or event["org"], event["agent"]),
         *(event["model"], str(event["status"] or ""), event["tool_name"], money, event["error"]),
     )
-    return " ".join(word for word in words if word)
-
-
-def _run(command: Callable[[], None]) -> None:
-    try:
-        command()
-    except (ConfigInvalid, PolicyInvalid) as error:
-        _end(error, USAGE_ERROR)
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except _troubles() as error:
-        _end(error, FAILED)
-    except KeyboardInterrupt:
-        raise typer.Exit from None
-
-
-def _troubles() -> tuple[type[Exception], ...]:
-    """What the user is told in a line: anything else is a fault of ours, and is shown whole."""
-    from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
-
-    from clickhouse.errors import RecordsError  # noqa: PLC0415
-    from comptroller.reading import RecordsAbsent  # noqa: PLC0415
-    from recorder.heads import HeadsDamaged, SigningKeyUnusable  # noqa: PLC0415
-
-    return ClickHouseError, RecordsError, RecordsAbsent, HeadsDamaged, SigningKeyUnusable, OSError
-
-
-def _end(error: Exception, code: int) -> NoReturn:
-    typer.echo(f"comptroller: {error}", err=True)
-    raise typer.Exit(code)
+    return printable(" ".join(word for word in words if word))

@@ -13,6 +13,7 @@ from gateway.parts import Parts
 from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
 from gateway.request import Headers, Request, respond
+from gateway.standing import limit_shown
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 
@@ -72,7 +73,9 @@ class Budget:
             {
                 "scope": scope,
                 "state": state,
-                "limits": [_limit(each) for each in checked.standings if each.bound.scope == scope],
+                "limits": [
+                    limit_shown(each) for each in checked.standings if each.bound.scope == scope
+                ],
             }
             for scope, state in checked.states
         ]
@@ -108,27 +111,6 @@ class QuoteEndpoint:
         if reason:
             document["reason"] = reason
         await _json(request, document)
-
-
-def _limit(standing: Standing) -> dict[str, Any]:
-    limit = standing.bound.limit
-    amounts = {
-        "limit": limit.amount,
-        "spent": standing.spent,
-        "reserved": standing.reserved,
-        "allotted": standing.allotted,
-        "free": standing.free,
-    }
-    shown: dict[str, Any] = {"dimension": limit.dimension, "window": limit.window}
-    if limit.models:
-        shown["models"] = list(limit.models)
-    if limit.dimension == "usd":
-        shown |= {name: dollars(amount) for name, amount in amounts.items()}
-        shown |= {f"{name}_nusd": amount for name, amount in amounts.items()}
-    else:
-        shown |= amounts
-    shown["resets_at"] = standing.bound.resets_at_ms or None
-    return shown
 
 
 def _granted(ask: Ask, standings: tuple[Standing, ...]) -> tuple[int, Standing | None, str]:

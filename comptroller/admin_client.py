@@ -1,0 +1,224 @@
+"""A client of the admin API, for commands that act on a running stack.
+
+The address and the token come from the environment or from what `comptroller up` leaves in its data
+dir. A token is sent to that address only: redirects are not followed, and a loopback address is
+never asked through a proxy.
+"""
+
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from comptroller.data_dir import admin_token_file, admin_url_file
+
+LOCKS = Path("/proc/locks")
+PAGE_ROWS = 100
+TIMEOUT_S = 30.0
+CONNECT_S_MAX = 5.0
+ANSWER_BYTES_MAX = 32 * 2**20
+
+
+class AdminAbsent(RuntimeError):
+    """No admin API is known, or none answers; the message says where it was looked for."""
+
+
+class AdminRefused(RuntimeError):
+    """The admin API said no: its status, `code` and message."""
+
+    def __init__(self, status: int, code: str, message: str, param: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAddress:
+    """Where the admin API answers, and the token that it takes."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+def admin_address(url: str, token: str, data_dir: Path) -> AdminAddress:
+    """As given, and what is not from the data dir. Raises AdminAbsent."""
+    found_url = url or _left_by_who_runs(data_dir)
+    if not found_url:
+        raise AdminAbsent(f"no stack with an admin API runs on {data_dir}")
+    found_token = token or _read(_private(admin_token_file(data_dir)))
+    if not found_token:
+        raise AdminAbsent(f"there is no admin token in {admin_token_file(data_dir)}")
+    if not (found_token.isascii() and found_token.isprintable() and " " not in found_token):
+        raise AdminAbsent("the admin token has characters that no token has")
+    return AdminAddress(_checked(found_url), found_token)
+
+
+def _left_by_who_runs(data_dir: Path) -> str:
+    """The address in the data dir, while somebody has it: that of a killed one may be another's by
+    now, who must not get the token."""
+    return _read(admin_url_file(data_dir)) if _is_held(data_dir / "lock") else ""
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process has the lock. Looked up, not tried: that would keep away who just starts.
+    Where the kernel does not tell, it counts as held."""
+    try:
+        inode, table = lock.stat().st_ino, LOCKS.read_text(encoding="ascii")
+    except OSError:
+        return lock.exists()
+    return any(line.split()[5].rpartition(":")[2] == str(inode) for line in table.splitlines())
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise AdminAbsent(f"{file} cannot be read: {error}") from None
+
+
+def _private(file: Path) -> Path:
+    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise AdminAbsent(f"{file} is readable by others: run chmod 600 on it")
+    return file
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or "@" in url or not url.isascii() or not url.isprintable() or " " in url:
+        raise AdminAbsent(f"{url[:80]!r} is no URL of an admin API, as in http://127.0.0.1:4001")
+    return url.rstrip("/")
+
+
+class AdminClient:
+    """The calls of the admin API, one method each. All raise AdminAbsent, AdminRefused. Answers
+    are as the API gives them."""
+
+    def __init__(
+        self, address: AdminAddress, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        host = (urlsplit(address.url).hostname or "").lower()
+        self._url = address.url
+        self._http = httpx.Client(
+            base_url=address.url,
+            headers={"Authorization": f"Bearer {address.token}"},
+            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S_MAX),
+            trust_env=not (host in ("localhost", "::1") or host.startswith("127.")),
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def create_key(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """`{id, key, scope, ...}`: the secret is in this answer only."""
+        return self._object("POST", "/v1/keys", json=document)
+
+    def keys(self) -> Iterator[dict[str, Any]]:
+        """All keys, page by page, without secrets."""
+        return self._listed("/v1/keys", "keys", {})
+
+    def key(self, key_id: str) -> dict[str, Any]:
+        """One key."""
+        return self._object("GET", f"/v1/keys/{quote(key_id, safe='')}")
+
+    def rotate_key(self, key_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The key with its new secret."""
+        return self._object("POST", f"/v1/keys/{quote(key_id, safe='')}/rotate", json=document)
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        """Counts at the next call everywhere."""
+        return self._object("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+
+    def set_budget(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Replaces the budget of a scope."""
+        return self._object("PUT", "/v1/budgets", json=document)
+
+    def budget(self, scope: str) -> dict[str, Any]:
+        """`{scope, state, limits}`."""
+        return self._object("GET", "/v1/budgets", params={"scope": scope})
+
+    def unset_budget(self, scope: str) -> dict[str, Any]:
+        """Takes the limits of a scope away."""
+        return self._object("DELETE", "/v1/budgets", params={"scope": scope})
+
+    def freeze(self, scope: str) -> dict[str, Any]:
+        """Nothing below is granted until it is thawed."""
+        return self._object("POST", "/v1/budgets/freeze", json={"scope": scope})
+
+    def thaw(self, scope: str) -> dict[str, Any]:
+        """Lets it go on."""
+        return self._object("POST", "/v1/budgets/thaw", json={"scope": scope})
+
+    def sql(self, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a read-only query, by column."""
+        body = {"query": query, "parameters": dict(parameters)}
+        answer = self._object("POST", "/v1/sql", json=body)
+        names = [each["name"] for each in answer["columns"]]
+        return [dict(zip(names, row, strict=True)) for row in answer["rows"]]
+
+    def budgets(self, below: str = "") -> Iterator[dict[str, Any]]:
+        """Every scope with a budget, in order; or only those at and below one."""
+        organisation = {"organisation": below.partition("/")[0]} if below else {}
+        for row in self._listed("/v1/budgets", "budgets", organisation):
+            if not below or f"{row['scope']}/".startswith(f"{below}/"):
+                yield row
+
+    def _listed(self, path: str, name: str, more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """All pages of a list."""
+        place: dict[str, Any] = {}
+        while True:
+            answer = self._object("GET", path, params={**more, **place, "limit": PAGE_ROWS})
+            yield from answer[name]
+            if not answer.get("next"):
+                return
+            place = {"after": answer["next"]}
+
+    def _object(self, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+        answer = self._asked(method, path, **more)
+        if not isinstance(answer, dict):
+            raise AdminAbsent(f"{self._url} does not answer as an admin API does")
+        return answer
+
+    def _asked(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401  # JSON
+        try:
+            with self._http.stream(method, path, **more) as answer:
+                content = bytearray()
+                for piece in answer.iter_bytes():
+                    content += piece
+                    if len(content) > ANSWER_BYTES_MAX:
+                        raise AdminAbsent(f"{self._url} answers more than {ANSWER_BYTES_MAX} bytes")
+                status = answer.status_code
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise AdminAbsent(f"no admin API answers at {self._url}: {reason}") from None
+        return _document(self._url, status, bytes(content))
+
+
+def _document(url: str, status: int, content: bytes) -> Any:  # noqa: ANN401  # JSON
+    try:
+        document = json.loads(content) if content else {}
+    except ValueError:
+        raise AdminAbsent(f"{url} answers {status}, and not as an admin API does") from None
+    if 200 <= status < 300:
+        return document
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        raise AdminAbsent(f"{url} answers {status}, and not as an admin API does")
+    message, code = str(error.get("message")), str(error.get("code"))
+    raise AdminRefused(status, code, message, str(error.get("param") or ""))

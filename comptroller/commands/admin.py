@@ -1,0 +1,56 @@
+"""How commands reach the admin API, and how its refusals are told."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comptroller.commands.options import ADMIN_TOKEN_VARIABLE
+from comptroller.commands.outcome import CommandFailed
+from comptroller.exits import FAILED, USAGE_ERROR
+
+if TYPE_CHECKING:
+    from comptroller.admin_client import AdminClient, AdminRefused
+
+
+@contextlib.contextmanager
+def admin(admin_url: str, data_dir: str | None, look: str) -> Iterator["AdminClient"]:
+    """A client of the running stack; `look` is the command that shows what there is, for those who
+    named what there is not. Raises CommandFailed for what the API says and for its absence."""
+    from comptroller.admin_client import (  # noqa: PLC0415
+        AdminAbsent,
+        AdminClient,
+        AdminRefused,
+        admin_address,
+    )
+    from comptroller.data_dir import admin_token_file  # noqa: PLC0415
+
+    folder = data_folder(data_dir)
+    token = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
+    try:
+        with AdminClient(admin_address(admin_url, token, folder)) as client:
+            yield client
+    except AdminAbsent as error:
+        raise CommandFailed(str(error), f"comptroller up --data-dir {folder}") from None
+    except AdminRefused as error:
+        if error.status == 401:
+            get = f"export {ADMIN_TOKEN_VARIABLE}=$(cat {admin_token_file(folder)})"
+            raise CommandFailed(str(error), get) from None
+        raise _told(error, look) from None
+
+
+def _told(error: "AdminRefused", look: str) -> CommandFailed:
+    if error.status in (400, 413, 422):
+        return CommandFailed(str(error), look, USAGE_ERROR)
+    return CommandFailed(str(error), look if error.status < 500 else "comptroller doctor", FAILED)
+
+
+def data_folder(data_dir: str | None) -> Path:
+    """As given, else the default of `comptroller up`."""
+    if data_dir:
+        return Path(data_dir).absolute()
+    from comptroller.options import OPTIONS  # noqa: PLC0415
+
+    default = next(option.default for option in OPTIONS if option.name == "data_dir")
+    return Path(str(default)).absolute()

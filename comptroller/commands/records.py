@@ -1,0 +1,75 @@
+"""How commands ask the records: settings, a client of clickhouse-connect, and its troubles told."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comptroller.commands.outcome import CommandFailed
+from comptroller.exits import USAGE_ERROR
+
+if TYPE_CHECKING:
+    from comptroller.settings import Settings
+
+
+def settings_of(
+    config: Path | None, data_dir: str | None, overrides: Mapping[str, str] | None = None
+) -> "Settings":
+    """What file and environment say, and `overrides` over both. Raises CommandFailed (2)."""
+    from comptroller.document import ConfigInvalid  # noqa: PLC0415
+    from comptroller.settings import load_settings  # noqa: PLC0415
+
+    environment = {**os.environ, **(overrides or {})}
+    if data_dir is not None:
+        environment["COMPTROLLER_DATA_DIR"] = data_dir
+    try:
+        return load_settings(config, environment)
+    except ConfigInvalid as error:
+        again = f"comptroller check --config {config}" if config else "comptroller check"
+        raise CommandFailed(str(error), again, USAGE_ERROR) from None
+
+
+def records_client(settings: "Settings", organisation: str) -> Any:  # noqa: ANN401  # untyped driver
+    """A client that reads: of all, or of one organisation's rows."""
+    from clickhouse_connect import get_client  # noqa: PLC0415
+    from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415
+
+    from comptroller.reading import records_address  # noqa: PLC0415
+
+    address = records_address(settings, organisation)
+    embedded = not settings.records.clickhouse_url
+    return get_client(
+        dsn=f"{address.url}/comptroller",
+        username=address.user,
+        password=address.password,
+        autogenerate_session_id=False,
+        # Never through a proxy that the environment names; a server is told not to write either.
+        pool_mgr=get_pool_manager() if embedded else None,
+        settings={} if embedded else {"readonly": 2},
+    )
+
+
+@contextlib.contextmanager
+def records_told(again: str) -> Iterator[None]:
+    """Troubles of the records as CommandFailed; `again` is what to type once a query was wrong."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+
+    from budgets.policy import PolicyInvalid  # noqa: PLC0415
+    from clickhouse.accounts import SecretUnusable  # noqa: PLC0415
+    from clickhouse.errors import RecordsError  # noqa: PLC0415
+    from comptroller.reading import RecordsAbsent  # noqa: PLC0415
+    from recorder.heads import HeadsDamaged, SigningKeyUnusable  # noqa: PLC0415
+
+    try:
+        yield
+    except PolicyInvalid as error:
+        raise CommandFailed(str(error), again, USAGE_ERROR) from None
+    except RecordsAbsent as error:
+        raise CommandFailed(str(error), "comptroller doctor") from None
+    except ClickHouseError as error:
+        raise CommandFailed(" ".join(str(error).split()), again) from None
+    except BrokenPipeError:
+        raise
+    except (RecordsError, HeadsDamaged, SigningKeyUnusable, SecretUnusable, OSError) as error:
+        raise CommandFailed(str(error), "comptroller doctor") from None

@@ -1,0 +1,124 @@
+"""What of a running stack answers, and who has its ports where none runs."""
+
+import errno
+import socket
+from pathlib import Path
+
+import httpx
+
+from budgets.embedded import SOCKET_PATH_BYTES_MAX
+from clickhouse.engine import is_open_elsewhere
+from comptroller.commands.findings import Finding, fail, ok, warn
+from comptroller.commands.gateway import base_url, is_loopback
+from comptroller.data_dir import (
+    absolute,
+    admin_url_file,
+    logs_folder,
+    records_folder,
+    url_file,
+)
+from comptroller.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+ANSWER_S_MAX = 5.0
+UP = "comptroller up"
+
+
+def stack_findings(settings: Settings, config: Path | None) -> list[Finding]:
+    """Of everything that runs on this data dir; where nothing does, whether its ports are free."""
+    folder = absolute(settings.data_dir)
+    if not _ledger_answers(settings, folder):
+        if settings.redis_url:
+            do = "start it, or correct COMPTROLLER_REDIS_URL"
+            return [*fail("ledger", "the Redis at COMPTROLLER_REDIS_URL does not answer", do)]
+        return [*ok("stack", f"not running (`{UP}` starts it)"), *free_ports(settings)]
+    ledger = ok("ledger", "answers")
+    gateway = _ready("gateway", base_url("", config, settings.data_dir).removesuffix("/v1"))
+    if settings.redis_url and gateway.status == "fail":  # a Redis that answers is no stack of ours
+        return [*ledger, *ok("stack", f"not running (`{UP}` starts it)"), *free_ports(settings)]
+    return [*ledger, gateway, *_records(settings, folder), *_admin(settings, folder)]
+
+
+def free_ports(settings: Settings) -> list[Finding]:
+    """The ports that `up` will listen on."""
+    found = _port("port", settings.host, settings.port, "--port") if settings.workers else []
+    if settings.admin and settings.admin_port:
+        found += _port("admin port", settings.admin_host, settings.admin_port, "--admin-port")
+    wanted = settings.records.clickhouse_port
+    if wanted and settings.record and not settings.records.clickhouse_url:
+        found += _port("records port", LOOPBACK, wanted, "COMPTROLLER_CLICKHOUSE_PORT")
+    return found
+
+
+def _port(check: str, host: str, port: int, option: str) -> list[Finding]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return fail(check, f"{port} is taken by another process", f"choose with {option}")
+            return fail(check, f"{host}:{port}: {error.strerror}", f"choose with {option}")
+    return ok(check, f"{port} is free")
+
+
+def _ledger_answers(settings: Settings, folder: Path) -> bool:
+    if settings.redis_url:
+        return _redis_answers(settings.redis_url)
+    path = folder / "ledger.sock"
+    if len(str(path).encode()) > SOCKET_PATH_BYTES_MAX:
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(ANSWER_S_MAX)
+        try:
+            probe.connect(str(path))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def _redis_answers(url: str) -> bool:
+    from redis import Redis, RedisError  # noqa: PLC0415
+
+    timeouts = {"socket_timeout": ANSWER_S_MAX, "socket_connect_timeout": ANSWER_S_MAX}
+    try:
+        with Redis.from_url(url, **timeouts) as client:
+            return bool(client.ping())
+    except (RedisError, OSError, ValueError):
+        return False
+
+
+def _ready(check: str, url: str, path: str = "/readyz") -> Finding:
+    """One that serves HTTP."""
+    try:
+        with httpx.Client(timeout=ANSWER_S_MAX, trust_env=not is_loopback(url)) as client:
+            answer = client.get(url + path)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        message = f"does not answer at {url}: {str(error) or type(error).__name__}"
+        return fail(check, message, f"see the logs in the data dir, or start it again: {UP}")[0]
+    if answer.status_code != 200:
+        message = f"not ready: {url} answers {answer.status_code}"
+        return fail(check, message, "see the logs in the data dir")[0]
+    return ok(check, f"ready at {url}")[0]
+
+
+def _records(settings: Settings, folder: Path) -> list[Finding]:
+    if settings.records.clickhouse_url:
+        return [_ready("records", settings.records.clickhouse_url.rstrip("/"), "/ping")]
+    if not settings.record:
+        return warn("records", "not recorded here", "some machine must: COMPTROLLER_RECORD=true")
+    file = url_file(folder)
+    if not file.exists() or not is_open_elsewhere(records_folder(folder)):
+        return fail("records", "no recorder runs", f"see {folder / 'logs' / 'recorder.log'}")
+    return [_ready("records", file.read_text(encoding="ascii"), "/ping")]
+
+
+def _admin(settings: Settings, folder: Path) -> list[Finding]:
+    if not settings.admin:
+        return ok("admin API", "not on this machine")
+    file = admin_url_file(folder)
+    if not file.exists():
+        return fail("admin API", "not running", f"see {logs_folder(folder) / 'admin.log'}")
+    return [_ready("admin API", file.read_text(encoding="ascii").strip())]

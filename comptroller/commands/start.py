@@ -1,0 +1,61 @@
+"""`comptroller up`: everything on this machine, in the foreground."""
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from comptroller.commands.options import Config, DataDir
+from comptroller.commands.outcome import CommandFailed, told
+from comptroller.commands.records import settings_of
+from comptroller.exits import USAGE_ERROR
+
+
+class Only(StrEnum):
+    """A part that can run alone, on a ledger that others share."""
+
+    GATEWAY = "gateway"
+    RECORDER = "recorder"
+    ADMIN = "admin"
+
+
+_ALONE = {
+    Only.GATEWAY: {"RECORD": "false", "ADMIN": "false"},
+    Only.RECORDER: {"WORKERS": "0", "RECORD": "true", "ADMIN": "false"},
+    Only.ADMIN: {"WORKERS": "0", "RECORD": "false", "ADMIN": "true"},
+}
+
+
+@told()
+def up_command(
+    config: Config = None,
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help="Port of the data plane.")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="Port of the admin API.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,
+    only: Annotated[
+        Only | None, typer.Option(help="One part, on the ledger of COMPTROLLER_REDIS_URL.")
+    ] = None,
+) -> None:
+    """Start everything on this machine and run until SIGTERM."""
+    from budgets.transport import LedgerUnavailable  # noqa: PLC0415
+    from comptroller.data_dir import DataDirRefused  # noqa: PLC0415
+    from comptroller.supervise import PartFailed  # noqa: PLC0415
+    from comptroller.up import up  # noqa: PLC0415
+
+    given = {"PORT": port, "ADMIN_PORT": admin_port, "WORKERS": workers}
+    chosen = {name: str(each) for name, each in given.items() if each is not None}
+    chosen |= _ALONE[only] if only is not None else {}
+    overrides = {f"COMPTROLLER_{name}": each for name, each in chosen.items()}
+    settings = settings_of(config, data_dir, overrides)
+    if only is not None and not settings.redis_url:
+        raise CommandFailed(
+            f"--only {only} needs a ledger that the other parts share: COMPTROLLER_REDIS_URL",
+            f"COMPTROLLER_REDIS_URL=redis://127.0.0.1:6379/0 comptroller up --only {only}",
+            USAGE_ERROR,
+        )
+    try:
+        up(settings, config, {**os.environ, **overrides})
+    except (PartFailed, DataDirRefused, LedgerUnavailable, ValueError, OSError) as error:
+        raise CommandFailed(str(error), "comptroller doctor") from None

@@ -1,0 +1,124 @@
+"""Server-sent events: one answer that goes on until the client goes, the console stops, the token
+dies or its time is over; each event names the place from which the client may come back.
+
+A response of its own and not the framework's: a client that takes nothing must not hold its place
+for ever, and a console that stops must not wait for it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from console.errors import ConsoleError, TooManyStreams, error_of
+from console.following import Following
+from console.parts import Parts
+from console.token_store import Token
+
+RETRY_MS = 1_000
+_START = f"retry: {RETRY_MS}\n\n".encode()
+_HEARTBEAT = b": still here\n\n"
+_Ends = set["asyncio.Task[None] | asyncio.Task[bool]"]
+
+
+class _SlowClient(Exception):
+    """The client did not take what was sent."""
+
+
+class Streams:
+    """How many are open, of how many that may be."""
+
+    def __init__(self, streams_max: int) -> None:
+        self._streams_max = streams_max
+        self._open = 0
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """One of them. Raises TooManyStreams."""
+        if self._open >= self._streams_max:
+            raise TooManyStreams(f"{self._streams_max} streams are open, which is the most")
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
+class EventStream(Response):
+    """The answer of GET /v1/events/stream."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, parts: Parts, streams: Streams, caller: Token, following: Following) -> None:
+        super().__init__()
+        self._parts = parts
+        self._streams = streams
+        self._caller = caller
+        self._following = following
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        with self._streams.place(), contextlib.suppress(_SlowClient):
+            headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            gone = asyncio.create_task(_until_gone(receive))
+            stopping = asyncio.create_task(self._parts.stopping.wait())
+            try:
+                await self._run(send, {gone, stopping})
+            finally:
+                gone.cancel()
+                stopping.cancel()
+
+    async def _run(self, send: Send, ends: _Ends) -> None:
+        await self._send(send, _START)
+        last = b""
+        try:
+            async with contextlib.aclosing(self._blocks(ends)) as blocks:
+                async for block in blocks:
+                    await self._send(send, block)
+        except _SlowClient:
+            raise
+        except Exception as error:  # noqa: BLE001  # told as any call's is; the client comes back
+            last = _told(error_of(error))
+        await self._send(send, last, more=False)
+
+    async def _blocks(self, ends: _Ends) -> AsyncGenerator[bytes]:
+        """What to send next, until one of `ends` is done or the time is over."""
+        options, now_s = self._parts.options, asyncio.get_running_loop().time
+        told_s = begun_s = now_s()
+        while now_s() < begun_s + options.stream_ms_max / 1000:
+            found = await self._following.more()
+            for place, event in found:
+                yield b"id: %b\ndata: %b\n\n" % (place.encode(), msgspec.json.encode(event))
+            if now_s() >= told_s + options.stream_heartbeat_ms / 1000:
+                if not await self._is_still_valid():
+                    return
+                told_s = now_s()
+                yield _HEARTBEAT
+            pause_s = 0 if found else options.stream_poll_ms / 1000
+            done, _ = await asyncio.wait(ends, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+
+    async def _is_still_valid(self) -> bool:
+        token = await self._parts.tokens.named(self._caller.name)
+        return token == self._caller and not token.has_expired(self._parts.session.clock.now_ms())
+
+    async def _send(self, send: Send, block: bytes, *, more: bool = True) -> None:
+        try:
+            async with asyncio.timeout(self._parts.options.send_ms_max / 1000):
+                await send({"type": "http.response.body", "body": block, "more_body": more})
+        except TimeoutError:
+            raise _SlowClient from None
+
+
+def _told(error: ConsoleError) -> bytes:
+    return b"event: error\ndata: " + bytes(error.response().body) + b"\n\n"
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,27 @@
+"""Every bound of the console, in one place."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleOptions:
+    """Beyond: 413 (bodies), 400 (pages, queries), 409 (tokens), 429 (streams)."""
+
+    body_bytes_max: int = 256 * 1024
+    body_ms_max: int = 30_000
+    tokens_max: int = 256
+    sql_rows_max: int = 10_000
+    sql_bytes_max: int = 16 * 1024**2
+    sql_ms_max: int = 30_000
+    own_rows_max: int = 10_000  # what the console itself asks the records
+    own_bytes_max: int = 64 * 1024**2
+    own_query_ms_max: int = 15_000
+    ready_ms_max: int = 1_000
+    records_connections_max: int = 8
+    streams_max: int = 16
+    stream_organisations_max: int = 100
+    stream_poll_ms: int = 500
+    stream_heartbeat_ms: int = 15_000
+    stream_ms_max: int = 3_600_000  # then the client comes back, with Last-Event-ID
+    send_ms_max: int = 10_000  # how long a client may take nothing
+    metric_series_max: int = 10_000

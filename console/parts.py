@@ -1,0 +1,44 @@
+"""What a console is made of, put together once at its start and passed down."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from budgets.administration import Administration
+from budgets.keys import KeyRing
+from budgets.overview import Overview
+from budgets.session import Session
+from console.options import ConsoleOptions
+from console.records import Records, Where
+from console.token_store import Token, TokenStore
+from gateway.events import KeyEvents
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Session (clock, ledger transport) and records are the seams that tests replace; `stopping`
+    ends what would go on for ever."""
+
+    session: Session
+    administration: Administration
+    overview: Overview
+    tokens: TokenStore
+    records: Records
+    options: ConsoleOptions
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def keyring(self, caller: Token) -> KeyRing:
+        """Keys, as this caller changes them."""
+        return KeyRing(self.session, self.administration, KeyEvents(caller.name))
+
+
+def parts_of(session: Session, where: Where, options: ConsoleOptions | None = None) -> Parts:
+    """Everything over a session and a way to the records."""
+    options = options or ConsoleOptions()
+    return Parts(
+        session=session,
+        administration=Administration(session),
+        overview=Overview(session),
+        tokens=TokenStore(session, options.tokens_max),
+        records=Records(where, options),
+        options=options,
+    )

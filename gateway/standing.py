@@ -1,0 +1,30 @@
+"""How a limit is shown, here and on the admin port: one shape from one place."""
+
+from typing import Any
+
+from budgets.answers import Standing
+from gateway.money import dollars
+
+
+def limit_shown(standing: Standing) -> dict[str, Any]:
+    """`{dimension, window, models?, limit, spent, reserved, allotted, free, resets_at}`; for usd
+    decimal strings, and nano-dollars beside (`limit_nusd`, ...). `resets_at` is in milliseconds
+    since 1970, None for never."""
+    limit = standing.bound.limit
+    amounts = {
+        "limit": limit.amount,
+        "spent": standing.spent,
+        "reserved": standing.reserved,
+        "allotted": standing.allotted,
+        "free": standing.free,
+    }
+    shown: dict[str, Any] = {"dimension": limit.dimension, "window": limit.window}
+    if limit.models:
+        shown["models"] = list(limit.models)
+    if limit.dimension == "usd":
+        shown |= {name: dollars(amount) for name, amount in amounts.items()}
+        shown |= {f"{name}_nusd": amount for name, amount in amounts.items()}
+    else:
+        shown |= amounts
+    shown["resets_at"] = standing.bound.resets_at_ms or None
+    return shown

@@ -1,0 +1,157 @@
+"""`comptroller check`: what a file declares, and what in it can hardly be meant."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comptroller.commands.declared import declared, warnings
+from comptroller.exits import USAGE_ERROR
+from comptroller.settings import load_settings
+from tests.comptroller.commands.commanding import comptroller
+
+SECRET = "a-secret-of-some-length"
+TEXT = """
+model_list:
+  - model_name: gpt-5-mini
+    litellm_params: {model: openai/gpt-5-mini, api_base: os.environ/BASE, api_key: os.environ/KEY}
+    model_info: {input_cost_per_token: 0.000001, output_cost_per_token: 0.000002,
+                 max_input_tokens: 128000, max_output_tokens: 16384}
+budgets:
+  acme: [{usd: "100.00", window: month}]
+  acme/research: {limits: [{requests: 600, window: minute}], per_child: [{usd: "0.50"}]}
+keys:
+  - {name: ci, scope: acme/research, models: ["gpt-5*"], expires_in: 30d, secret: os.environ/CI}
+"""
+
+
+async def test_it_prints_models_budgets_and_keys_but_no_secret(tmp_path: Path) -> None:
+    """All that the file declares, exit 0; a secret is in no form of the output."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(TEXT)
+    environment = {"BASE": "http://127.0.0.1:1/v1", "KEY": "sk-provider-0123456789", "CI": SECRET}
+    ran = await comptroller("check", "--config", str(file), "--json", environment=environment)
+    assert ran.code == 0, ran.err
+    document = ran.document
+    assert document["models"][0]["input_usd_per_mtok"] == "1.00"
+    assert document["budgets"][1] == {
+        "scope": "acme/research",
+        "limits": [{"dimension": "requests", "window": "minute", "limit": 600}],
+        "per_child": [{"dimension": "usd", "window": "total", "limit": "0.50"}],
+    }
+    assert document["keys"] == [
+        {
+            "name": "ci",
+            "id": "key-ci",
+            "scope": "acme/research",
+            "models": ["gpt-5*"],
+            "expires_in_ms": 30 * 86_400_000,
+        }
+    ]
+    assert document["warnings"] == []
+    table = await comptroller("check", "--config", str(file), environment=environment)
+    assert "acme/research\t600 requests per minute\t$0.50" in table.out
+    for text in (ran.out, ran.err, table.out, table.err):
+        assert SECRET not in text
+        assert "sk-provider" not in text
+
+
+async def test_variables_that_are_not_set_are_warnings_and_the_rest_is_checked(
+    tmp_path: Path,
+) -> None:
+    """A file can be checked where its secrets are not; a mistake behind them is still found."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(TEXT)
+    ran = await comptroller("check", "--config", str(file), "--json")
+    assert ran.code == 0, ran.err
+    missing = [each.split()[2] for each in ran.document["warnings"]]
+    assert missing == ["BASE", "KEY", "CI"]
+    file.write_text(f"{TEXT}    agnet: x\n")
+    ran = await comptroller("check", "--config", str(file))
+    assert ran.code == USAGE_ERROR
+    assert ran.out == ""
+
+
+async def test_a_mistake_is_a_usage_error_that_names_its_line(tmp_path: Path) -> None:
+    """Exit 2 as `up` would, and the command to type once it is corrected."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text("port: 4000\nbugdets: {}\n")
+    ran = await comptroller("check", "--config", str(file))
+    assert ran.code == USAGE_ERROR
+    assert "comptroller.yaml:2: unknown field 'bugdets'" in ran.err
+    assert "did you mean 'budgets'?" in ran.err
+    assert ran.next_command == f"comptroller check --config {file}"
+
+
+async def test_a_variable_in_a_wrong_place_is_named(tmp_path: Path) -> None:
+    """Where the stand-in of a missing variable cannot pass, the complaint says what is not set."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(TEXT.replace("openai/gpt-5-mini", "os.environ/MODEL"))
+    ran = await comptroller("check", "--config", str(file))
+    assert ran.code == USAGE_ERROR
+    assert "not set in this environment: MODEL" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("more", "doubt"),
+    [
+        ({"budgets": {"other": [{"usd": "1"}]}}, "budget other: no key declared here reaches it"),
+        (
+            {"keys": [{"name": "k", "scope": "third", "secret": SECRET}]},
+            "key k: no budget at or above third: it can spend without end",
+        ),
+        (
+            {
+                "keys": [
+                    {"name": "k", "scope": "a", "secret": SECRET, "models": ["gpt*"]},
+                ],
+                "budgets": {"a": [{"usd": "1"}]},
+            },
+            "key k: no priced model is called 'gpt*'",
+        ),
+        (
+            {
+                "keys": [{"name": "k", "scope": "a", "secret": SECRET}],
+                "budgets": {"a": [{"usd": "1", "models": ["gpt*"]}]},
+            },
+            "budget a: no priced model is called 'gpt*'",
+        ),
+        (  # a template does not bind a key's own scope
+            {
+                "keys": [{"name": "k", "scope": "a", "secret": SECRET}],
+                "budgets": {"a": {"per_child": [{"usd": "1"}]}},
+            },
+            "key k: no budget at or above a: it can spend without end",
+        ),
+    ],
+)
+def test_what_can_hardly_be_meant_is_a_warning(
+    tmp_path: Path, more: dict[str, object], doubt: str
+) -> None:
+    """Each doubt by itself, and no other."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(json.dumps(more))
+    assert warnings(load_settings(file, {})) == [doubt]
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        {"a": [{"usd": "1"}]},
+        {"a/b": [{"usd": "1"}]},
+        {"a": {"per_child": [{"usd": "1"}]}},
+    ],
+)
+def test_a_key_below_a_budget_is_no_doubt(tmp_path: Path, budgets: dict[str, object]) -> None:
+    """A limit of the scope, of one above it, or of the template above it."""
+    file = tmp_path / "comptroller.yaml"
+    keys = [{"name": "k", "scope": "a/b", "secret": SECRET}]
+    file.write_text(json.dumps({"keys": keys, "budgets": budgets}))
+    assert warnings(load_settings(file, {})) == []
+
+
+def test_the_defaults_are_no_doubt() -> None:
+    """Without a file: the demo models, with their prices."""
+    settings = load_settings(None, {})
+    assert warnings(settings) == []
+    assert {each["name"] for each in declared(settings)["models"]} >= {"demo/small"}
