@@ -246,7 +246,7 @@ class Signer:
         self._every_ms = every_ms
         self._written: Head | None = None
         self._unsigned = False
-        self._due_at_s = time.monotonic() + every_ms / 1000
+        self._due_at_s = 0.0  # the first at once: until then nothing vouches for what is written
 
     def goes_on_from(self, head: Head | None) -> None:
         """The records end here, by whoever wrote that: the recorder before may not have signed."""

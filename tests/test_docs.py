@@ -97,8 +97,15 @@ def test_every_command_that_is_documented_exists() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for name, rest in call.findall(document.read_text(encoding="utf-8")):
             assert name in commands.commands, f"{document.name}: comptroller {name}"
-            known = {option for each in commands.commands[name].params for option in each.opts}
-            for option in re.findall(r"(--[a-z-]+)", rest):
+            command = commands.commands[name]
+            verb = rest.split()[0] if rest.split() else ""
+            if isinstance(command, typer.core.TyperGroup) and verb:
+                assert verb in command.commands, f"{document.name}: comptroller {name} {verb}"
+                command = command.commands[verb]
+            known = {
+                option for each in command.params for option in (*each.opts, *each.secondary_opts)
+            }
+            for option in re.findall(r"(?<!\S)(--[a-z-]+)", rest):
                 assert option in known, f"{document.name}: comptroller {name} {option}"
 
 

@@ -47,9 +47,17 @@ def test_an_installed_wheel_starts_a_ledger_and_builds_a_gateway(tmp_path: Path)
     )
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    for package in ("comptroller", "gateway", "recorder", "budgets", "clickhouse", "pricing"):
+    for package in (
+        "comptroller",
+        "console",
+        "gateway",
+        "recorder",
+        "budgets",
+        "clickhouse",
+        "pricing",
+    ):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".lua", ".sql"):
+            if path.suffix in (".py", ".lua", ".sql", ".txt", ".html"):
                 assert path.relative_to(ROOT).as_posix() in packed
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)
