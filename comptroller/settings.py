@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from budgets.duration import duration_ms
 from budgets.ledger import LedgerOptions
 from budgets.policy import (
     DIMENSIONS,
@@ -29,10 +30,7 @@ from recorder.options import RecorderOptions
 
 SECRET_CHARS_MIN = 16
 _UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "environment_variables")
-_DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
-EXPIRES_IN_MS_MAX = 36_500 * 86_400_000
 SETTING_CHARS_MAX = 4096
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
     *("budget", "agent", "tags"),
@@ -283,11 +281,10 @@ def _key(item: Value, environment: Mapping[str, str]) -> DeclaredKey:
 def _duration_ms(value: Value | None) -> int | None:
     if value is None:
         return None
-    match = _DURATION.fullmatch(str(value.plain()))
-    duration_ms = int(match[1]) * _UNITS_MS[match[2]] if match else 0
-    if not 0 < duration_ms <= EXPIRES_IN_MS_MAX:
+    found_ms = duration_ms(str(value.plain()))
+    if not found_ms:
         raise value.error("expires_in is a duration, as in 30d, 12h, 10m or 45s, up to 36500d")
-    return duration_ms
+    return found_ms
 
 
 def _tags(value: Value | None) -> dict[str, str]:
