@@ -6,6 +6,7 @@ built from the environment alone, like a gateway worker: `python -m comptroller.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ import uvicorn
 
 from clickhouse.accounts import Accounts, RecordsSecret
 from clickhouse.engine import Engine
-from clickhouse.errors import EngineBusy, RecordsError
+from clickhouse.errors import EngineBusy, RecordsError, StoreUnavailable
 from clickhouse.facade import Facade, listen
 from clickhouse.migrate import Layout, SchemaMismatch, migrate
 from clickhouse.store import EmbeddedStore, HttpStore, Store
@@ -34,22 +35,39 @@ from recorder.recorder import Recorder, RecorderBusy
 
 CONNECTIONS_MAX = 64
 ENGINE_WAIT_S_MAX = 20.0
+MIGRATE_EVERY_S = 2.0
 READS_END_S_MAX = 3
+_log = logging.getLogger("comptroller.recorder")
 
 
 async def record(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, then records what is left."""
     data_dir = absolute(settings.data_dir)
     session = open_session(settings.redis_url)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with _store(settings, data_dir) as store:
-        await migrate(store, Layout(settings.records.clickhouse_cluster))
-        recorder = Recorder(session, store, recorder_folder(data_dir), settings.recorder)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, recorder.stop)
-        say_ready()
+        recorder = Recorder(session, store, recorder_folder(data_dir), settings.recorder, stopping)
+        if not await _migrated(settings, store):
+            say_ready()  # the ledger keeps what comes until there are records to write it to
+            while not stopping.is_set() and not await _migrated(settings, store):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), MIGRATE_EVERY_S)
+        else:
+            say_ready()
         await recorder.run()
     await session.transport.close()
+
+
+async def _migrated(settings: Settings, store: Store) -> bool:
+    """Whether the records are there and of this version. Raises SchemaMismatch, StoreRefused."""
+    try:
+        await migrate(store, Layout(settings.records.clickhouse_cluster))
+    except StoreUnavailable as error:
+        _log.warning("nothing is recorded yet: %s", error)
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager

@@ -55,8 +55,14 @@ class Recorder:
     signed heads, the disk spool, and the name of this disk."""
 
     def __init__(
-        self, session: Session, store: Store, folder: Path, options: RecorderOptions
+        self,
+        session: Session,
+        store: Store,
+        folder: Path,
+        options: RecorderOptions,
+        stopping: asyncio.Event | None = None,
     ) -> None:
+        """`stopping`, set, asks it to end, as `stop` does."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._lock = _locked(folder / "lock")
@@ -76,7 +82,7 @@ class Recorder:
         self._now_ms = session.clock.now_ms
         self._spool = Spool(folder / "spool", options.spool_bytes_max)
         self._key = SigningKey.load_or_create(folder / "signing-key")
-        self._stopping = asyncio.Event()
+        self._stopping = stopping or asyncio.Event()
         self._said: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
