@@ -13,8 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
-from budgets.administration import Administration
 from budgets.pipelined import NodeAddress, PipelinedTransport
+from budgets.recording import Recording
 from budgets.scripts import load_scripts
 from budgets.session import Session
 from gateway.clock import SystemClock
@@ -27,7 +27,7 @@ async def drain(socket_path: Path, organisation: str, ended: asyncio.Event) -> N
     """Confirms until `ended`."""
     transport = PipelinedTransport(NodeAddress(unix_path=str(socket_path)))
     session = Session(transport, load_scripts(), SystemClock())
-    administration = Administration(session)
+    recording = Recording(session, "bench")
     ledger_key = (await session.slot(organisation)).keys[0]
     print(json.dumps({"ready": True}), flush=True)
     try:
@@ -35,7 +35,7 @@ async def drain(socket_path: Path, organisation: str, ended: asyncio.Event) -> N
             meta = await transport.command("HGET", ledger_key, "meta")
             assert isinstance(meta, bytes)
             epoch, seq, _, _, bodies_bytes, _ = _META.unpack(meta)
-            await administration.confirm(organisation, epoch, seq, bodies_bytes)
+            await recording.confirm(organisation, epoch, seq, bodies_bytes)
             try:
                 await asyncio.wait_for(ended.wait(), CONFIRM_EVERY_S)
             except TimeoutError:

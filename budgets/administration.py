@@ -4,15 +4,11 @@ Every act is an event and is answered only when the server's disk has it: a revo
 revoked. Nothing here is on the path of a request.
 """
 
-import struct
-
 from budgets.counters import window_ends
 from budgets.policy import Policy, decode_policy, encode_policy, named_after
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
-
-_FIVE = struct.Struct("<5q")
 
 
 class ScopeClosed(Exception):
@@ -112,18 +108,6 @@ class Administration:
             slot, "adjust", slot.keys_done(id_), (), (id_, "", event, *flat)
         )
         return _answered(reply, slot, epoch)
-
-    async def confirm(
-        self, organisation: str, epoch: int, through_seq: int, bodies_bytes: int
-    ) -> int:
-        """The records hold everything up to this seq of this epoch: forgets it; how many entries
-        went. A recorder of an earlier epoch is refused: it was paused and others took over."""
-        slot = await self._session.slot(organisation)
-        numbers = _FIVE.pack(epoch, 0, epoch, through_seq, bodies_bytes)
-        reply = await self._session.run("confirm", (*slot.keys, slot.recorder_key), (numbers, ""))
-        if code_of(reply) != "DONE":
-            raise LedgerUnavailable(f"epoch {epoch} of {organisation} is not the ledger's")
-        return number(reply[1])
 
     async def _act(
         self,

@@ -10,6 +10,7 @@ from budgets.administration import ScopeClosed
 from budgets.answers import Reservation, Truth
 from budgets.plan import ScopePath
 from budgets.policy import Limit, Policy, parse_policy
+from budgets.recording import Recording
 from budgets.scripts import Script
 from budgets.transport import Argument, LedgerSilent, LedgerTransport, LedgerUnavailable, Reply
 from tests.budgets.conftest import MakeDesk
@@ -220,8 +221,8 @@ async def test_what_is_confirmed_is_forgotten_up_to_its_seq(desk: Desk) -> None:
     await desk.set_budget(org, [{"usd": "1"}])
     for n in range(4):
         await desk.ask(dollars(1), body=b"x" * n)
-    assert await desk.administration.confirm(org, 1, 3, 1) == 3
-    assert await desk.administration.confirm(org, 1, 3, 1) == 0
+    assert await Recording(desk.session, "test").confirm(org, 1, 3, 1) == 3
+    assert await Recording(desk.session, "test").confirm(org, 1, 3, 1) == 0
     assert [each.seq for each in await desk.outbox()] == [4, 5]
     assert await desk.transport.command("XLEN", desk.key("bodies")) == 2
     assert (await desk.head()).bodies_bytes == 5

@@ -31,6 +31,7 @@ from budgets.ledger import LedgerConflict, LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.plan import ScopePath
 from budgets.policy import Policy
+from budgets.recording import Recording
 from tests.budgets import contract
 from tests.budgets.contract import ContractModel
 from tests.budgets.drawn import BURSTS, MODELS, PICK, POLICIES, TRUTHS, WORKER
@@ -311,7 +312,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER)
     def confirm(self, worker: int) -> None:
-        confirming = self.desks[worker].administration.confirm(self.organisation, 1, self.seq, 0)
+        confirming = Recording(self.desks[worker].session, "test").confirm(
+            self.organisation, 1, self.seq, 0
+        )
         assert self.run(confirming) == self.seq - self.confirmed
         if self.seq > self.confirmed:
             self.confirmed = self.seq

@@ -10,6 +10,7 @@ import pytest
 from budgets.answers import Refusal, Reservation, Truth
 from budgets.ledger import LedgerConflict, LedgerOptions
 from budgets.plan import ScopePath
+from budgets.recording import Recording
 from budgets.transport import LedgerUnavailable
 from tests.budgets.conftest import START_MS, MakeDesk, MakeTimedDesk
 from tests.budgets.harness import Desk, TimedDesk, dollars, granted, refused
@@ -125,7 +126,7 @@ async def test_a_full_outbox_admits_nothing_but_lets_end(make_desk: MakeDesk) ->
     assert await desk.ledger.settle(desk.organisation, first.id, Truth(1, 0), b"", b"") == "SETTLED"
     assert await desk.ledger.release(desk.organisation, second.id, b"") == "RELEASED"
     refused(await desk.ask(dollars(1)), "BACKLOG")
-    await desk.administration.confirm(desk.organisation, 1, 3, 0)
+    await Recording(desk.session, "test").confirm(desk.organisation, 1, 3, 0)
     granted(await desk.ask(dollars(1)))
 
 
@@ -143,7 +144,7 @@ async def test_full_bodies_admit_no_body_that_does_not_fit(make_desk: MakeDesk) 
     granted(await ask(b""))
     refused(await ask(b"1"), "BACKLOG")
     for _ in range(2):
-        await desk.administration.confirm(desk.organisation, 1, first.seq, 6)
+        await Recording(desk.session, "test").confirm(desk.organisation, 1, first.seq, 6)
     assert (await desk.head()).bodies_bytes == 4
     refused(await ask(b"7 bytes"), "BACKLOG")
     granted(await ask(b"6 byte"))

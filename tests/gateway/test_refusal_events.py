@@ -15,6 +15,7 @@ from budgets.embedded import EmbeddedServer
 from budgets.keys import Key
 from budgets.ledger import LedgerOptions
 from budgets.policy import parse_policy
+from budgets.recording import Recording
 from gateway.options import GatewayOptions
 from gateway.refusal_log import FLUSH_MS
 from tests.gateway.behaviours import answers, held
@@ -253,7 +254,8 @@ async def test_an_outbox_that_fills_is_left_to_what_is_charged(make_stack: MakeS
     assert not [each for each in entries if each.kind == "budget_exceeded"]
     assert (await stack.chat(secret)).status_code == 200
     last = (await stack.ledger.outbox())[-1]
-    await stack.administration.confirm(stack.organisation, last.epoch, last.seq, 0)
+    recording = Recording(stack.administration._session, "test")
+    await recording.confirm(stack.organisation, last.epoch, last.seq, 0)
     events = await stack.ledger.refusals(5)
     assert {event["key_id"] for event in events} == {"key-2"}
 
