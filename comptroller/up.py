@@ -18,30 +18,29 @@ from pathlib import Path
 from typing import Any
 
 from budgets.embedded import EmbeddedServer
-from budgets.keys import new_secret
-from budgets.policy import parse_policy
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
     absolute,
     admin_token_file,
     admin_url_file,
-    first_key_file,
     held,
     kept_secret,
     logs_folder,
 )
 from comptroller.declare import declare
-from comptroller.greeting import DEMO_BUDGET, DEMO_KEY, DEMO_SCOPE, Greeting
+from comptroller.first_key import FirstKey, first_key
+from comptroller.greeting import Greeting
 from comptroller.logs import JsonLines, opened, shorten
 from comptroller.parts import open_session
 from comptroller.process import CONFIG_VARIABLE
-from comptroller.settings import DeclaredKey, Settings
-from comptroller.supervise import Keeper
+from comptroller.settings import Settings
+from comptroller.supervise import STOP_S_MAX, Keeper
 from console.token_store import ensure_first_token
 
 BACKLOG = 2048
 SHORTEN_EVERY_S = 60.0
 ADMIN_TOKEN_VARIABLE = "COMPTROLLER_ADMIN_TOKEN"  # noqa: S105  # where one is, not one
+_log = logging.getLogger("comptroller.up")
 
 
 def up(settings: Settings, config: Path | None, environment: Mapping[str, str]) -> None:
@@ -51,8 +50,6 @@ def up(settings: Settings, config: Path | None, environment: Mapping[str, str]) 
     with held(data_dir):
         logs_folder(data_dir).mkdir(mode=0o700, exist_ok=True)
         _log_to(logs_folder(data_dir) / "up.log")
-        if not settings.keys:
-            settings = _with_first_key(settings, data_dir)
         asyncio.run(_Stack(settings, config, environment, data_dir).run())
 
 
@@ -69,10 +66,11 @@ class _Stack:
         self._settings = settings
         self._data_dir = data_dir
         self._logs = logs_folder(data_dir)
+        self._ledger_log = self._logs / "ledger.log"
         self._server: EmbeddedServer | None = None
         redis_url = settings.redis_url
         if not redis_url:
-            self._server = EmbeddedServer(data_dir, log_path=self._logs / "ledger.log")
+            self._server = EmbeddedServer(data_dir, log_path=self._ledger_log)
             redis_url = f"unix://{self._server.socket_path}"
         self._redis_url = redis_url
         self._environment = {
@@ -82,6 +80,7 @@ class _Stack:
             **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
         }
         self._token = environment.get(ADMIN_TOKEN_VARIABLE, "")
+        self._first_key: FirstKey | None = None
         self._tiers: list[list[Keeper]] = []  # in the order of their start
 
     async def run(self) -> None:
@@ -89,6 +88,8 @@ class _Stack:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
+        # That of a killed instance is somebody else's address by now, who must get no token.
+        admin_url_file(self._data_dir).unlink(missing_ok=True)
         with contextlib.ExitStack() as sockets:
             try:
                 if await _before(told, self._start(sockets)):
@@ -97,46 +98,69 @@ class _Stack:
                 sockets.close()  # first: the kernel takes no connection that nobody will serve
                 admin_url_file(self._data_dir).unlink(missing_ok=True)
                 for tier in reversed(self._tiers):
-                    await asyncio.gather(*(keeper.stop() for keeper in tier))
+                    await self._end(tier)
 
     async def _start(self, sockets: contextlib.ExitStack) -> None:
         settings = self._settings
-        data = sockets.enter_context(_listen(settings.host, settings.port, "--port"))
-        admin = sockets.enter_context(
-            _listen(settings.admin_host, settings.admin_port, "--admin-port")
-        )
-        if self._server is not None:
-            await self._begin([Keeper(LedgerProcess(self._server))])
-        await self._declare()
-        recorder = [self._child("recorder", "comptroller.record")] if settings.record else []
-        serving = [
-            self._child(f"gateway-{n}", "comptroller.work", data)
-            for n in range(1, settings.workers + 1)
-        ]
+        recorder: list[Keeper] = []
+        serving: list[Keeper] = []
+        port = admin_port = 0
+        if settings.record:
+            recorder.append(self._child("recorder", "comptroller.record"))
+        if settings.workers:
+            data = sockets.enter_context(_listen(settings.host, settings.port, "--port"))
+            port = data.getsockname()[1]
+            serving += [
+                self._child(f"gateway-{n}", "comptroller.work", data)
+                for n in range(1, settings.workers + 1)
+            ]
         if settings.admin:
+            admin = sockets.enter_context(
+                _listen(settings.admin_host, settings.admin_port, "--admin-port")
+            )
+            admin_port = admin.getsockname()[1]
             serving.append(self._child("admin", "comptroller.administer", admin))
-        self._tiers += [recorder, serving]
-        await asyncio.gather(*(keeper.start() for keeper in (*recorder, *serving)))
-        greeting = Greeting(settings, data.getsockname()[1], admin.getsockname()[1])
+        if self._server is not None:
+            await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
+        await self._declare()
+        await self._begin(recorder, serving)
+        greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.admin:
             admin_url_file(self._data_dir).write_text(greeting.admin_url, encoding="ascii")
         sys.stdout.write(f"{greeting.text()}\n")
         sys.stdout.flush()
 
-    async def _begin(self, tier: list[Keeper]) -> None:
-        self._tiers.append(tier)
-        await asyncio.gather(*(keeper.start() for keeper in tier))
+    async def _begin(self, *tiers: list[Keeper]) -> None:
+        """All at once. Where one fails, or the start is given up, none goes on with its own."""
+        self._tiers += tiers
+        starts = [asyncio.create_task(keeper.start()) for tier in tiers for keeper in tier]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            for each in starts:
+                each.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+
+    async def _end(self, tier: list[Keeper]) -> None:
+        stops = (keeper.stop() for keeper in tier)
+        for failure in await asyncio.gather(*stops, return_exceptions=True):
+            if failure is not None:  # the others are stopped all the same
+                _log.error("a part was not kept to its end", exc_info=failure)
 
     def _child(self, name: str, module: str, listener: socket.socket | None = None) -> Keeper:
         listening = () if listener is None else (listener.fileno(),)
-        log = self._logs / f"{name}.log"
-        return Keeper(Child(name, module, self._environment, log, listening))
+        child = Child(name, module, self._environment, self._logs / f"{name}.log", listening)
+        return Keeper(child, STOP_S_MAX + self._settings.gateway.drain_ms / 1000)
 
     async def _declare(self) -> None:
-        """What the file says, and the first admin token."""
+        """What the file says, or the first key, and the first admin token."""
+        settings = self._settings
         session = open_session(self._redis_url)
         try:
-            await declare(self._settings, session)
+            if settings.workers and not settings.keys:
+                self._first_key = await first_key(session, self._data_dir)
+                settings = dataclasses.replace(settings, keys=self._first_key.declared)
+            await declare(settings, session)
             if self._settings.admin:
                 fresh = f"ca-{secrets.token_urlsafe(32)}"
                 file = admin_token_file(self._data_dir)
@@ -146,7 +170,10 @@ class _Stack:
 
     async def _keep_logs_short(self) -> None:
         while True:
-            await asyncio.to_thread(shorten, self._logs)
+            try:
+                await asyncio.to_thread(shorten, self._logs)
+            except OSError as error:  # a full disk: no reason to stop what serves
+                _log.warning("the logs are not kept short: %s", error)
             await asyncio.sleep(SHORTEN_EVERY_S)
 
 
@@ -185,15 +212,3 @@ def _log_to(path: Path) -> None:
     terminal.setFormatter(logging.Formatter("comptroller: %(message)s"))
     terminal.setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
-
-
-def _with_first_key(settings: Settings, data_dir: Path) -> Settings:
-    """A key with a one-dollar budget for whoever has declared none; its secret is kept, so that
-    the next start prints the same one."""
-    key = DeclaredKey(
-        name=DEMO_KEY,
-        scope=DEMO_SCOPE,
-        secret=kept_secret(first_key_file(data_dir), new_secret()),
-        budget=parse_policy([{"usd": DEMO_BUDGET}]),
-    )
-    return dataclasses.replace(settings, keys=(key,))

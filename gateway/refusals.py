@@ -16,6 +16,7 @@ from gateway.errors import (
     RateLimited,
 )
 from gateway.money import dollars
+from gateway.raising import how_to_raise
 
 # A lease that holds the money may run for long; asking again after this is honest enough, because
 # settlements come far sooner than expiries.
@@ -82,7 +83,7 @@ def _explained(refusal: Refusal, bound: Bound) -> str:
     if refusal.until_ms:
         resets = datetime.fromtimestamp(refusal.until_ms / 1000, UTC)
         parts.append(f"It resets at {resets:%Y-%m-%dT%H:%M:%SZ}.")
-    parts.append(f"Raise it with `comptroller budget set {bound.scope} ...`.")
+    parts.append(how_to_raise(refusal, bound))
     return " ".join(parts)
 
 

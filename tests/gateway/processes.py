@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +27,13 @@ LEFT_S_MAX = 3
 
 @dataclass(slots=True)
 class Running:
-    """A started stack. `output` is all that it printed, known once it has ended."""
+    """A started stack. `output` is all that it and those before it in its folder printed."""
 
     process: asyncio.subprocess.Process
     data_dir: Path
     port: int
     output_file: Path
+    printed_before: int = 0
 
     @property
     def output(self) -> str:
@@ -43,21 +44,35 @@ class Running:
         """Eyes into its ledger."""
         return LedgerView(self.data_dir / "ledger.sock", organisation)
 
+    def parts(self, named: str) -> set[int]:
+        """Process ids of the parts with this in their command line."""
+        return {pid for pid in children(self.process.pid) if named in command_line(pid)}
+
     def recorder(self) -> int:
         """Process id of the recorder."""
-        (pid,) = (
-            pid for pid in children(self.process.pid) if "comptroller.record" in command_line(pid)
-        )
+        (pid,) = self.parts("comptroller.record")
         return pid
 
     def workers(self) -> set[int]:
         """Process ids of the gateway workers."""
-        return {pid for pid in children(self.process.pid) if "spawn_main" in command_line(pid)}
+        return self.parts("comptroller.work")
+
+    def ledger(self) -> int:
+        """Process id of the embedded ledger."""
+        (pid,) = self.parts("valkey-server")
+        return pid
 
     async def until_ready(self) -> None:
         """Waits for /readyz: nothing but asking tells."""
         async with asyncio.timeout(READY_S_MAX), _client(self.port) as client:
             while not await _is_ready(client):
+                assert self.process.returncode is None, self.output
+                await asyncio.sleep(0.05)
+
+    async def until_greeted(self) -> None:
+        """Waits until it has said that all of its parts serve."""
+        async with asyncio.timeout(READY_S_MAX):
+            while "base URL" not in self.output[self.printed_before :]:
                 assert self.process.returncode is None, self.output
                 await asyncio.sleep(0.05)
 
@@ -71,9 +86,9 @@ class Running:
         """SIGTERM, as a supervisor sends it."""
         self.process.send_signal(signal.SIGTERM)
 
-    async def ended(self) -> int:
+    async def ended(self, within_s: float = STOPPED_S_MAX) -> int:
         """Waits for the exit code."""
-        async with asyncio.timeout(STOPPED_S_MAX):
+        async with asyncio.timeout(within_s):
             return await self.process.wait()
 
     async def kill_all(self) -> None:
@@ -93,12 +108,23 @@ async def comptroller_up(
     workers: int = 1,
     port: int | None = None,
     record: bool = False,
+    admin: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
     """Starts it, and ends it with SIGTERM unless the test has; the exit code must be 0 and no
     process of its may be left."""
-    running = await started(folder, config=config, workers=workers, port=port, record=record)
+    running = await started(
+        folder,
+        config=config,
+        workers=workers,
+        port=port,
+        record=record,
+        admin=admin,
+        environment=environment,
+    )
     try:
         await running.until_ready()
+        await running.until_greeted()
         yield running
         family = descendants(running.process.pid)
         if running.process.returncode is None:
@@ -117,17 +143,22 @@ async def started(
     workers: int = 1,
     port: int | None = None,
     record: bool = False,
+    admin: bool = False,
+    environment: Mapping[str, str] | None = None,
+    more: tuple[str, ...] = (),
 ) -> Running:
-    """The process, not yet ready. Without `record` its events stay where a test can see them."""
+    """The process, not yet ready. Without `record` its events stay where a test can see them;
+    without `admin` it starts sooner. `environment` and the arguments `more` win over all that."""
     port = port or free_port()
     arguments = ["up", "--data-dir", str(folder / "data"), "--port", str(port)]
-    arguments += ["--workers", str(workers)]
+    arguments += ["--workers", str(workers), *more]
     if config is not None:
         path = folder / "comptroller.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         arguments += ["--config", str(path)]
     output_file = folder / "output.txt"
     with output_file.open("ab") as output:
+        printed_before = output.tell()
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).parent / "comptroller"),
             *arguments,
@@ -138,10 +169,13 @@ async def started(
                 "PATH": os.environ["PATH"],
                 "COMPTROLLER_RECORD": str(record).lower(),
                 "COMPTROLLER_CLICKHOUSE_PORT": "0",
+                "COMPTROLLER_ADMIN": str(admin).lower(),
+                "COMPTROLLER_ADMIN_PORT": "0",
+                **(environment or {}),
             },
             cwd=folder,
         )
-    return Running(process, folder / "data", port, output_file)
+    return Running(process, folder / "data", port, output_file, printed_before)
 
 
 def fake_config(provider: Provider, **more: object) -> dict[str, object]:
@@ -215,10 +249,10 @@ def ledgers_of(folder: Path) -> list[int]:
     return [pid for pid in processes_of(folder) if "valkey-server" in command_line(pid)]
 
 
-async def all_gone(pids: list[int]) -> None:
+async def all_gone(pids: list[int], within_s: float = LEFT_S_MAX) -> None:
     """Fails where a process is left; helpers of Python's may end a moment after their parent."""
     try:
-        async with asyncio.timeout(LEFT_S_MAX):
+        async with asyncio.timeout(within_s):
             while any(map(is_alive, pids)):  # noqa: ASYNC110  # nothing tells of an orphan
                 await asyncio.sleep(0.05)
     except TimeoutError:

@@ -297,3 +297,25 @@ async def test_every_error_has_one_shape(stack: Stack) -> None:
             assert {"message", "type", "param", "code"} <= set(error)
             assert all(isinstance(error[name], str) for name in ("message", "type", "code"))
             assert answer.headers["content-type"].startswith("application/json")
+
+
+async def test_a_refusal_names_the_whole_command_that_raises_it(stack: Stack) -> None:
+    """With all that the budget says, also what binds other models only, and a template's limits
+    where the scope that refuses has none of its own."""
+    secret = await stack.key("research/nightly")
+    scope = stack.scope("research")
+    usd, requests = {"usd": "0.001", "window": "month"}, {"requests": 50, "window": "day"}
+    await stack.set_budget("research", {"limits": [usd, requests], "on_exceed": "refuse"})
+    message = refused(await stack.chat(secret, max_tokens=4_000), 402, "request_too_large")[
+        "message"
+    ]
+    command = f"`comptroller budget set {scope} 0.01/month requests=50/day --on-exceed refuse`"
+    assert command in message
+    await stack.set_budget("research", [usd, {**requests, "models": ["another"]}])
+    answer = await stack.chat(secret, n=50, max_tokens=4_000)
+    message = refused(answer, 402, "request_too_large")["message"]
+    assert f"`comptroller budget show {scope}`" in message
+    await stack.set_budget("research", {"limits": [], "per_child": [{"tokens": 10}]})
+    answer = await stack.chat(secret, max_tokens=4_000)
+    message = refused(answer, 402, "request_too_large")["message"]
+    assert re.search(rf"`comptroller budget set {scope}/nightly tokens=\d+`", message), message

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.budgets.harness import head_of
 from tests.gateway.behaviours import echoes_cap
@@ -21,10 +20,8 @@ from tests.gateway.ledger_view import LedgerView
 from tests.gateway.processes import (
     Running,
     all_gone,
-    children,
-    command_line,
     descendants,
-    free_port,
+    started,
 )
 from tests.gateway.provider import Provider, Received, Reply
 from tests.gateway.wire import burst
@@ -92,40 +89,20 @@ async def comptroller_up(folder: Path, provider: Provider) -> AsyncIterator[Runn
         },
     }
     demo = {"model_name": "demo/small", "litellm_params": {"model": "demo/small"}}
-    config = folder / "comptroller.yaml"
-    config.write_text(yaml.safe_dump({"model_list": [demo, plain]}), encoding="utf-8")
-    output = folder / "output.txt"
-    port = free_port()
-    with output.open("ab") as file:
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).parent / "comptroller"),
-            *("up", "--data-dir", str(folder / "data"), "--port", str(port)),
-            *("--config", str(config)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env={
-                "PATH": os.environ["PATH"],
-                "OPENAI_API_KEY": PROVIDER_KEY,
-                "COMPTROLLER_CLICKHOUSE_PORT": "0",
-            },
-            cwd=folder,
-        )
-    running = Running(process, folder / "data", port, output)
+    running = await started(
+        folder,
+        config={"model_list": [demo, plain]},
+        record=True,
+        admin=True,
+        environment={"OPENAI_API_KEY": PROVIDER_KEY},
+    )
     try:
         await running.until_ready()
+        await running.until_greeted()
         yield running
     finally:
-        if process.returncode is None:
+        if running.process.returncode is None:
             await running.kill_all()
-
-
-def recorder_of(running: Running) -> int:
-    """Its recorder's process; 0 while there is none."""
-    found = [
-        pid for pid in children(running.process.pid) if "comptroller.record" in command_line(pid)
-    ]
-    return found[0] if found else 0
 
 
 async def rested(view: LedgerView) -> tuple[int, int]:
@@ -199,7 +176,7 @@ async def _loaded(running: Running) -> None:
     for first in range(0, CALLS, 40):
         calls = asyncio.create_task(burst(running.port, secret, asked[first : first + 40]))
         if first == 80:
-            os.kill(recorder_of(running), signal.SIGKILL)
+            os.kill(running.recorder(), signal.SIGKILL)
         statuses = {answer.status for answer in await calls}
         assert 200 in statuses
         assert not statuses & {402, 429, 503}
