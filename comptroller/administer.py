@@ -2,10 +2,9 @@
 
 import asyncio
 
-from clickhouse.accounts import READER, RecordsSecret
-from comptroller.data_dir import absolute, secret_file, url_file
 from comptroller.parts import open_session
 from comptroller.process import SaysReady, begin, inherited_socket
+from comptroller.reading import NoSuchUser, RecordsAbsent, records_address
 from comptroller.settings import Settings
 from console.app import build_console
 from console.parts import parts_of
@@ -31,34 +30,17 @@ class RecordsOf:
     """Where the records of these settings are: see console.records.Where."""
 
     def __init__(self, settings: Settings) -> None:
-        self._options = settings.records
-        self._data_dir = absolute(settings.data_dir)
+        self._settings = settings
 
     def __call__(self, organisation: str) -> RecordsAddress:
         """See console.records.Where."""
-        options = self._options
-        if options.clickhouse_url:
-            if organisation:
-                raise NoUser(
-                    "at a ClickHouse server an organisation has no user: ask without a token that "
-                    "is bound to one"
-                )
-            user, password = options.clickhouse_user, options.clickhouse_password
-            return RecordsAddress(options.clickhouse_url, user, password)
         try:
-            url = url_file(self._data_dir).read_text(encoding="ascii")
-        except OSError:
-            raise RecordsAway("no recorder runs here: see its log, `comptroller doctor`") from None
-        secret = RecordsSecret.load_or_create(secret_file(self._data_dir))
-        try:
-            password = (
-                secret.password_of_organisation(organisation)
-                if organisation
-                else secret.password_of(READER)
-            )
-        except ValueError as error:
+            address = records_address(self._settings, organisation)
+        except NoSuchUser as error:
             raise NoUser(str(error)) from None
-        return RecordsAddress(url, organisation or READER, password)
+        except RecordsAbsent as error:
+            raise RecordsAway(str(error)) from None
+        return RecordsAddress(address.url, address.user, address.password)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ def url_file(data_dir: Path) -> Path:
     return data_dir / "records.url"
 
 
+def gateway_url_file(data_dir: Path) -> Path:
+    """The base URL that SDKs are pointed at; absent while no gateway runs."""
+    return data_dir / "gateway.url"
+
+
 def admin_url_file(data_dir: Path) -> Path:
     """The address of the admin API; absent while none runs."""
     return data_dir / "admin.url"

@@ -21,6 +21,10 @@ class RecordsAbsent(RuntimeError):
     """There are no records where they were looked for."""
 
 
+class NoSuchUser(RecordsAbsent):
+    """An organisation has no user of its own there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where records answer HTTP, and as whom."""
@@ -36,7 +40,7 @@ def records_address(settings: Settings, organisation: str = "") -> Address:
     options = settings.records
     if options.clickhouse_url:
         if organisation:
-            raise RecordsAbsent(
+            raise NoSuchUser(
                 "--organisation is for the embedded records: at a ClickHouse server, give the "
                 "organisation a user with a row policy"
             )
@@ -55,7 +59,7 @@ def records_address(settings: Settings, organisation: str = "") -> Address:
             else secret.password_of(READER)
         )
     except ValueError as error:
-        raise RecordsAbsent(str(error)) from None
+        raise NoSuchUser(str(error)) from None
     return Address(url_file(data_dir).read_text(encoding="ascii"), organisation or READER, password)
 
 

@@ -23,6 +23,7 @@ from comptroller.data_dir import (
     absolute,
     admin_token_file,
     admin_url_file,
+    gateway_url_file,
     held,
     kept_secret,
     logs_folder,
@@ -88,15 +89,14 @@ class _Stack:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
-        # That of a killed instance is somebody else's address by now, who must get no token.
-        admin_url_file(self._data_dir).unlink(missing_ok=True)
+        self._forget_addresses()  # those of a killed instance may be somebody else's by now
         with contextlib.ExitStack() as sockets:
             try:
                 if await _before(told, self._start(sockets)):
                     await _before(told, self._keep_logs_short())
             finally:
                 sockets.close()  # first: the kernel takes no connection that nobody will serve
-                admin_url_file(self._data_dir).unlink(missing_ok=True)
+                self._forget_addresses()
                 for tier in reversed(self._tiers):
                     await self._end(tier)
 
@@ -125,10 +125,16 @@ class _Stack:
         await self._declare()
         await self._begin(recorder, serving)
         greeting = Greeting(settings, port, admin_port, self._first_key)
+        if settings.workers:
+            gateway_url_file(self._data_dir).write_text(greeting.base_url, encoding="ascii")
         if settings.admin:
             admin_url_file(self._data_dir).write_text(greeting.admin_url, encoding="ascii")
         sys.stdout.write(f"{greeting.text()}\n")
         sys.stdout.flush()
+
+    def _forget_addresses(self) -> None:
+        for file in (gateway_url_file(self._data_dir), admin_url_file(self._data_dir)):
+            file.unlink(missing_ok=True)
 
     async def _begin(self, *tiers: list[Keeper]) -> None:
         """All at once. Where one fails, or the start is given up, none goes on with its own."""

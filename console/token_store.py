@@ -24,6 +24,10 @@ SECRET_CHARS_MIN = 16
 SECRET_CHARS_MAX = 512
 
 
+class TokenWeak(ValueError):
+    """What was given as the first admin token is none that could not be guessed or sent."""
+
+
 class TokenExists(Exception):
     """The name is taken."""
 
@@ -122,10 +126,10 @@ class TokenStore:
 
 
 async def ensure_first_token(session: Session, secret: str) -> None:
-    """Makes this the secret of the admin token `first`, and no earlier one. Raises ValueError where
-    it is too weak for that, LedgerUnavailable."""
+    """Makes this the secret of the admin token `first`, and no earlier one. Raises TokenWeak,
+    LedgerUnavailable."""
     if not (SECRET_CHARS_MIN <= len(secret) <= SECRET_CHARS_MAX and _is_header_text(secret)):
-        raise ValueError(
+        raise TokenWeak(
             f"COMPTROLLER_ADMIN_TOKEN must have {SECRET_CHARS_MIN} to {SECRET_CHARS_MAX} ASCII "
             "characters without spaces"
         )

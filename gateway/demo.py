@@ -2,10 +2,12 @@
 
 It speaks the upstream side of chat completions: it gets the very bytes that a provider would get
 and answers with the bytes that a provider would send. The same request gets the same answer; tokens
-are counted by words; it obeys the output cap, calls the first tool once, and streams at a pace.
+are counted by words; it obeys the output cap and streams at a pace. It calls each of the tools that
+it is given once, in their order, then it answers: an agent's loop comes to an end.
 """
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
@@ -19,6 +21,8 @@ ANSWER_WORDS_MAX = 120
 REASONING_TOKENS = 64
 _JSON = [(b"content-type", b"application/json")]
 _STREAM = [(b"content-type", b"text/event-stream")]
+_QUOTED = re.compile(r'"([^"]{1,200})"')
+_NUMBER = re.compile(r"\d{1,15}")
 
 
 class DemoUpstream:
@@ -98,9 +102,7 @@ class _Answer:
 
     def _text(self) -> str:
         last = self._asked["messages"][-1]
-        content = last.get("content")
-        question = content if isinstance(content, str) else "that"
-        about = " ".join(question.split()[:12]) or "nothing"
+        about = " ".join(_text(last).split()[:12]) or "nothing"
         if last.get("role") == "tool":
             return f"Using the tool's result ({about}), the demo model is done."
         return (
@@ -110,12 +112,14 @@ class _Answer:
         )
 
     def _tool_call(self) -> dict[str, Any] | None:
-        tools = self._asked.get("tools")
-        if not tools or self._asked["messages"][-1].get("role") == "tool":
+        tools = self._asked.get("tools") or []
+        called = self._results()
+        if called >= len(tools) or self._asked.get("tool_choice") == "none":
             return None
-        function = _object(tools[0].get("function"))
+        function = _object(tools[called].get("function"))
         properties = _object(_object(function.get("parameters")).get("properties"))
-        arguments = {name: _example(schema) for name, schema in properties.items()}
+        said = _text(self._asked["messages"][-1])
+        arguments = {name: _example(schema, said) for name, schema in properties.items()}
         return {
             "id": f"call_{len(self._asked['messages'])}",
             "type": "function",
@@ -124,6 +128,15 @@ class _Answer:
                 "arguments": msgspec.json.encode(arguments).decode(),
             },
         }
+
+    def _results(self) -> int:
+        """How many tools were called for the newest question."""
+        count = 0
+        for message in reversed(self._asked["messages"]):
+            if message.get("role") == "user":
+                break
+            count += message.get("role") == "tool"
+        return count
 
     def _usage(self) -> dict[str, Any]:
         prompt = len(msgspec.json.encode(self._asked["messages"])) // CHARS_PER_TOKEN + 1
@@ -177,6 +190,22 @@ def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
     return value if isinstance(value, dict) else {}
 
 
-def _example(schema: Any) -> Any:  # noqa: ANN401  # any JSON value
-    kind = str(schema.get("type")) if isinstance(schema, dict) else ""
-    return {"string": "demo", "integer": 1, "number": 1, "boolean": True, "array": []}.get(kind, {})
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else "that"
+
+
+def _example(schema: Any, said: str) -> Any:  # noqa: ANN401  # any JSON value
+    """A value of the schema's type: of an enum the first, else what was said in quotes, or the
+    first number in it."""
+    schema = _object(schema)
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
+    kind = str(schema.get("type"))
+    quoted, number = _QUOTED.search(said), _NUMBER.search(said)
+    if kind == "string":
+        return quoted[1] if quoted else "demo"
+    if kind in ("integer", "number"):
+        return int(number[0]) if number else 1
+    return {"boolean": True, "array": []}.get(kind, {})

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from comptroller.commands.options import BASE_URL_VARIABLE, KEY_VARIABLE
 from comptroller.commands.outcome import CommandFailed
 from comptroller.commands.records import settings_of
-from comptroller.data_dir import absolute, first_key_file
+from comptroller.data_dir import absolute, first_key_file, gateway_url_file
 from comptroller.exits import USAGE_ERROR
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # listened on, not reached at
@@ -19,7 +19,7 @@ def base_url(given: str, config: Path | None, data_dir: str | None) -> str:
     if given:
         return _checked(given)
     settings = settings_of(config, data_dir)
-    left = absolute(settings.data_dir) / "gateway.url"
+    left = gateway_url_file(absolute(settings.data_dir))
     if left.exists():
         return _checked(left.read_text(encoding="utf-8", errors="replace").strip())
     host = _EVERYWHERE.get(settings.host, settings.host)

@@ -43,6 +43,7 @@ def up_command(
     from comptroller.data_dir import DataDirRefused  # noqa: PLC0415
     from comptroller.supervise import PartFailed  # noqa: PLC0415
     from comptroller.up import up  # noqa: PLC0415
+    from console.token_store import TokenWeak  # noqa: PLC0415
 
     given = {"PORT": port, "ADMIN_PORT": admin_port, "WORKERS": workers}
     chosen = {name: str(each) for name, each in given.items() if each is not None}
@@ -57,5 +58,5 @@ def up_command(
         )
     try:
         up(settings, config, {**os.environ, **overrides})
-    except (PartFailed, DataDirRefused, LedgerUnavailable, ValueError, OSError) as error:
+    except (PartFailed, DataDirRefused, LedgerUnavailable, TokenWeak, OSError) as error:
         raise CommandFailed(str(error), "comptroller doctor") from None

@@ -38,7 +38,7 @@ async def test_the_greeting_and_what_lies_in_the_data_dir(folder: Path) -> None:
         assert (await admin_get(running, "/v1/budgets", f"{token}x")).status_code == 401
         assert (await admin_get(running, "/docs")).status_code == 200
         assert (await post(running.port, key, DOCUMENT)).status == 200
-        assert readable_by_others(running.data_dir) == {"admin.url"}
+        assert readable_by_others(running.data_dir) == {"admin.url", "gateway.url"}
         for private in (running.data_dir, running.data_dir / "records", running.data_dir / "logs"):
             assert private.stat().st_mode & 0o077 == 0
         for secret in (key, token):

@@ -1,5 +1,8 @@
 """The demo provider: valid requests of every shape are answered, and answered alike."""
 
+import json
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -27,6 +30,9 @@ async def ask(**fields: object) -> bytes:
         {"tools": [{"type": "function", "function": {"parameters": {"properties": []}}}]},
         {"tools": [{"type": "function", "function": {"name": "f"}}], "stream": True},
         {"stream": True, "stream_options": None},
+        {"tools": None},
+        {"tools": [{"type": "function", "function": {"parameters": {"properties": {"a": 5}}}}]},
+        {"messages": [{"role": "tool", "content": "x"}], "tools": []},
     ],
 )
 async def test_odd_but_valid_requests_are_answered_the_same_way_twice(
@@ -42,3 +48,51 @@ async def test_it_obeys_its_cap_and_bills_every_choice() -> None:
     assert len(answer["choices"]) == 3
     assert answer["usage"]["completion_tokens"] == 15
     assert all(choice["finish_reason"] == "length" for choice in answer["choices"])
+
+
+def tool(name: str, **properties: object) -> dict[str, object]:
+    """A tool with these arguments."""
+    parameters = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [
+    tool("read", number={"type": "integer"}),
+    tool("search", query={"type": "string"}, kind={"type": "string", "enum": ["faq", "blog"]}),
+]
+
+
+async def said(messages: list[dict[str, Any]], **fields: object) -> dict[str, Any]:
+    """The message of the answer."""
+    answer = json.loads(await ask(messages=messages, tools=TOOLS, **fields))
+    message = answer["choices"][0]["message"]
+    assert isinstance(message, dict)
+    return message
+
+
+async def test_an_agent_s_loop_comes_to_an_end() -> None:
+    """Each tool is called once, in order, with arguments that are taken from what was said last;
+    then there is an answer. The next question begins anew."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "answer ticket 17, please"}]
+    called = []
+    for result in ('Ann asks: "where is my invoice?"', "in the settings"):
+        message = await said(messages)
+        (call,) = message["tool_calls"]
+        called.append((call["function"]["name"], json.loads(call["function"]["arguments"])))
+        messages += [message, {"role": "tool", "tool_call_id": call["id"], "content": result}]
+    assert called == [
+        ("read", {"number": 17}),
+        ("search", {"query": "where is my invoice?", "kind": "faq"}),
+    ]
+    last = await said(messages)
+    assert "in the settings" in last["content"]
+    assert "tool_calls" not in last
+    messages += [last, {"role": "user", "content": "and the next one"}]
+    assert (await said(messages))["tool_calls"][0]["function"]["name"] == "read"
+
+
+async def test_no_tool_is_called_where_the_request_says_so() -> None:
+    """`tool_choice: none` is answered in words."""
+    message = await said([{"role": "user", "content": "hi"}], tool_choice="none")
+    assert message["content"]
+    assert "tool_calls" not in message

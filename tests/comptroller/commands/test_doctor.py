@@ -53,7 +53,13 @@ async def test_a_running_stack_is_well(stack: Administered) -> None:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_gateway_that_is_not_there_fails(stack: Administered) -> None:
     """The ledger answers, the gateway's port does not: exit 1 and its name."""
-    ran = await stack("doctor", COMPTROLLER_PORT=str(free_port()))
+    address = stack.running.data_dir / "gateway.url"
+    there = address.read_text()
+    address.write_text(f"http://127.0.0.1:{free_port()}/v1")
+    try:
+        ran = await stack("doctor")
+    finally:
+        address.write_text(there)
     assert ran.code == FAILED
     assert "must be put right: gateway" in ran.err
     assert "fail\tgateway\tdoes not answer" in ran.out
