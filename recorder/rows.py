@@ -49,6 +49,9 @@ def rows_of(organisation: str, entry: Entry) -> Rows:
     body = entry.body
     if surface is not None and written.streamed and not is_request:
         body = surface.assembled(body)
+        if not written.finish_reason:  # the gateway only searches in a stream
+            finish = surface.finish_reason(body)
+            written = msgspec.structs.replace(written, finish_reason=finish)
     derived = _tools(surface, body, is_request=is_request) if surface is not None else ()
     if written.payload_state not in AS_IT_IS:  # not known is not public
         body = redacted(body)

@@ -65,6 +65,11 @@ class ChatSurface:
             answer.take(data, whole=whole)
         return _encoded(answer.finished()) if seen else body
 
+    def finish_reason(self, answer: bytes) -> str:
+        """See Surface."""
+        choices = _objects(_field(_decoded(answer), "choices"))
+        return _name(choices[0].get("finish_reason")) if choices else ""
+
     def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:
         """See Surface."""
         if not _may_hold(answer, b"tool_calls", b"function_call"):

@@ -50,6 +50,10 @@ class Surface(Protocol):
         missing is said in a field `comptroller` (see the surface)."""
         ...
 
+    def finish_reason(self, answer: bytes) -> str:
+        """Why a whole or assembled answer ended, by its first choice; empty where it says none."""
+        ...
+
     def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:
         """The calls in a whole or assembled answer, in order, of all choices; at most
         TOOL_CALLS_MAX. Nothing is found in what is no answer."""

@@ -283,6 +283,18 @@ def test_the_tools_of_a_stream_are_found_in_the_assembled_answer() -> None:
     assert made.event.response_sha256 == sha256(made.body)
 
 
+def test_a_stream_says_in_the_records_why_it_ended() -> None:
+    """The gateway looks for nothing in a stream but its usage: the end's reason is that of the
+    assembled answer, unless the gateway knew one; a stream that was cut has none."""
+    event = response_event("r", SCOPE, 1, 1, streamed=True)
+    ended = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n'
+    assert rows(event=event, body=ended + b"data: [DONE]\n\n").event.finish_reason == "length"
+    cut = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    assert rows(event=event, body=cut).event.finish_reason == ""
+    knew = response_event("r", SCOPE, 1, 1, streamed=True, finish_reason="stop")
+    assert rows(event=knew, body=ended).event.finish_reason == "stop"
+
+
 def test_the_results_in_a_request_are_found() -> None:
     """A request brings results of the calls before it, named after them; a streamed request's body
     is a request all the same."""
