@@ -4,6 +4,8 @@ Every act is an event and is answered only when the server's disk has it: a revo
 revoked. Nothing here is on the path of a request.
 """
 
+from dataclasses import dataclass
+
 from budgets.counters import window_ends
 from budgets.policy import Policy, decode_policy, encode_policy, named_after
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
@@ -13,6 +15,18 @@ from budgets.transport import Argument, LedgerUnavailable, Reply
 
 class ScopeClosed(Exception):
     """The scope is closed for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The least attempt that a scope admits from now on, and the event that tells it."""
+
+    scope: str
+    attempt: int
+    event: bytes
+
+
+_NO_FENCE = Fence("", 0, b"")
 
 
 class Administration:
@@ -69,13 +83,16 @@ class Administration:
         event: bytes,
         *,
         replaces: str = "",
+        fence: Fence | None = None,
     ) -> str:
-        """Writes (or, with an empty record, forgets) a key in its organisation's index, durably:
-        DONE, or STALE where the record that is there does not hold the text `replaces`."""
+        """Writes (or, with an empty record, forgets) a key in its organisation's index, durably,
+        and raises a fence with it: DONE, or nothing of both and STALE where the record that is
+        there does not hold the text `replaces`, CLOSED where the fence's scope is."""
         slot = await self._session.slot(organisation)
-        act = self._session.new_id()
-        args = (act, key_id, record, event_type, event, replaces)
-        return await self._act("key", slot, (*slot.keys_done(act), slot.keys_key), (), args)
+        act, raised = self._session.new_id(), fence or _NO_FENCE
+        args = (act, key_id, record, event_type, event, replaces, raised.scope, raised.event)
+        keys = (*slot.keys_done(act), slot.keys_key)
+        return await self._act("key", slot, keys, (raised.attempt,), args)
 
     async def append(self, organisation: str, id_: str, event_type: str, event: bytes) -> str:
         """Puts an event into the organisation's sequence, once: DONE or ALREADY."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from budgets.administration import Administration
+from budgets.administration import Administration, Fence
 from budgets.plan import ScopePath
 from budgets.policy import Policy, parse_scope
 from budgets.session import Session
@@ -22,11 +22,13 @@ SECRET_BYTES = 32
 CACHED_KEYS_MAX = 20_000
 CACHED_KEY_MS = 30_000
 OVERLAP_MS_MAX = 90 * 86_400_000
+EARLIER_SECRETS_MAX = 16
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a key may do. `models` and `endpoints` are shell patterns, empty for all;
-    `secret_sha256` finds its record again, for rotation."""
+    `secret_sha256` finds its record again, for rotation, and `earlier` those of the secrets before
+    it that still work, each with the time in milliseconds at which it ends."""
 
     id: str
     name: str
@@ -39,6 +41,7 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     secret_sha256: str = ""
     attempts: tuple[tuple[str, int], ...] = ()
+    earlier: tuple[tuple[str, int], ...] = ()
 
     @property
     def key_scope(self) -> str:
@@ -67,7 +70,11 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class KeyChanged(Exception):
-    """Somebody else has replaced the key's record meanwhile."""
+    """Somebody else has replaced the key's record meanwhile, or revoked the key."""
+
+
+class TooManySecrets(Exception):
+    """As many earlier secrets of the key still work as may."""
 
 
 class KeyEvents(Protocol):
@@ -111,8 +118,9 @@ class KeyRing:
     ) -> None:
         """Makes a key usable, and the secret of the one that it replaces useless."""
         parse_scope(key.key_scope)
-        if replaces is not None and replaces.generation > key.generation:
-            key = key.in_generation(replaces.generation)
+        if replaces is not None:
+            key = key.in_generation(max(key.generation, replaces.generation))
+            key = msgspec.structs.replace(key, earlier=_others(replaces.earlier, digest(secret)))
         policy = msgspec.structs.replace(budget, kind="key")
         changed = self._events.budget_changed(key)
         await self._administration.set_policy(key.key_scope, policy, changed)
@@ -126,46 +134,74 @@ class KeyRing:
 
     async def rotate(self, key: Key, secret: str, overlap_ms: int) -> Key:
         """Gives the key a new secret, and answers the key as it is then. Secrets that it had work
-        for `overlap_ms` more, which is 0 or at least CACHED_KEY_MS, so that no worker's cache
-        outlives it; with 0, a fence on the key's scope ends all of them at the next call.
+        for at most `overlap_ms` more, which is 0 or at least CACHED_KEY_MS, so that no worker's
+        cache outlives it; with 0, a fence on the key's scope ends all of them at the next call.
         Interrupted, it leaves no secret in anybody's hands that is valid and forgotten. Raises
-        KeyChanged."""
+        KeyChanged, TooManySecrets."""
         assert overlap_ms == 0 or CACHED_KEY_MS <= overlap_ms <= OVERLAP_MS_MAX, overlap_ms
-        rotated = msgspec.structs.replace(key, secret_sha256=digest(secret))
+        rotated = msgspec.structs.replace(key, secret_sha256=digest(secret), earlier=())
         if overlap_ms and key.secret_sha256:
-            await self._expire(key, overlap_ms)
-        else:
-            rotated = rotated.in_generation(key.generation + 1)
-            await self._fence(rotated)
-            await self._transport.command_durably("DEL", record_key(key.secret_sha256))
-        event, record = self._events.minted(rotated), msgspec.json.encode(rotated)
-        # Before the index: whoever rotates next must find the record that it has to end.
-        await self._transport.command_durably("SET", record_key(digest(secret)), record)
-        code = await self._administration.record_key(
-            *(key.organisation, key.id, record, "key_minted", event),
-            replaces=key.secret_sha256,
-        )
-        if code == "STALE":
-            await self._transport.command_durably("DEL", record_key(digest(secret)))
-            raise KeyChanged(f"key {key.id} was changed at the same time: look at it and try again")
+            return await self._rotate_slowly(key, rotated, overlap_ms)
+        rotated = rotated.in_generation(key.generation + 1)
+        fence = Fence(key.key_scope, rotated.generation, self._events.budget_changed(rotated))
+        await self._index(rotated, key, fence)
+        for sha256 in (key.secret_sha256, *(each for each, _ in key.earlier)):
+            if sha256:  # dead by the fence: it only makes room
+                await self._transport.command_durably("DEL", record_key(sha256))
+        record = msgspec.json.encode(rotated)
+        await self._transport.command_durably("SET", record_key(rotated.secret_sha256), record)
         return rotated
 
-    async def _expire(self, key: Key, overlap_ms: int) -> None:
-        """The secret that the key has now ends after this time: in its record, for workers that
-        say why they refuse, and at the server."""
-        ends_ms = self._clock.now_ms() + overlap_ms
+    async def _rotate_slowly(self, key: Key, rotated: Key, overlap_ms: int) -> Key:
+        """With an overlap."""
+        rotated = msgspec.structs.replace(rotated, earlier=await self._expire(key, overlap_ms))
+        record, name = msgspec.json.encode(rotated), record_key(rotated.secret_sha256)
+        # Before the index: whoever rotates next must find the record that it has to end.
+        await self._transport.command_durably("SET", name, record)
+        try:
+            await self._index(rotated, key)
+        except KeyChanged:
+            await self._transport.command_durably("DEL", name)
+            raise
+        return rotated
+
+    async def _index(self, rotated: Key, key: Key, fence: Fence | None = None) -> None:
+        """Puts the new record in the place of the one that was looked at. Raises KeyChanged."""
+        event, record = self._events.minted(rotated), msgspec.json.encode(rotated)
+        # With its name: the hash alone is among the earlier ones of whoever replaced it.
+        held = f'"secret_sha256":"{key.secret_sha256}"' if key.secret_sha256 else ""
+        code = await self._administration.record_key(
+            *(key.organisation, key.id, record, "key_minted", event),
+            replaces=held,
+            fence=fence,
+        )
+        if code in ("STALE", "CLOSED"):
+            raise KeyChanged(f"key {key.id} was changed at the same time: look at it and try again")
+
+    async def _expire(self, key: Key, overlap_ms: int) -> tuple[tuple[str, int], ...]:
+        """All secrets that the key has now end after this time, or when they would have: in their
+        records, for workers that say why they refuse, and at the server. Raises TooManySecrets."""
+        now_ms = self._clock.now_ms()
+        ends_ms = now_ms + overlap_ms
         if key.expires_at_ms is not None:
             ends_ms = min(ends_ms, key.expires_at_ms)
-        record = msgspec.json.encode(msgspec.structs.replace(key, expires_at_ms=ends_ms))
-        await self._transport.command_durably(
-            *("SET", record_key(key.secret_sha256), record, "PX", str(overlap_ms), "XX")
-        )
-
-    async def _fence(self, key: Key) -> None:
-        event = self._events.budget_changed(key)
-        await self._administration.set_state(
-            key.key_scope, "fence", "budget_changed", event, attempt=key.generation
-        )
+        working = [each for each in key.earlier if each[1] > now_ms]
+        if len(working) >= EARLIER_SECRETS_MAX:
+            raise TooManySecrets(
+                f"{EARLIER_SECRETS_MAX} earlier secrets of key {key.id} still work, which is the "
+                "most: rotate it with an overlap of 0s, which ends them"
+            )
+        longer = [sha256 for sha256, until_ms in working if until_ms > ends_ms]
+        for sha256 in (key.secret_sha256, *longer):
+            record = msgspec.structs.replace(
+                key, secret_sha256=sha256, expires_at_ms=ends_ms, earlier=()
+            )
+            await self._transport.command_durably(
+                *("SET", record_key(sha256), msgspec.json.encode(record)),
+                *("PX", str(overlap_ms), "XX"),
+            )
+        earlier = ((sha256, min(until_ms, ends_ms)) for sha256, until_ms in working)
+        return (*earlier, (key.secret_sha256, ends_ms))
 
     async def find(self, secret: bytes) -> tuple[Key, ScopePath] | None:
         """The key of this secret with its path, or None; expiry and state are for the caller."""
@@ -196,6 +232,12 @@ class KeyRing:
         await self._administration.set_state(key.key_scope, "close", "key_revoked", event)
         if key.secret_sha256:
             await self._transport.command_durably("DEL", record_key(key.secret_sha256))
+
+
+def _others(
+    secrets_ending: tuple[tuple[str, int], ...], sha256: str
+) -> tuple[tuple[str, int], ...]:
+    return tuple(each for each in secrets_ending if each[0] != sha256)
 
 
 def digest(secret: str) -> str:

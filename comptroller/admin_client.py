@@ -9,6 +9,7 @@ import json
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -16,8 +17,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from comptroller.data_dir import admin_token_file, admin_url_file
+from comptroller.left import left_by_who_runs
 
-LOCKS = Path("/proc/locks")
+URL_VARIABLE = "COMPTROLLER_ADMIN_URL"
+TOKEN_VARIABLE = "COMPTROLLER_ADMIN_TOKEN"  # noqa: S105  # a variable's name
 PAGE_ROWS = 100
 TIMEOUT_S = 30.0
 CONNECT_S_MAX = 5.0
@@ -26,6 +29,15 @@ ANSWER_BYTES_MAX = 32 * 2**20
 
 class AdminAbsent(RuntimeError):
     """No admin API is known, or none answers; the message says where it was looked for."""
+
+
+class AdminUnusable(AdminAbsent):
+    """Address or token are none, or do not belong together: nothing was sent. `variable` is the one
+    to be set."""
+
+    def __init__(self, message: str, variable: str) -> None:
+        super().__init__(message)
+        self.variable = variable
 
 
 class AdminRefused(RuntimeError):
@@ -47,32 +59,31 @@ class AdminAddress:
 
 
 def admin_address(url: str, token: str, data_dir: Path) -> AdminAddress:
-    """As given, and what is not from the data dir. Raises AdminAbsent."""
-    found_url = url or _left_by_who_runs(data_dir)
-    if not found_url:
-        raise AdminAbsent(f"no stack with an admin API runs on {data_dir}")
+    """As given, and what is not from the data dir; its token is for this machine only. Raises
+    AdminAbsent, AdminUnusable."""
+    found_url = _checked(url or _running(data_dir))
+    if not token and url and not _is_loopback(url):
+        raise AdminUnusable(
+            f"the token in {data_dir} is for the stack on this machine, not for {found_url}",
+            TOKEN_VARIABLE,
+        )
     found_token = token or _read(_private(admin_token_file(data_dir)))
     if not found_token:
         raise AdminAbsent(f"there is no admin token in {admin_token_file(data_dir)}")
     if not (found_token.isascii() and found_token.isprintable() and " " not in found_token):
-        raise AdminAbsent("the admin token has characters that no token has")
-    return AdminAddress(_checked(found_url), found_token)
+        raise AdminUnusable("the admin token has characters that no token has", TOKEN_VARIABLE)
+    return AdminAddress(found_url, found_token)
 
 
-def _left_by_who_runs(data_dir: Path) -> str:
-    """The address in the data dir, while somebody has it: that of a killed one may be another's by
-    now, who must not get the token."""
-    return _read(admin_url_file(data_dir)) if _is_held(data_dir / "lock") else ""
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a process has the lock. Looked up, not tried: that would keep away who just starts.
-    Where the kernel does not tell, it counts as held."""
+def _running(data_dir: Path) -> str:
+    file = admin_url_file(data_dir)
     try:
-        inode, table = lock.stat().st_ino, LOCKS.read_text(encoding="ascii")
-    except OSError:
-        return lock.exists()
-    return any(line.split()[5].rpartition(":")[2] == str(inode) for line in table.splitlines())
+        url = left_by_who_runs(file, data_dir)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AdminAbsent(f"{file} cannot be read: {error}") from None
+    if not url:
+        raise AdminAbsent(f"no stack with an admin API runs on {data_dir}")
+    return url
 
 
 def _read(file: Path) -> str:
@@ -94,11 +105,24 @@ def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
         usable = False
-    if not usable or "@" in url or not url.isascii() or not url.isprintable() or " " in url:
-        raise AdminAbsent(f"{url[:80]!r} is no URL of an admin API, as in http://127.0.0.1:4001")
+    if not usable or not url.isascii() or not url.isprintable() or set(url) & set(" @?#"):
+        raise AdminUnusable(
+            f"{url[:80]!r} is no URL of an admin API, as in http://127.0.0.1:4001", URL_VARIABLE
+        )
     return url.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    host = (urlsplit(url).hostname or "").lower()
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class AdminClient:
@@ -108,13 +132,12 @@ class AdminClient:
     def __init__(
         self, address: AdminAddress, *, transport: httpx.BaseTransport | None = None
     ) -> None:
-        host = (urlsplit(address.url).hostname or "").lower()
         self._url = address.url
         self._http = httpx.Client(
             base_url=address.url,
             headers={"Authorization": f"Bearer {address.token}"},
             timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S_MAX),
-            trust_env=not (host in ("localhost", "::1") or host.startswith("127.")),
+            trust_env=not _is_loopback(address.url),
             follow_redirects=False,
             transport=transport,
         )
@@ -133,17 +156,21 @@ class AdminClient:
         """All keys, page by page, without secrets."""
         return self._listed("/v1/keys", "keys", {})
 
-    def key(self, key_id: str) -> dict[str, Any]:
-        """One key."""
-        return self._object("GET", f"/v1/keys/{quote(key_id, safe='')}")
+    def key(self, key_id: str, organisation: str = "") -> dict[str, Any]:
+        """One key; of this organisation, where several have one of this id."""
+        return self._object("GET", f"/v1/keys/{quote(key_id, safe='')}", params=_of(organisation))
 
-    def rotate_key(self, key_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    def rotate_key(
+        self, key_id: str, document: Mapping[str, Any], organisation: str = ""
+    ) -> dict[str, Any]:
         """The key with its new secret."""
-        return self._object("POST", f"/v1/keys/{quote(key_id, safe='')}/rotate", json=document)
+        path = f"/v1/keys/{quote(key_id, safe='')}/rotate"
+        return self._object("POST", path, json=document, params=_of(organisation))
 
-    def revoke_key(self, key_id: str) -> dict[str, Any]:
+    def revoke_key(self, key_id: str, organisation: str = "") -> dict[str, Any]:
         """Counts at the next call everywhere."""
-        return self._object("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+        path = f"/v1/keys/{quote(key_id, safe='')}"
+        return self._object("DELETE", path, params=_of(organisation))
 
     def set_budget(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces the budget of a scope."""
@@ -204,10 +231,14 @@ class AdminClient:
                     if len(content) > ANSWER_BYTES_MAX:
                         raise AdminAbsent(f"{self._url} answers more than {ANSWER_BYTES_MAX} bytes")
                 status = answer.status_code
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UnicodeError) as error:  # a host name that no DNS could hold
             reason = str(error) or type(error).__name__
             raise AdminAbsent(f"no admin API answers at {self._url}: {reason}") from None
         return _document(self._url, status, bytes(content))
+
+
+def _of(organisation: str) -> dict[str, str]:
+    return {"organisation": organisation} if organisation else {}
 
 
 def _document(url: str, status: int, content: bytes) -> Any:  # noqa: ANN401  # JSON

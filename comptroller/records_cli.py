@@ -4,12 +4,13 @@ What they stand on is imported when they run: gateway workers import the command
 """
 
 import asyncio
+import codecs
 import contextlib
 import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +18,12 @@ import typer
 
 from clickhouse.query import load_query
 from comptroller.commands.options import Config, DataDir, Json, Organisation
-from comptroller.commands.outcome import CommandFailed, printable, told
+from comptroller.commands.outcome import CommandFailed, printable, shown, told
 from comptroller.commands.records import records_client, records_told, settings_of
 from comptroller.exits import NOT_VERIFIED, USAGE_ERROR
 
 TAIL_EVERY_S = 0.5
-TAIL_ROWS_MAX = 1000
+TAIL_ROWS_MAX = 10_000
 _PIECE_BYTES = 64 * 1024
 
 
@@ -40,13 +41,22 @@ def sql_command(
     """Ask the records in SQL, read-only: tables events, bodies; views usage, requests, ..."""
     chosen = format_name or ("JSONEachRow" if json_lines else _format_of_output())
     text = sys.stdin.read() if query == "-" else query
+    if not text.strip(" \t\r\n;"):
+        raise CommandFailed("there is no query", "comptroller sql --help", USAGE_ERROR)
     _refuse_format(text)
     with records_told('comptroller sql "SHOW TABLES"'):
         client = records_client(settings_of(config, data_dir), organisation)
         with client.raw_stream(text, fmt=chosen) as answer:
+            write = _for_terminal() if sys.stdout.isatty() else sys.stdout.buffer.write
             while piece := answer.read(_PIECE_BYTES):
-                sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+                write(piece)
+        sys.stdout.flush()
+
+
+def _for_terminal() -> Callable[[bytes], object]:
+    """Writes without what a terminal would obey: a prompt or a name may hold anything."""
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    return lambda piece: sys.stdout.write(shown(decoder.decode(piece)))
 
 
 def _refuse_format(text: str) -> None:
@@ -68,7 +78,9 @@ def tail_command(
     config: Config = None,
     data_dir: DataDir = None,
     organisation: Organisation = "",
-    lines: Annotated[int, typer.Option("-n", "--lines", help="Begin this far back.")] = 10,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", min=0, max=TAIL_ROWS_MAX, help="Begin this far back.")
+    ] = 10,
     follow: Annotated[bool, typer.Option(help="Go on with what comes.")] = True,
     json_lines: Json = False,
 ) -> None:
@@ -99,7 +111,7 @@ def verify_command(
             )
         )
     for each in verdicts:
-        typer.echo(json.dumps(each.as_json()) if json_lines else each.text)
+        typer.echo(json.dumps(each.as_json()) if json_lines else printable(each.text))
     if not all(each.verdict.ok for each in verdicts):
         raise typer.Exit(NOT_VERIFIED)
 

@@ -18,6 +18,7 @@ from console.wire import CURSOR_CHARS_MAX, SCOPE_CHARS_MAX, Asked, Shown, Wanted
 from gateway.events import PolicyEvent, encode
 from gateway.standing import limit_shown
 
+KIND_OF_KEYS = "key"  # templates do not bind such scopes: see budgets.plan.limits_of
 ScopeText = Annotated[str, Field(min_length=1, max_length=SCOPE_CHARS_MAX)]
 
 
@@ -31,7 +32,7 @@ class BudgetWanted(Wanted):
     share_of_free: Any = None
     output_tokens_default: Any = None
     payloads: Any = None
-    kind: Any = None
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] | None = None
     count_from: Any = None
 
 
@@ -137,9 +138,12 @@ def _policy(wanted: BudgetWanted) -> Policy:
 
 async def _set(parts: Parts, caller: Token, scope: str, policy: Policy) -> BudgetShown:
     organisation = scope.split("/", 1)[0]
+    (standing,) = await parts.overview.standings(organisation, [scope])
+    kind = standing.policy.kind
     if not policy.kind:  # what a scope is does not change with its budget
-        (standing,) = await parts.overview.standings(organisation, [scope])
-        policy = msgspec.structs.replace(policy, kind=standing.policy.kind)
+        policy = msgspec.structs.replace(policy, kind=kind)
+    elif (kind == KIND_OF_KEYS) != (policy.kind == KIND_OF_KEYS):
+        raise InvalidRequest("a scope is a key's from its minting on, or never", param="kind")
     event = encode(PolicyEvent(scope, caller.name))
     await parts.administration.set_policy(scope, policy, event)
     return await _shown(parts, scope)

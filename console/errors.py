@@ -23,12 +23,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from budgets.administration import ScopeClosed
-from budgets.keys import KeyChanged
+from budgets.keys import KeyChanged, TooManySecrets
 from budgets.policy import PolicyInvalid
 from budgets.session import OrganisationUnknown
 from budgets.transport import LedgerUnavailable
 from clickhouse.errors import StoreRefused
-from console.records import RecordsAway
+from console.records import RecordsAway, RecordsBusy
 
 MESSAGE_CHARS_MAX = 2_000
 _log = logging.getLogger("comptroller.console")
@@ -168,7 +168,7 @@ def error_of(error: Exception) -> ConsoleError:
             return _of_route(error.status_code)
         case PolicyInvalid():
             return InvalidRequest(str(error))
-        case ScopeClosed() | KeyChanged():
+        case ScopeClosed() | KeyChanged() | TooManySecrets():
             return Conflict(str(error))
         case OrganisationUnknown():
             return NotFound(str(error), param="scope")
@@ -178,10 +178,16 @@ def error_of(error: Exception) -> ConsoleError:
         case StoreRefused():
             return QueryRefused(error)
         case RecordsAway():
-            _log.warning("the records: %s", error)
-            return RecordsGone("the records do not answer: is the recorder running?")
+            return _without_records(error)
     _log.error("a request failed", exc_info=error)
     return ConsoleError("the console failed; its log has the reason")
+
+
+def _without_records(error: RecordsAway) -> RecordsGone:
+    if isinstance(error, RecordsBusy):
+        return RecordsGone("too many questions run at once: try again when one has ended")
+    _log.warning("the records: %s", error)
+    return RecordsGone("the records do not answer: is the recorder running?")
 
 
 def _of_route(status: int) -> ConsoleError:

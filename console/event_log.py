@@ -1,7 +1,8 @@
 """Events as the admin API shows them: which are asked for, and where a page or a stream is.
 
 A place is `<organisation>/<epoch>-<seq>-<part>`: each organisation's log has an order of its own,
-and there is none across them. A stream over several organisations has a place in each.
+and there is none across them. A stream over all organisations has a place in each, and a mark that
+it knew of no others: those that began since are read from their beginning.
 """
 
 import re
@@ -14,6 +15,7 @@ from console.parts import Parts
 
 _PLACE = re.compile(r"([^/,]{1,64})/([0-9]{1,9})-([0-9]{1,18})-([0-9]{1,4})")
 PART_MAX = 9_999  # a call has far fewer tool calls
+NO_OTHERS = "*"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,15 +41,18 @@ class Place:
         return f"{self.organisation}/{self.epoch}-{self.seq}-{self.part}"
 
 
-def parse_places(text: str, param: str) -> dict[str, Place]:
-    """Places in several organisations, joined by commas. Raises InvalidRequest."""
-    places = [Place.parse(each, param) for each in text.split(",")] if text else []
-    return {each.organisation: each for each in places}
+def parse_places(text: str, param: str) -> tuple[dict[str, Place], bool]:
+    """Places in several organisations, joined by commas, and whether there were no others. Raises
+    InvalidRequest."""
+    words = text.split(",") if text else []
+    no_others = NO_OTHERS in words[-1:]
+    places = [Place.parse(each, param) for each in (words[:-1] if no_others else words)]
+    return {each.organisation: each for each in places}, no_others
 
 
-def places_text(places: Iterable[Place]) -> str:
+def places_text(places: Iterable[Place], *, no_others: bool) -> str:
     """The same, to be parsed again."""
-    return ",".join(map(str, places))
+    return ",".join([*map(str, places), *([NO_OTHERS] if no_others else ())])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ for ever, and a console that stops must not wait for it.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 
 import msgspec
@@ -19,8 +20,7 @@ from console.parts import Parts
 from console.token_store import Token
 
 RETRY_MS = 1_000
-_START = f"retry: {RETRY_MS}\n\n".encode()
-_HEARTBEAT = b": still here\n\n"
+_HEARTBEAT = b": still here\n"
 _Ends = set["asyncio.Task[None] | asyncio.Task[bool]"]
 
 
@@ -31,20 +31,27 @@ class _SlowClient(Exception):
 class Streams:
     """How many are open, of how many that may be."""
 
-    def __init__(self, streams_max: int) -> None:
+    def __init__(self, streams_max: int, organisation_streams_max: int) -> None:
         self._streams_max = streams_max
-        self._open = 0
+        self._organisation_streams_max = organisation_streams_max
+        self._open: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """One of them. Raises TooManyStreams."""
-        if self._open >= self._streams_max:
+    def place(self, organisation: str) -> Iterator[None]:
+        """One of them, for a token of an organisation ("": of all). Raises TooManyStreams."""
+        if self._open.total() >= self._streams_max:
             raise TooManyStreams(f"{self._streams_max} streams are open, which is the most")
-        self._open += 1
+        if organisation and self._open[organisation] >= self._organisation_streams_max:
+            raise TooManyStreams(
+                f"{self._organisation_streams_max} streams of {organisation} are open, which is "
+                "the most"
+            )
+        self._open[organisation] += 1
         try:
             yield
         finally:
-            self._open -= 1
+            self._open[organisation] -= 1
+            self._open += Counter()  # drops names that hold nothing
 
 
 class EventStream(Response):
@@ -61,7 +68,7 @@ class EventStream(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
-        with self._streams.place(), contextlib.suppress(_SlowClient):
+        with self._streams.place(self._caller.organisation), contextlib.suppress(_SlowClient):
             headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             gone = asyncio.create_task(_until_gone(receive))
@@ -73,7 +80,8 @@ class EventStream(Response):
                 stopping.cancel()
 
     async def _run(self, send: Send, ends: _Ends) -> None:
-        await self._send(send, _START)
+        # The place goes first: a client that is cut off before any event comes back to it.
+        await self._send(send, b"retry: %d\n" % RETRY_MS + self._place())
         last = b""
         try:
             async with contextlib.aclosing(self._blocks(ends)) as blocks:
@@ -97,11 +105,15 @@ class EventStream(Response):
                 if not await self._is_still_valid():
                     return
                 told_s = now_s()
-                yield _HEARTBEAT
+                yield _HEARTBEAT + self._place()
             pause_s = 0 if found else options.stream_poll_ms / 1000
             done, _ = await asyncio.wait(ends, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return
+
+    def _place(self) -> bytes:
+        """Without data: no event, but what Last-Event-ID is from then on."""
+        return b"id: %b\n\n" % self._following.place.encode()
 
     async def _is_still_valid(self) -> bool:
         token = await self._parts.tokens.named(self._caller.name)

@@ -62,7 +62,8 @@ class Events(Shown):
 
 def add_routes(app: FastAPI, parts: Parts) -> None:
     """GET /v1/events, GET /v1/events/stream."""
-    streams = Streams(parts.options.streams_max)
+    options = parts.options
+    streams = Streams(options.streams_max, options.organisation_streams_max)
 
     @app.get("/v1/events", tags=["events"])
     async def list_events(asked: Annotated[EventsAsked, Query()], caller: Viewer) -> Events:

@@ -32,12 +32,14 @@ class Following:
         self._places: dict[str, Place] = {}
 
     async def begin(self, resumed_at: str, param: str) -> None:
-        """After these places; where none is named, at the end of the log as it is now. Raises
-        InvalidRequest."""
-        resumed = parse_places(resumed_at, param)
+        """After these places; where none is named, at the end of the log as it is now, or at the
+        beginning of one that began since. Raises InvalidRequest."""
+        resumed, no_others = parse_places(resumed_at, param)
         for organisation in await self._organisations():
             place = resumed.get(organisation)
-            if place is None:
+            if place is None and no_others:
+                place = Place(organisation)
+            elif place is None:
                 epoch, seq = await self._parts.overview.head(organisation)
                 place = Place(organisation, epoch, seq, PART_MAX)
             self._places[organisation] = place
@@ -56,7 +58,7 @@ class Following:
     @property
     def place(self) -> str:
         """Where a client that comes back goes on."""
-        return places_text(self._places.values())
+        return places_text(self._places.values(), no_others=not self._wanted.organisation)
 
     async def more(self) -> list[tuple[str, dict[str, Any]]]:
         """Events that are recorded by now, each with the place after it."""

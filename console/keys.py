@@ -22,6 +22,7 @@ from console.wire import (
     Asked,
     Shown,
     Wanted,
+    lifetime_ms,
     milliseconds,
 )
 
@@ -32,7 +33,7 @@ ORGANISATIONS_AT_ONCE = 500
 OVERLAP_DEFAULT = "1h"
 
 Text = Annotated[
-    str, Field(min_length=1, max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str, Field(min_length=1, max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
 ]
 # An empty list would read as "none" and mean "all": it is refused.
 Patterns = Annotated[list[Text], Field(min_length=1, max_length=LISTED_MAX)]
@@ -177,9 +178,7 @@ def _key(parts: Parts, wanted: KeyWanted, secret: str) -> Key:
             param="subscopes",
         )
     now_ms = parts.session.clock.now_ms()
-    lasts_ms = milliseconds(wanted.expires_in, "expires_in")
-    if lasts_ms == 0:
-        raise InvalidRequest("expires_in is more than nothing", param="expires_in")
+    lasts_ms = lifetime_ms(wanted.expires_in)
     key = Key(
         id=new_key_id(),
         name=wanted.name,
@@ -243,7 +242,7 @@ async def _find(parts: Parts, caller: Token, key_id: str, asked: KeyAsked) -> Ke
     if len(found) > 1:
         owners = ", ".join(key.organisation for key in found[:8])
         raise Conflict(
-            f"several organisations have a key of this id ({owners}): add ?organisation=",
+            f"several organisations have a key of this id ({owners}): name one as `organisation`",
             param="organisation",
         )
     return found[0]

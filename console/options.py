@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ConsoleOptions:
-    """Beyond: 413 (bodies), 400 (pages, queries), 409 (tokens), 429 (streams)."""
+    """Beyond: 413 (bodies), 400 (pages, queries), 409 (tokens), 429 (streams), 503 (connections).
+    Those of an organisation are for tokens that are bound to it: one must leave room for others."""
 
     body_bytes_max: int = 256 * 1024
     body_ms_max: int = 30_000
     tokens_max: int = 256
+    organisation_tokens_max: int = 32
     sql_rows_max: int = 10_000
     sql_bytes_max: int = 16 * 1024**2
     sql_ms_max: int = 30_000
@@ -18,7 +20,10 @@ class ConsoleOptions:
     own_query_ms_max: int = 15_000
     ready_ms_max: int = 1_000
     records_connections_max: int = 8
+    organisation_connections_max: int = 4
+    records_wait_ms_max: int = 5_000  # for one of these connections
     streams_max: int = 16
+    organisation_streams_max: int = 4
     stream_organisations_max: int = 100
     stream_poll_ms: int = 500
     stream_heartbeat_ms: int = 15_000

@@ -38,7 +38,7 @@ def parts_of(session: Session, where: Where, options: ConsoleOptions | None = No
         session=session,
         administration=Administration(session),
         overview=Overview(session),
-        tokens=TokenStore(session, options.tokens_max),
+        tokens=TokenStore(session, options.tokens_max, options.organisation_tokens_max),
         records=Records(where, options),
         options=options,
     )

@@ -9,6 +9,7 @@ from console.wire import nearest
 from gateway.money import dollars
 
 MESSAGE_CHARS_MAX = 300
+MODEL_CHARS_MAX = 256
 _LIMIT_FIELDS = [*DIMENSIONS, "window", "models"]
 _LISTS = ("limits", "per_child")
 _DEFAULT = Policy()
@@ -34,10 +35,20 @@ def _check_limit(limit: object, param: str) -> None:
         for name in limit:
             if name not in _LIMIT_FIELDS:
                 raise InvalidRequest(nearest(str(name), _LIMIT_FIELDS), param=f"{param}.{name}")
+        _check_models(limit.get("models"), f"{param}.models")
     try:
         parse_policy([limit])
     except PolicyInvalid as error:
         raise _invalid(error, param) from None
+
+
+def _check_models(patterns: object, param: str) -> None:
+    """An empty pattern fits no model: its limit would look like one and bind nobody."""
+    for each in patterns if isinstance(patterns, list) else ():
+        if isinstance(each, str) and not (1 <= len(each) <= MODEL_CHARS_MAX and each.isprintable()):
+            raise InvalidRequest(
+                f"a pattern of models has 1 to {MODEL_CHARS_MAX} printable characters", param=param
+            )
 
 
 def _invalid(error: PolicyInvalid, param: str) -> InvalidRequest:

@@ -17,11 +17,12 @@ import msgspec
 from clickhouse.errors import Code, StoreRefused, refused
 from clickhouse.query import load_query
 from clickhouse.reading import texts
+from clickhouse.slots import Slots
 from console.options import ConsoleOptions
 
 ROWS = "JSONEachRow"
 CONNECT_S_MAX = 5
-_BUSY = (Code.TOO_MANY_SIMULTANEOUS_QUERIES, Code.REQUIRED_PASSWORD, Code.AUTHENTICATION_FAILED)
+_LOCKED = (Code.REQUIRED_PASSWORD, Code.AUTHENTICATION_FAILED)
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # 64-bit integers as they are, decimals as text: neither becomes a float on the way.
 _EXACT = {"output_format_json_quote_64bit_integers": "0", "output_format_json_quote_decimals": "1"}
@@ -29,6 +30,10 @@ _EXACT = {"output_format_json_quote_64bit_integers": "0", "output_format_json_qu
 
 class RecordsAway(Exception):
     """The records do not answer, or not now."""
+
+
+class RecordsBusy(RecordsAway):
+    """Too many questions run at once, in all or of this organisation."""
 
 
 class NoUser(RecordsAway):
@@ -82,6 +87,12 @@ class Records:
     def __init__(self, where: Where, options: ConsoleOptions) -> None:
         self._where = where
         self._options = options
+        # A long question of one organisation must not keep all others waiting.
+        self._slots = Slots(
+            options.records_connections_max,
+            options.organisation_connections_max,
+            options.records_wait_ms_max,
+        )
         self._client = httpx.AsyncClient(
             limits=httpx.Limits(max_connections=options.records_connections_max),
             # Loopback is never reached through a proxy that the environment names.
@@ -89,9 +100,18 @@ class Records:
             headers={"accept-encoding": "identity"},
         )
 
-    async def ask(self, question: Question, organisation: str) -> bytes:
-        """The answer, as the user of an organisation ("": of all)."""
-        address = await asyncio.to_thread(self._where, organisation)
+    async def ask(self, question: Question, organisation: str, *, user: str | None = None) -> bytes:
+        """The answer for an organisation ("": for all), as its user if no other is named."""
+        address = await asyncio.to_thread(self._where, organisation if user is None else user)
+        try:
+            async with self._slots.place(organisation):
+                return await self._answer(address, question)
+        except StoreRefused as error:
+            if error.code == Code.TOO_MANY_SIMULTANEOUS_QUERIES:
+                raise RecordsBusy(str(error)) from None
+            raise
+
+    async def _answer(self, address: RecordsAddress, question: Question) -> bytes:
         timeout = httpx.Timeout(CONNECT_S_MAX, read=question.ms_max / 1000 + CONNECT_S_MAX)
         try:
             async with (
@@ -131,7 +151,7 @@ class Records:
         try:
             body = await self.ask(question, organisation)
         except NoUser:
-            body = await self.ask(question, "")
+            body = await self.ask(question, organisation, user="")
         return [msgspec.json.decode(line) for line in body.splitlines()]
 
     async def ping(self) -> None:
@@ -166,6 +186,8 @@ async def _bounded(answer: httpx.Response, bytes_max: int) -> bytes:
 def _failure(answer: httpx.Response, body: bytes) -> Exception:
     error = refused(body.decode("utf-8", "replace"))
     told = answer.headers.get("x-clickhouse-exception-code", "")
-    if answer.status_code == 503 or error.code in _BUSY or not told.isdigit():
+    if error.code == Code.TOO_MANY_SIMULTANEOUS_QUERIES:
+        return error
+    if answer.status_code == 503 or error.code in _LOCKED or not told.isdigit():
         return RecordsAway(f"status {answer.status_code}: {error}")
     return error

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.bounded import BoundedHttpProtocol
+
 GRACE_S_MAX = 5
 KEEP_ALIVE_S = 75
 
@@ -19,6 +21,7 @@ class ConsoleServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 console,
+                http=BoundedHttpProtocol,
                 ws="none",
                 lifespan="on",
                 access_log=False,

@@ -73,10 +73,13 @@ def digest(secret: bytes) -> str:
 class TokenStore:
     """The tokens of one ledger. All raise LedgerUnavailable."""
 
-    def __init__(self, session: Session, tokens_max: int) -> None:
+    def __init__(
+        self, session: Session, tokens_max: int, organisation_tokens_max: int | None = None
+    ) -> None:
         self._transport = session.transport
         self._clock = session.clock
         self._tokens_max = tokens_max
+        self._organisation_tokens_max = organisation_tokens_max or tokens_max
 
     async def all(self) -> list[Token]:
         """By name."""
@@ -95,8 +98,9 @@ class TokenStore:
 
     async def add(self, token: Token) -> None:
         """Durably. Raises TokenExists, TooManyTokens."""
-        if await self._count() >= self._tokens_max:
-            for each in await self.all():
+        tokens = await self.all()
+        if self._too_many([*tokens, token], token.organisation):
+            for each in tokens:
                 if each.has_expired(self._clock.now_ms()):
                     await self.remove(each.name)
         record = msgspec.json.encode(token)
@@ -104,11 +108,10 @@ class TokenStore:
         # A lost answer is asked for again: then it is ours that is there.
         if not added and await self._transport.command("HGET", TOKENS_KEY, token.name) != record:
             raise TokenExists(f"there is a token {token.name} already: give it another name")
-        if await self._count() > self._tokens_max:
+        most = self._too_many(await self.all(), token.organisation)
+        if most:
             await self.remove(token.name)
-            raise TooManyTokens(
-                f"there are {self._tokens_max} tokens, which is the most: delete one first"
-            )
+            raise TooManyTokens(f"there are {most}, which is the most: delete one first")
 
     async def remove(self, name: str) -> None:
         """Durably: it is dead at the next call."""
@@ -119,10 +122,15 @@ class TokenStore:
         record = await self._transport.command("HGET", TOKENS_KEY, name)
         return msgspec.json.decode(record, type=Token) if isinstance(record, bytes) else None
 
-    async def _count(self) -> int:
-        count = await self._transport.command("HLEN", TOKENS_KEY)
-        assert isinstance(count, int)
-        return count
+    def _too_many(self, tokens: list[Token], organisation: str) -> str:
+        """Which bound these are beyond, empty for none. One organisation's admin must not leave
+        others without a place."""
+        if len(tokens) > self._tokens_max:
+            return f"{self._tokens_max} tokens"
+        own = sum(each.organisation == organisation for each in tokens)
+        if organisation and own > self._organisation_tokens_max:
+            return f"{self._organisation_tokens_max} tokens of {organisation}"
+        return ""
 
 
 async def ensure_first_token(session: Session, secret: str) -> None:

@@ -11,7 +11,7 @@ from console.auth import Admin, chosen_organisation
 from console.errors import Conflict, InvalidRequest, NotFound
 from console.parts import Parts
 from console.token_store import FIRST, Role, Token, TokenExists, TooManyTokens, digest, new_secret
-from console.wire import SCOPE_CHARS_MAX, Shown, Wanted, milliseconds
+from console.wire import SCOPE_CHARS_MAX, Shown, Wanted, lifetime_ms
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
 # Who else stands in `by` of an event; `first` is the token of COMPTROLLER_ADMIN_TOKEN.
@@ -63,7 +63,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
             )
         organisation = chosen_organisation(caller, wanted.organisation)
         now_ms = parts.session.clock.now_ms()
-        lasts_ms = milliseconds(wanted.expires_in, "expires_in")
+        lasts_ms = lifetime_ms(wanted.expires_in)
         secret = new_secret()
         token = Token(
             name=wanted.name,

@@ -70,6 +70,14 @@ def milliseconds(text: str | None, param: str) -> int | None:
     return found
 
 
+def lifetime_ms(text: str | None) -> int | None:
+    """How long a key or token lives, None for ever. Raises InvalidRequest."""
+    found = milliseconds(text, "expires_in")
+    if found == 0:
+        raise InvalidRequest("expires_in is more than nothing", param="expires_in")
+    return found
+
+
 class ExactRoute(APIRoute):
     """Reads bodies without floats, and without fields that are there twice."""
 
@@ -78,6 +86,7 @@ class ExactRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def exact(request: Request) -> Response:
+            _check_once(request)
             return await handle(_ExactRequest(request.scope, request.receive))
 
         return exact
@@ -87,9 +96,30 @@ class _ExactRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401  # as the framework has it
         """See starlette.requests.Request; raises JSONDecodeError."""
         body = await self.body()
-        return json.loads(
+        document = json.loads(
             body, parse_float=Decimal, parse_constant=_refused, object_pairs_hook=_unique
         )
+        if b"\\u" in body:
+            _check_whole(document)
+        return document
+
+
+def _check_once(request: Request) -> None:
+    """Of a field that is there twice one would be read and the other not."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
+            shown = name[:NAME_CHARS_SHOWN]
+            raise InvalidRequest(f"the field {shown!r} is there twice", param=shown)
+        seen.add(name)
+
+
+def _check_whole(document: object) -> None:
+    """JSON can spell half of a character, which no text of ours can hold."""
+    try:
+        json.dumps(document, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise json.JSONDecodeError("a text holds half of a character", "", 0) from None
 
 
 def _refused(constant: str) -> NoReturn:

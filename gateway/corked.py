@@ -8,7 +8,7 @@ together, at its end.
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from gateway.bounded import BoundedHttpProtocol
 
 
 class CorkedTransport:
@@ -42,7 +42,7 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
 
-class CorkedHttpProtocol(HttpToolsProtocol):
+class CorkedHttpProtocol(BoundedHttpProtocol):
     """For uvicorn's `http` setting."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def admin(admin_url: str, data_dir: str | None, look: str) -> Iterator["AdminClient"]:
+def admin(
+    admin_url: str, data_dir: str | None, look: str, *, usage: str = ""
+) -> Iterator["AdminClient"]:
     """A client of the running stack; `look` is the command that shows what there is, for those who
-    named what there is not. Raises CommandFailed for what the API says and for its absence."""
+    named what there is not, and `usage` the one that says how to ask, where that is another. Raises
+    CommandFailed for what the API says and for its absence."""
     from comptroller.admin_client import (  # noqa: PLC0415
         AdminAbsent,
         AdminClient,
         AdminRefused,
+        AdminUnusable,
         admin_address,
     )
     from comptroller.data_dir import admin_token_file  # noqa: PLC0415
@@ -31,18 +35,22 @@ def admin(admin_url: str, data_dir: str | None, look: str) -> Iterator["AdminCli
     try:
         with AdminClient(admin_address(admin_url, token, folder)) as client:
             yield client
+    except AdminUnusable as error:
+        raise CommandFailed(str(error), f"export {error.variable}=...", USAGE_ERROR) from None
     except AdminAbsent as error:
-        raise CommandFailed(str(error), f"comptroller up --data-dir {folder}") from None
+        start = "comptroller doctor" if admin_url else f"comptroller up --data-dir {folder}"
+        raise CommandFailed(str(error), start) from None
     except AdminRefused as error:
         if error.status == 401:
-            get = f"export {ADMIN_TOKEN_VARIABLE}=$(cat {admin_token_file(folder)})"
-            raise CommandFailed(str(error), get) from None
-        raise _told(error, look) from None
+            kept = admin_token_file(folder)
+            where = f"$(cat {kept})" if kept.exists() else "..."
+            raise CommandFailed(str(error), f"export {ADMIN_TOKEN_VARIABLE}={where}") from None
+        raise _told(error, look, usage or look) from None
 
 
-def _told(error: "AdminRefused", look: str) -> CommandFailed:
+def _told(error: "AdminRefused", look: str, usage: str) -> CommandFailed:
     if error.status in (400, 413, 422):
-        return CommandFailed(str(error), look, USAGE_ERROR)
+        return CommandFailed(str(error), usage, USAGE_ERROR)
     return CommandFailed(str(error), look if error.status < 500 else "comptroller doctor", FAILED)
 
 

@@ -1,6 +1,6 @@
 """`comptroller budget`: budgets of a running stack."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,9 +8,12 @@ from comptroller.commands.admin import admin
 from comptroller.commands.bars import bar_of
 from comptroller.commands.money import amount_words, limit_words, parse_limit, written_words
 from comptroller.commands.options import AdminUrl, DataDir, Json
-from comptroller.commands.outcome import told
-from comptroller.commands.output import Column, field, show_pairs, show_rows, text_of, time_text
+from comptroller.commands.outcome import printable, told
+from comptroller.commands.output import Column, show_pairs, show_rows, text_of, time_text
 from comptroller.commands.tree import scope_column
+
+if TYPE_CHECKING:
+    from comptroller.admin_client import AdminClient
 
 app = typer.Typer(no_args_is_help=True, help="Budgets: what each scope may spend, and has.")
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="As in acme/research.")]
@@ -50,7 +53,10 @@ def set_command(
     }
     document |= {name: value for name, value in more.items() if value}
     with admin(admin_url, data_dir, _SET) as client:
-        _show(client.set_budget(document), as_json=as_json)
+        before = _standing(client, scope)
+        after = client.set_budget(document)
+    _show(after, as_json=as_json)
+    _tell_gone(before, after)
 
 
 @app.command("show")
@@ -107,9 +113,42 @@ def thaw_command(
 def unset_command(
     scope: Scope, admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Json = False
 ) -> None:
-    """Take the limits of a scope away; those above it still hold."""
+    """Take the whole budget of a scope away; those above it still hold."""
     with admin(admin_url, data_dir, _LIST) as client:
-        _show(client.unset_budget(scope), as_json=as_json)
+        before = client.budget(scope)
+        after = client.unset_budget(scope)
+    _show(after, as_json=as_json)
+    _tell_gone(before, after)
+
+
+def _standing(client: "AdminClient", scope: str) -> dict[str, Any]:
+    """The budget that is there, if any."""
+    from comptroller.admin_client import AdminRefused  # noqa: PLC0415
+
+    try:
+        return client.budget(scope)
+    except AdminRefused as error:
+        if error.status in (400, 404):  # a scope that is new, or none: setting it says which
+            return {}
+        raise
+
+
+def _tell_gone(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """On stderr: what a budget said that it does not say any more. Whoever raises one limit may
+    have forgotten that another, or a payload policy, stood beside it."""
+    kept = [_identity(each) for each in after.get("limits", ())]
+    gone = [limit_words(each) for each in before.get("limits", ()) if _identity(each) not in kept]
+    if "per_child" in before and "per_child" not in after:
+        gone += [f"per_child {written_words(each)}" for each in before["per_child"]]
+    beside = [name for name in _BESIDE if name in before and name not in after]
+    gone += [f"{name} {before[name]}" for name in beside]
+    if gone:
+        typer.echo(f"gone: {printable('; '.join(gone))}", err=True)
+
+
+def _identity(limit: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes two limits the same one."""
+    return limit["dimension"], limit["window"], limit.get("models")
 
 
 def limit_rows(budgets: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,18 +162,21 @@ def limit_rows(budgets: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _amount(name: str) -> Column:
     def text(row: Any) -> str:  # noqa: ANN401  # a row
-        return amount_words(row["dimension"], row[name]) if name in row else ""
+        if name not in row:
+            return ""
+        return amount_words("usd", row[name]) if row["dimension"] == "usd" else str(row[name])
 
-    return Column(name, text, is_number=True)
+    return Column(name, text, is_number=True, untold=("", "0", "$0.00") if name in _RARE else ())
 
 
+_RARE = ("allotted",)
 _BESIDE = ("on_exceed", "share_of_free", "output_tokens_default", "payloads", "kind")
 _COLUMNS = (
     Column("limit", lambda row: limit_words(row) if "dimension" in row else ""),
     *map(_amount, ("spent", "reserved", "allotted", "free")),
-    Column("spent|reserved|free", bar_of),
-    Column("resets at", lambda row: time_text(row.get("resets_at"))),
-    field("state"),
+    Column("spent|reserved|free", bar_of, is_id=True, spare=1),
+    Column("resets at", lambda row: time_text(row.get("resets_at")), spare=2),
+    Column("state", lambda row: text_of(row.get("state")), untold=("", "open")),
 )
 
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from comptroller.commands.bars import bar_of, used_share
 from comptroller.commands.money import amount_words, limit_words
 from comptroller.commands.outcome import printable
+from comptroller.commands.output import Column, Row, field
+from comptroller.commands.tables import Fitted
 from gateway.money import dollars
 
 _TIGHT, _TIGHTER = 0.75, 0.95
@@ -22,11 +22,11 @@ def frame(shown: Mapping[str, Any], now: datetime) -> RenderableType:
     parts: list[RenderableType] = [_heading(shown, now)]
     if shown["trouble"]:
         parts.append(Text(printable(shown["trouble"]), style="yellow"))
-    parts.append(_minutes(shown["minutes"]))
+    parts.append(Fitted(shown["minutes"], _MINUTES, title="by minute (UTC)"))
     if shown["in_flight"]:
-        parts.append(_in_flight(shown["in_flight"]))
-    parts += [_tightest(shown["tightest"]), _events(shown["events"])]
-    return Group(*parts)
+        parts.append(Fitted(shown["in_flight"], _IN_FLIGHT, title="in flight"))
+    tightest = Fitted(shown["tightest"], _TIGHTEST, title="tightest budgets", style=_style_of)
+    return Group(*parts, tightest, Fitted(shown["events"], _EVENTS, title="last events (UTC)"))
 
 
 def _heading(shown: Mapping[str, Any], now: datetime) -> Text:
@@ -39,55 +39,38 @@ def _heading(shown: Mapping[str, Any], now: datetime) -> Text:
     return text.append("   (q quits)", style="dim")
 
 
-def _table(title: str, *columns: str) -> Table:
-    """Columns whose name ends in `>` are numbers."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold")
-    for column in columns:
-        table.add_column(column.rstrip(">"), justify="right" if column[-1] == ">" else "left")
-    return table
+def _style_of(limit: Row) -> str:
+    share = used_share(limit)
+    return "red" if share >= _TIGHTER else "yellow" if share >= _TIGHT else ""
 
 
-def _minutes(rows: list[dict[str, Any]]) -> Table:
-    table = _table("by minute (UTC)", "minute", "requests>", "refused>", "spent>")
-    for row in rows:
-        spent = f"${dollars(int(row['charged_nusd']))}"
-        _add(table, row["minute"], row["requests"], row["refused"], spent)
-    return table
+def _spent(row: Row) -> str:
+    nusd = int(row["charged_nusd"])
+    return f"${dollars(nusd)}" if nusd else ""
 
 
-def _in_flight(rows: list[dict[str, Any]]) -> Table:
-    table = _table("in flight", "scope", "limit", "reserved>")
-    for row in rows:
-        reserved = amount_words(row["dimension"], row["reserved"])
-        _add(table, row["scope"], limit_words(row), reserved)
-    return table
+def _amount(name: str) -> Column:
+    return Column(name, lambda row: amount_words(row["dimension"], row[name]), is_number=True)
 
 
-def _tightest(rows: list[dict[str, Any]]) -> Table:
-    table = _table("tightest budgets", "scope", "limit", "free>", "spent|reserved|free", "state")
-    for row in rows:
-        free = amount_words(row["dimension"], row["free"])
-        share = used_share(row)
-        style = "red" if share >= _TIGHTER else "yellow" if share >= _TIGHT else ""
-        cells = (row["scope"], limit_words(row), free, bar_of(row), row.get("state") or "")
-        _add(table, *cells, style=style)
-    return table
-
-
-def _events(rows: list[dict[str, Any]]) -> Table:
-    table = _table("last events", "time", "event", "scope", "agent", "model", "cost>", "error")
-    for row in rows:
-        cost = int(row["charged_nusd"])
-        _add(
-            table,
-            str(row["time"])[11:23],
-            *(row["event_type"], row["scope"], row["agent"], row["model"]),
-            f"${dollars(cost)}" if cost else "",
-            row["error"],
-        )
-    return table
-
-
-def _add(table: Table, *cells: object, style: str = "") -> None:
-    """As Text: what clients named is neither markup nor a terminal's command."""
-    table.add_row(*(Text(printable(str(cell))) for cell in cells), style=style)
+_MINUTES = (
+    field("minute", is_id=True),
+    field("requests", is_number=True),
+    field("refused", is_number=True),
+    Column("spent", lambda row: _spent(row) or "$0.00", is_number=True, untold=()),
+)
+_LIMIT = (field("scope"), Column("limit", limit_words))
+_IN_FLIGHT = (*_LIMIT, _amount("reserved"))
+_TIGHTEST = (
+    *_LIMIT,
+    _amount("free"),
+    Column("spent|reserved|free", bar_of, is_id=True, spare=1),
+    Column("state", lambda row: str(row.get("state") or ""), untold=("", "open")),
+)
+_EVENTS = (
+    Column("time", lambda row: str(row["time"])[11:19], is_id=True),
+    field("event_type", "event"),
+    *map(field, ("scope", "agent", "model")),
+    Column("cost", _spent, is_number=True),
+    field("error"),
+)

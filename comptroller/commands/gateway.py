@@ -9,6 +9,7 @@ from comptroller.commands.outcome import CommandFailed
 from comptroller.commands.records import settings_of
 from comptroller.data_dir import absolute, first_key_file, gateway_url_file
 from comptroller.exits import USAGE_ERROR
+from comptroller.left import left_by_who_runs
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # listened on, not reached at
 
@@ -19,9 +20,13 @@ def base_url(given: str, config: Path | None, data_dir: str | None) -> str:
     if given:
         return _checked(given)
     settings = settings_of(config, data_dir)
-    left = gateway_url_file(absolute(settings.data_dir))
-    if left.exists():
-        return _checked(left.read_text(encoding="utf-8", errors="replace").strip())
+    folder = absolute(settings.data_dir)
+    try:
+        left = left_by_who_runs(gateway_url_file(folder), folder)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{folder}: {error}", "comptroller doctor") from None
+    if left:
+        return _checked(left)
     host = _EVERYWHERE.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{settings.port}/v1"
 

@@ -1,5 +1,6 @@
 """`comptroller key`: keys of a running stack."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +13,14 @@ from comptroller.commands.output import Column, field, show_pairs, show_rows, ti
 from comptroller.exits import USAGE_ERROR
 
 app = typer.Typer(no_args_is_help=True, help="Keys: who may spend, below which scope.")
+Organisation = Annotated[
+    str, typer.Option("--organisation", help="Whose key, where several have one of this id.")
+]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `key list` has it.")]
 _LIST = "comptroller key list"
 _CREATE = "comptroller key create --help"
+_ROTATE = "comptroller key rotate --help"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+=~-]{0,63}")  # a segment of a scope
 
 
 @app.command("create")
@@ -56,8 +62,9 @@ def list_command(admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Js
     with admin(admin_url, data_dir, _LIST) as client:
         rows = list(client.keys())
     columns = (
-        *map(field, ("id", "name", "scope", "status", "models", "agent")),
-        Column("expires_at", lambda row: time_text(row.get("expires_at_ms"))),
+        field("id", is_id=True),
+        *map(field, ("name", "scope", "status", "models", "agent")),
+        Column("expires_at", lambda row: time_text(row.get("expires_at_ms")), spare=1),
     )
     show_rows(rows, columns, as_json=as_json)
 
@@ -65,11 +72,15 @@ def list_command(admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Js
 @app.command("show")
 @told()
 def show_command(
-    key_id: KeyId, admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Json = False
+    key_id: KeyId,
+    organisation: Organisation = "",
+    admin_url: AdminUrl = "",
+    data_dir: DataDir = None,
+    as_json: Json = False,
 ) -> None:
     """Show a key, without its secret."""
     with admin(admin_url, data_dir, _LIST) as client:
-        key = client.key(key_id)
+        key = client.key(_checked(key_id), organisation)
     show_pairs(_pairs(key), key, as_json=as_json)
 
 
@@ -78,25 +89,37 @@ def show_command(
 def rotate_command(
     key_id: KeyId,
     overlap: Annotated[str, typer.Option(help="How long earlier secrets work on.")] = "1h",
+    organisation: Organisation = "",
     admin_url: AdminUrl = "",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Give a key a new secret. It is printed now and never again."""
-    with admin(admin_url, data_dir, _LIST) as client:
-        key = client.rotate_key(key_id, {"overlap": overlap})
+    with admin(admin_url, data_dir, _LIST, usage=_ROTATE) as client:
+        key = client.rotate_key(_checked(key_id), {"overlap": overlap}, organisation)
     _show_secret(key, as_json=as_json)
 
 
 @app.command("revoke")
 @told()
 def revoke_command(
-    key_id: KeyId, admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Json = False
+    key_id: KeyId,
+    organisation: Organisation = "",
+    admin_url: AdminUrl = "",
+    data_dir: DataDir = None,
+    as_json: Json = False,
 ) -> None:
     """Revoke a key for good: it counts at its next call."""
     with admin(admin_url, data_dir, _LIST) as client:
-        answer = client.revoke_key(key_id)
+        answer = client.revoke_key(_checked(key_id), organisation)
     show_pairs(_pairs(answer), answer, as_json=as_json)
+
+
+def _checked(key_id: str) -> str:
+    """What could be an id: anything else might name another call."""
+    if not _ID.fullmatch(key_id):
+        raise CommandFailed(f"{key_id[:60]!r} is no id of a key", _LIST)
+    return key_id
 
 
 def _tags(texts: list[str]) -> dict[str, str]:

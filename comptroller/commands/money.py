@@ -57,5 +57,6 @@ def written_words(limit: Mapping[str, Any]) -> str:
 def amount_words(dimension: str, amount: object) -> str:
     """`$5.00`, or `600 requests`."""
     if dimension == "usd":
-        return f"${amount}"
+        text = str(amount)
+        return f"-${text[1:]}" if text.startswith("-") else f"${text}"
     return f"{amount} {_UNITS.get(dimension, dimension)}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import typer
 
 from comptroller.exits import FAILED
 
+_PARTS = re.compile(r"([\n\t])")
 INTERRUPTED = 130  # as a shell reports SIGINT
 
 
@@ -35,6 +37,11 @@ def told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def shown(text: str) -> str:
+    """The same of many lines: line ends and tabs stay."""
+    return "".join(each if each in "\n\t" else printable(each) for each in _PARTS.split(text))
 
 
 def printable(text: str) -> str:

@@ -16,16 +16,26 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its title, what it shows of a row, and whether it is a number."""
+    """One column: its title, what it shows of a row, and whether it is a number or an id, which a
+    terminal shows in one line. There it is left out where all rows have a text that is `untold`,
+    and, the highest `spare` first, where the terminal is too narrow."""
 
     title: str
     text: Callable[[Row], str]
     is_number: bool = False
+    is_id: bool = False
+    untold: tuple[str, ...] = ("",)
+    spare: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is only useful in one piece."""
+        return self.is_number or self.is_id
 
 
-def field(name: str, title: str = "", *, is_number: bool = False) -> Column:
+def field(name: str, title: str = "", *, is_number: bool = False, is_id: bool = False) -> Column:
     """The column of a field of that name."""
-    return Column(title or name, lambda row: text_of(row.get(name)), is_number)
+    return Column(title or name, lambda row: text_of(row.get(name)), is_number, is_id)
 
 
 def show_rows(rows: Iterable[Row], columns: tuple[Column, ...], *, as_json: bool) -> None:
@@ -54,17 +64,14 @@ def show_pairs(pairs: Iterable[tuple[str, object]], document: Row, *, as_json: b
 
 
 def _show_table(rows: Iterable[Row], columns: tuple[Column, ...]) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.is_number else "left")
-    for row in rows:  # Text, so that nobody's name is taken for markup
-        table.add_row(*(Text(printable(column.text(row))) for column in columns))
-    Console().print(table)
+    from comptroller.commands.tables import Fitted  # noqa: PLC0415
+
+    shown = list(rows)
+    Console().print(Fitted(shown, columns))
+    if not shown:
+        typer.echo("none", err=True)
 
 
 def text_of(value: object) -> str:

@@ -50,6 +50,16 @@ def records_client(settings: "Settings", organisation: str) -> Any:  # noqa: ANN
     )
 
 
+def _said(text: str) -> str:
+    """What ClickHouse says, without what the driver puts around it."""
+    from clickhouse.errors import refused  # noqa: PLC0415
+
+    _, driver, response = text.partition("server response: ")
+    error = refused(response.rpartition(" (for url ")[0] or response)
+    said = f"{error.message} (ClickHouse code {error.code})" if driver else text
+    return " ".join(said.split())
+
+
 @contextlib.contextmanager
 def records_told(again: str) -> Iterator[None]:
     """Troubles of the records as CommandFailed; `again` is what to type once a query was wrong."""
@@ -68,7 +78,7 @@ def records_told(again: str) -> Iterator[None]:
     except RecordsAbsent as error:
         raise CommandFailed(str(error), "comptroller doctor") from None
     except ClickHouseError as error:
-        raise CommandFailed(" ".join(str(error).split()), again) from None
+        raise CommandFailed(_said(str(error)), again) from None
     except BrokenPipeError:
         raise
     except (RecordsError, HeadsDamaged, SigningKeyUnusable, SecretUnusable, OSError) as error:

@@ -20,6 +20,7 @@ _PREFIX = "report_"
 _BACK = re.compile(r"([1-9][0-9]{0,5})(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_IDS = ("at", "last", "last_used", "key", "request_id")
 _NUMBERS = re.compile(r"(Nullable\()?(U?Int|Decimal|Float)")
 
 
@@ -86,7 +87,11 @@ def since_time(text: str, now: datetime) -> datetime:
 def _table(document: dict[str, Any]) -> tuple[tuple[Column, ...], list[dict[str, Any]]]:
     names = [each["name"] for each in document["meta"]]
     columns = tuple(
-        field(each["name"], is_number=bool(_NUMBERS.match(each["type"])) or "usd" in each["name"])
+        field(
+            each["name"],
+            is_number=bool(_NUMBERS.match(each["type"])) or "usd" in each["name"],
+            is_id=each["name"] in _IDS or each["type"] == "Date",
+        )
         for each in document["meta"]
     )
     return columns, [dict(zip(names, row, strict=True)) for row in document["data"]]

@@ -66,7 +66,7 @@ async def test_the_list_has_what_is_spent_and_free(stack: Administered) -> None:
         ["listing/research", "4 requests"],
     ]
     assert lines[1][2] == "$0.0000362"
-    assert lines[2][2:6] == ["1 requests", "0 requests", "0 requests", "3 requests"]
+    assert lines[2][2:6] == ["1", "0", "0", "3"]
     assert lines[2][6] == "\u2588" * 5 + "\u00b7" * 15
     below = await stack("budget", "list", "listing", "--json")
     assert [each["scope"] for each in below.documents] == ["listing", "listing/research"]

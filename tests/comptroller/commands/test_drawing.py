@@ -11,7 +11,7 @@ from rich.console import Console
 
 from comptroller.commands.bars import FREE, RESERVED, SPENT, WIDTH, bar_of, used_share
 from comptroller.commands.frame import frame
-from comptroller.commands.money import limit_words, parse_limit, written_words
+from comptroller.commands.money import amount_words, limit_words, parse_limit, written_words
 from comptroller.commands.outcome import CommandFailed
 from comptroller.commands.report import since_time
 from comptroller.commands.tree import tree_labels
@@ -93,6 +93,12 @@ def test_limits_are_read_and_said(text: str, document: dict[str, Any], words: st
     """The short form becomes what the API takes, money as the decimal string that was typed."""
     assert parse_limit(text, "again") == document
     assert words is None or written_words(document) == words
+
+
+def test_an_overrun_is_less_than_nothing() -> None:
+    """What is free below zero has its sign before the dollar."""
+    assert amount_words("usd", "-0.0000086") == "-$0.0000086"
+    assert amount_words("requests", -2) == "-2 requests"
 
 
 def test_a_limit_says_its_models() -> None:

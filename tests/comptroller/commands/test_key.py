@@ -85,7 +85,7 @@ async def test_mistakes_are_told_with_what_to_type(stack: Administered) -> None:
             USAGE_ERROR,
             "comptroller key create --help",
         ),
-        ("rotate", "key-first", "--overlap", "1s"): (USAGE_ERROR, "comptroller key list"),
+        ("rotate", "key-first", "--overlap", "1s"): (USAGE_ERROR, "comptroller key rotate --help"),
     }
     for arguments, expected in cases.items():
         ran = await stack("key", *arguments)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.commands.snippet import filled, load_snippets
+from comptroller.data_dir import held
 from comptroller.exits import USAGE_ERROR
 from tests.comptroller.commands.commanding import comptroller, run
 from tests.gateway.processes import Running, comptroller_up
@@ -104,12 +105,14 @@ async def test_what_could_end_a_quote_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_address_is_the_settings_or_what_up_has_left(tmp_path: Path) -> None:
-    """Port and first model of the configuration; an address in the data dir wins over them."""
+    """Port and first model of the configuration; the address that a stack has left in the data dir
+    wins over them while it runs."""
     config = tmp_path / "comptroller.yaml"
     config.write_text(f"host: 0.0.0.0\nport: 4123\ndata_dir: {tmp_path}\n")
     ran = await comptroller("snippet", "curl", "--config", str(config), "--json")
     assert '"http://127.0.0.1:4123/v1/chat/completions"' in ran.document["text"]
     assert '"model": "demo/' in ran.document["text"]
     (tmp_path / "gateway.url").write_text("http://127.0.0.1:4999/v1")
-    ran = await comptroller("snippet", "curl", "--config", str(config))
+    with held(tmp_path):
+        ran = await comptroller("snippet", "curl", "--config", str(config))
     assert '"http://127.0.0.1:4999/v1/chat/completions"' in ran.out
