@@ -2,8 +2,8 @@
 type next."""
 
 import re
+import resource
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,15 @@ def test_every_command_prints_json_and_says_what_it_is() -> None:
 
 
 async def test_help_is_quick() -> None:
-    """`comptroller --help` ends in less than half a second of this machine's time."""
-    took = []
+    """`comptroller --help` takes less than half a second of CPU: the clock would count what else
+    the machine does."""
+    took_s = []
     for _ in range(TRIES):
-        started = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert (await comptroller("--help")).code == 0
-        took.append(time.monotonic() - started)
-    assert min(took) < HELP_S_MAX
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took_s.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert 0 < min(took_s) < HELP_S_MAX
 
 
 async def test_importing_the_command_line_imports_nothing_heavy() -> None:
