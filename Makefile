@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup up demo test image chaos check bench lock clean
+.PHONY: setup up demo test image simulate chaos check bench lock clean
 
 setup: .venv/.ready
 
@@ -28,6 +28,11 @@ test: setup
 # What the Dockerfile builds, run without a container engine; downloads.
 image: setup
 	$(BIN)/pytest -m image tests/deploy
+
+# The whole data plane under one seed, with faults: docs/simulation.md. SIMULATE="--seed 7 --episodes 1"
+SIMULATE ?= --seconds 120
+simulate: setup
+	$(BIN)/python -m tests.simulation $(SIMULATE)
 
 # Every point at which a recorder can be killed: minutes.
 chaos: setup

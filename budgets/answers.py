@@ -14,8 +14,17 @@ from budgets.plan import Bound, Plan, ScopePath
 from budgets.policy import Payloads
 
 RefusalCode = Literal[
-    "TOO_LARGE", "EXHAUSTED", "HELD", "FROZEN", "CLOSED", "FENCED", "RECOVERING", "BACKLOG"
+    "TOO_LARGE",
+    "EXHAUSTED",
+    "HELD",
+    "FROZEN",
+    "CLOSED",
+    "FENCED",
+    "RECOVERING",
+    "BACKLOG",
+    "REPEATED",
 ]
+MarkState = Literal["running", "settled", "unknown", "expired"]
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -33,6 +42,14 @@ class Ask(msgspec.Struct, frozen=True):
     output_least: int
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """A request that is to happen once: `name` (hex) stands for what its client calls it,
+    `asked_sha256` (32 bytes) for what it asks."""
+
+    name: str
+    asked_sha256: bytes
+
+
 class Remaining(msgspec.Struct, frozen=True):
     """What the tightest limit of a dimension has left after a grant."""
 
@@ -42,7 +59,8 @@ class Remaining(msgspec.Struct, frozen=True):
 
 class Reservation(msgspec.Struct, frozen=True):
     """A grant: `output_tokens` may be produced, and these amounts are set aside under `id`;
-    `payloads` is the policy that held then, for the answer too."""
+    `payloads` is the policy that held then, for the answer too; `mark` is the name of its mark, if
+    it has one."""
 
     id: str
     path: ScopePath
@@ -57,6 +75,7 @@ class Reservation(msgspec.Struct, frozen=True):
     tokens: Remaining | None
     requests: Remaining | None
     payloads: Payloads
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +93,17 @@ class Refusal:
     asked: int = 0
     fits_output: int = 0
     until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Refusal):
+    """No grant, because request `request_id` has this mark: whether it asked the `same`, what
+    became of it, and the nano-dollars that it was charged (`running`: that it reserves)."""
+
+    request_id: str = ""
+    same: bool = False
+    state: MarkState = "running"
+    charged_nusd: int = 0
 
 
 class Truth(msgspec.Struct, frozen=True):
@@ -119,7 +149,13 @@ def amount_asked(ask: Ask, output_tokens: int) -> tuple[int, int]:
 
 
 def reservation_from(
-    reply: list[object], id_: str, path: ScopePath, epoch: int, plan: Plan, ask: Ask
+    reply: list[object],
+    id_: str,
+    path: ScopePath,
+    epoch: int,
+    plan: Plan,
+    ask: Ask,
+    mark: str = "",
 ) -> Reservation:
     """A GRANTED reply: output, seq, time, then (limit number, free) of usd, tokens, requests."""
     _, output, seq, time_ms, usd, usd_free, tokens, tokens_free, requests, requests_free = cast(
@@ -140,6 +176,7 @@ def reservation_from(
         _remaining(plan, tokens, tokens_free),
         _remaining(plan, requests, requests_free),
         plan.payloads,
+        mark,
     )
 
 
@@ -174,6 +211,20 @@ def refusal_from(reply: list[object], plan: Plan) -> Refusal:
     if code in ("RECOVERING", "BACKLOG"):
         return Refusal(cast(RefusalCode, code), plan.nodes[0])
     raise AssertionError(f"the ledger gave an answer that this version does not know: {reply!r}")
+
+
+def repeat_from(reply: list[object], plan: Plan) -> Repeat:
+    """A REPEATED reply: id, whether it asked the same, state, nano-dollars."""
+    _, id_, same, state, charged_nusd = reply
+    assert isinstance(charged_nusd, int)
+    return Repeat(
+        "REPEATED",
+        plan.nodes[-1],
+        request_id=_text(id_),
+        same=same == 1,
+        state=cast(MarkState, _text(state)),
+        charged_nusd=charged_nusd,
+    )
 
 
 def _text(value: object) -> str:

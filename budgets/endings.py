@@ -23,13 +23,14 @@ _log = logging.getLogger("comptroller.endings")
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one reservation ends: `truth` settles it, None releases it."""
+    """How one reservation ends: `truth` settles it, None releases it; `mark` names its mark."""
 
     organisation: str
     id: str
     truth: Truth | None
     event: bytes
     body: bytes
+    mark: str
 
 
 class Endings:
@@ -56,11 +57,12 @@ class Endings:
         self, reservation: Reservation, truth: Truth, event: bytes, body: bytes
     ) -> None:
         """Books the truth now, or as soon as the ledger takes it."""
-        await self._end(Ending(reservation.path.organisation, reservation.id, truth, event, body))
+        organisation, mark = reservation.path.organisation, reservation.mark
+        await self._end(Ending(organisation, reservation.id, truth, event, body, mark))
 
-    async def release(self, organisation: str, id_: str, event: bytes) -> None:
+    async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> None:
         """Gives a reservation back, also one whose reserve was never answered."""
-        await self._end(Ending(organisation, id_, None, event, b""))
+        await self._end(Ending(organisation, id_, None, event, b"", mark))
 
     async def _end(self, ending: Ending) -> None:
         self._taking += 1
@@ -79,10 +81,15 @@ class Endings:
 
     async def _take(self, ending: Ending) -> None:
         if ending.truth is None:
-            await self._ledger.release(ending.organisation, ending.id, ending.event)
+            await self._ledger.release(ending.organisation, ending.id, ending.event, ending.mark)
             return
         outcome = await self._ledger.settle(
-            ending.organisation, ending.id, ending.truth, ending.event, ending.body
+            ending.organisation,
+            ending.id,
+            ending.truth,
+            ending.event,
+            ending.body,
+            ending.mark,
         )
         if outcome == "UNKNOWN":
             _log.error("settlement %s names a reservation that the ledger lost", ending.id)

@@ -14,11 +14,13 @@ from budgets.answers import (
     STATES,
     Ask,
     Checked,
+    Mark,
     Refusal,
     Reservation,
     Standing,
     Truth,
     refusal_from,
+    repeat_from,
     reservation_from,
 )
 from budgets.plan import Plan, ScopePath
@@ -86,26 +88,33 @@ class Ledger:
         ask_for: Callable[[Plan], Ask],
         record_for: Callable[[Payloads], tuple[bytes, bytes]],
         id_: str,
+        mark: Mark | None = None,
     ) -> Reservation | Refusal:
         """Sets a quote aside on every limit of the path, or says why not. `ask_for` makes the
         quote from the plan: a default cap, or whether a grant may be lowered, is policy.
         `record_for` gives event and body as the policy for payloads has them; both are called
-        for each plan that is tried, the last one is the one that holds.
+        for each plan that is tried, the last one is the one that holds. With a `mark` that another
+        request has the answer is a Repeat.
 
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
         """
         slot = await self._session.slot(path.organisation)
+        keys = slot.keys_done(id_)
+        name, asked_sha256 = "", b""
+        if mark is not None:
+            name, asked_sha256 = mark.name, mark.asked_sha256
+            keys = (*keys, slot.mark_key(name))
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
             ask = ask_for(plan)
             event, body = record_for(plan.payloads)
             epoch = slot.epoch
             numbers = self._numbers(slot, ask, len(plan.nodes))
-            fingerprint = path.scope.encode() + numbers[16:80]
+            fingerprint = path.scope.encode() + numbers[16:80] + asked_sha256
             reply = await self._session.run(
                 "reserve",
-                slot.keys_done(id_),
+                keys,
                 (
                     numbers,
                     id_,
@@ -120,9 +129,11 @@ class Ledger:
             )
             code = reply[0]
             if code == b"GRANTED":
-                reservation = reservation_from(reply, id_, path, epoch, plan, ask)
+                reservation = reservation_from(reply, id_, path, epoch, plan, ask, name)
                 slot.saw(epoch, reservation.seq)
                 return reservation
+            if code == b"REPEATED":
+                return repeat_from(reply, plan)
             if code in (b"CONFLICT", b"ALREADY", b"TOO_OLD"):
                 raise LedgerConflict(f"reservation id {id_}: {code!r}; use a new id")
             if not await self._refreshed(slot, path, model, reply):
@@ -168,32 +179,36 @@ class Ledger:
         )
 
     async def settle(
-        self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes
+        self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes, mark: str = ""
     ) -> str:
-        """Books the truth. Answers SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN; raises
-        LedgerUnavailable while the ledger cannot take it (RECOVERING included): try again."""
+        """Books the truth; `mark` as in its Reservation. Answers SETTLED, CORRECTED (after expiry),
+        ALREADY, UNKNOWN; raises LedgerUnavailable while the ledger cannot take it (RECOVERING
+        included): try again."""
         slot = await self._session.slot(organisation)
         numbers = (
             -1 if truth.usd_nusd is None else truth.usd_nusd,
             -1 if truth.tokens is None else truth.tokens,
             -1 if truth.requests is None else truth.requests,
         )
-        return await self._resolved("settle", slot, id_, numbers, (id_, event, body))
+        return await self._resolved("settle", slot, id_, mark, numbers, (id_, event, body))
 
-    async def release(self, organisation: str, id_: str, event: bytes) -> str:
+    async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
         slot = await self._session.slot(organisation)
-        return await self._resolved("release", slot, id_, (), (id_, event))
+        return await self._resolved("release", slot, id_, mark, (), (id_, event))
 
     async def _resolved(
         self,
         script: str,
         slot: Slot,
         id_: str,
+        mark: str,
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
     ) -> str:
         keys, epoch = slot.keys_done(id_), slot.epoch
+        if mark:
+            keys = (*keys, slot.mark_key(mark))
         reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
         code = code_of(reply)
         if code in ("SETTLED", "CORRECTED", "RELEASED"):
@@ -219,10 +234,11 @@ class Ledger:
         """Charges up to `at_most` expired leases in full; the ids that it swept."""
         slot = await self._session.slot(organisation)
         due = await self._session.run_in_epoch(slot, "due", slot.keys, (at_most,))
-        ids = texts(due[1])
+        ids, marks = texts(due[1]), texts(due[2])
         if not ids:
             return []
-        keys = (*slot.keys, *(slot.done_key(each) for each in ids))
+        done = (slot.done_key(each) for each in ids)
+        keys = (*slot.keys, *done, *(each.encode() for each in marks))
         reply = await self._session.run_in_epoch(
             slot, "sweep", keys, (self.options.lease_ms,), tuple(ids)
         )

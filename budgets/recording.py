@@ -111,13 +111,13 @@ class Recording:
     ) -> int:
         """The records (or, `on_disk`, this recorder's spool) hold everything up to this event:
         forgets it; how many entries went. A recorder that does not know the ledger's epoch is
-        refused: it was paused, and others took over. Only the owner may keep events on its disk
-        (OwnershipLost)."""
+        refused: it was paused, and others took over. So is one that does not own the organisation
+        any more (OwnershipLost): what it wrote late, its successor finds written."""
         slot = await self._session.slot(organisation)
         numbers = _FIVE.pack(slot.epoch, 0, epoch, through_seq, payload_bytes)
         keys = (*slot.keys, slot.recorder_key)
         spooler = self._token if on_disk else ""
-        reply = await self._session.run("confirm", keys, (numbers, spooler))
+        reply = await self._session.run("confirm", keys, (numbers, spooler, self._token))
         if code_of(reply) == "LOST":
             raise OwnershipLost(organisation)
         if code_of(reply) != "DONE":

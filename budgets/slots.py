@@ -1,7 +1,8 @@
 """An organisation's keys in Redis, all in one hash slot, and what this process knows of its head.
 
 Names: `{org}:ledger` (head, scopes, counters), `:outbox`, `:bodies`, `:leases`, `:expiry`,
-`:policies`, `:keys`, `:recorder`, and `:done:<n>`, tombstones by ten minutes of the id's own time.
+`:policies`, `:keys`, `:recorder`, `:done:<n>`, tombstones by ten minutes of the id's own time, and
+`:idempotency:<name>`, marks of requests that their clients have named.
 """
 
 DONE_BUCKET_MS = 600_000
@@ -39,6 +40,10 @@ class Slot:
         nothing about the present one."""
         if epoch == self.epoch:
             self.seq = max(self.seq, seq)
+
+    def mark_key(self, name: str) -> bytes:
+        """The mark of a request that its client has named."""
+        return f"{self._prefix}idempotency:{name}".encode()
 
     def done_key(self, id_: str) -> bytes:
         """The tombstones among which this id is looked up."""

@@ -25,6 +25,7 @@ from gateway.errors import (
     MethodNotAllowed,
     NotAllowed,
 )
+from gateway.idempotency import Replays
 from gateway.parts import Parts
 from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
@@ -44,10 +45,11 @@ class Gateway:
         self._close = close
         self._beating: asyncio.Task[None] | None = None
         chat = ChatDialect()
+        replays = Replays(parts.options, parts.clock)
         self._fallback: Dialect = chat
         self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
             ("POST", "/v1/chat/completions"): (
-                RequestPath(parts, chat, "/v1/chat/completions"),
+                RequestPath(parts, replays, chat, "/v1/chat/completions"),
                 chat,
             ),
             ("POST", "/v1/quote"): (QuoteEndpoint(parts, chat), chat),

@@ -126,6 +126,8 @@ class Ending:
             self._sender = None
         self._response = response
         self.status = response.status
+        # What is no event stream did not come from the provider's model: it bounds nothing.
+        self._streams_all = self._streams_all and _is_event_stream(response.headers)
         self._first_byte_ms = self._elapsed_ms()
         return response
 
@@ -184,7 +186,8 @@ class Ending:
         event = encode(self._event(source, truth))
         if source == "released":
             path = self.reservation.path
-            await self._parts.endings.release(path.organisation, self.reservation.id, event)
+            mark = self.reservation.mark
+            await self._parts.endings.release(path.organisation, self.reservation.id, event, mark)
         else:
             await self._parts.endings.settle(self.reservation, truth, event, self._record.body)
         self._parts.lines.settled()
@@ -256,3 +259,7 @@ class Ending:
 
     def _elapsed_ms(self) -> int:
         return self._parts.clock.now_ms() - self._started_ms
+
+
+def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    return dict(headers).get(b"content-type", b"").lower().startswith(b"text/event-stream")

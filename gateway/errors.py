@@ -7,6 +7,7 @@
     |- NotAllowed            403  model or endpoint outside the key's list
     |- NotFound              404  unknown model, unknown endpoint (405: wrong method)
     |- NotPriced             400  a charge that nobody has priced
+    |- IdempotencyConflict   409  its Idempotency-Key is taken; 422: by another request
     |- BudgetExceeded        402  (a setting changes it) exhausted, too large, frozen
     |- RateLimited           429  comes free again soon; Retry-After says when
     |- UpstreamFailed        502  the provider failed (504: timed out)
@@ -94,6 +95,21 @@ class NotPriced(InvalidRequest):
     """The request could incur a charge that has no price."""
 
     code = "model_not_priced"
+
+
+class IdempotencyConflict(GatewayError):
+    """Another request has this Idempotency-Key; `headers` say which, and what it cost."""
+
+    status = 409
+    code = "idempotency_conflict"
+    type = "invalid_request_error"
+
+    def __init__(
+        self, status: int, message: str, reason: str, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.status = status
+        self.headers = (*NO_RETRY, *headers)
 
 
 class BudgetExceeded(GatewayError):

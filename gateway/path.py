@@ -7,7 +7,7 @@ whatever happens here.
 
 import asyncio
 
-from budgets.answers import Refusal, Reservation
+from budgets.answers import Mark, Refusal, Repeat, Reservation
 from budgets.keys import Key
 from budgets.plan import ScopePath
 from budgets.transport import LedgerRejected, LedgerSilent
@@ -15,6 +15,7 @@ from gateway.dialects.contract import Call, Dialect
 from gateway.ending import Ending
 from gateway.errors import BudgetExceeded, GatewayError, LedgerGone, RateLimited
 from gateway.events import RequestEvent, RequestRecord
+from gateway.idempotency import Replays, mark_of
 from gateway.parts import Parts
 from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
@@ -27,18 +28,25 @@ from gateway.upstream import UpstreamError, UpstreamRequest
 class RequestPath:
     """Serves the metered calls of one surface."""
 
-    def __init__(self, parts: Parts, dialect: Dialect, endpoint: str) -> None:
+    def __init__(self, parts: Parts, replays: Replays, dialect: Dialect, endpoint: str) -> None:
         self._parts = parts
+        self._replays = replays
         self._dialect = dialect
         self._endpoint = endpoint
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """One request, from its body to its last byte. Raises GatewayError before the first."""
         parts, dialect, options = self._parts, self._dialect, self._parts.options
-        call = dialect.parse(await request.body(options.body_bytes_max))
+        body = await request.body(options.body_bytes_max)
+        mark = mark_of(request, key, self._endpoint, body)
+        call = dialect.parse(body)
         route = parts.routes.find(key, call.model)
         encoded = dialect.encode(call, route.model)
-        reservation = await self._reserve(request, key, path, call, route, encoded)
+        reservation = await self._reserve(request, key, path, call, route, encoded, mark)
+        if isinstance(reservation, Repeat):
+            await self._replays.replay(request, reservation)
+            return
+        recording = None if mark is None else self._replays.recording(request)
         async with Ending(parts, reservation, route, key, dialect, call, self._endpoint) as ending:
             ending.watch(request)
             try:
@@ -56,6 +64,8 @@ class RequestPath:
                 await ending.book()
                 last = dialect.error_event(failure)
                 await request.send({"type": "http.response.body", "body": last})
+        if recording is not None and ending.cost is not None:
+            self._replays.keep(reservation.id, recording)
 
     def _forwarded(
         self, call: Call, route: Route, encoded: bytes, reservation: Reservation
@@ -73,8 +83,10 @@ class RequestPath:
         call: Call,
         route: Route,
         encoded: bytes,
-    ) -> Reservation:
-        """The grant, or the error that the caller reads. What others hold is waited for a little.
+        mark: Mark | None,
+    ) -> Reservation | Repeat:
+        """The grant, or the request that has its mark already, or the error that the caller reads.
+        What others hold is waited for a little.
         A reserve without an answer may have happened: it is released, now or when the ledger is
         back."""
         parts = self._parts
@@ -88,10 +100,11 @@ class RequestPath:
         async def ask() -> Reservation | Refusal:
             try:
                 return await parts.ledger.reserve(
-                    path, route.name, quoting.ask, record.written, id_
+                    path, route.name, quoting.ask, record.written, id_, mark
                 )
             except (LedgerSilent, LedgerRejected, asyncio.CancelledError):
-                await parts.endings.release(path.organisation, id_, b"")
+                name = "" if mark is None else mark.name
+                await parts.endings.release(path.organisation, id_, b"", name)
                 raise
 
         answer = await ask()
@@ -103,7 +116,7 @@ class RequestPath:
                 return await ask()
 
             answer = await parts.lines.wait(answer, ask_again, request)
-        if isinstance(answer, Refusal):
+        if isinstance(answer, Refusal) and not isinstance(answer, Repeat):
             raise self._refused(answer, path, event)
         return answer
 

@@ -1,9 +1,9 @@
--- use: now meta counters resolve
+-- use: now meta counters resolve marks
 -- Gives a reservation back whole: only for what provably never reached a provider.
 -- INVARIANT: nothing is charged, and an unknown id leaves a tombstone, so that a reserve that was
 -- given up but is still on its way finds itself resolved. What had expired meanwhile is given back.
 --
--- KEYS  ledger, outbox, bodies, leases, expiry, done
+-- KEYS  ledger, outbox, bodies, leases, expiry, done, and the mark where there is one
 -- ARGV  numbers (epoch, seq), id, event
 local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
 local id, event = ARGV[2], ARGV[3]
@@ -29,4 +29,5 @@ append_event(kind, id, event, booked, output, usd)
 write_counters(writes)
 if lease then drop_lease(id) end
 bury(KEYS[6], id, 'released')
+if KEYS[7] then end_mark(KEYS[7], id, '', 0) end
 return {'RELEASED', seq, time_ms}

@@ -2,8 +2,10 @@
 -- Decides on one request against every limit above it, and sets its quote aside on all or none.
 -- INVARIANT: a grant never raises spent + reserved + allotted of any limit above its amount, and
 -- nothing is written before the last check. The same id and fingerprint get the same grant again.
+-- Of requests with one mark, one is granted until that mark is gone.
 --
--- KEYS  ledger, outbox, bodies, leases, expiry, done
+-- KEYS  ledger, outbox, bodies, leases, expiry, done; and the mark of a request that its client has
+--       named: its fingerprint then ends in the SHA-256 of what it asks
 -- ARGV  numbers, id, fingerprint, expected records, attempts, limits, event, body, then the fields
 --       of the nodes (s:...) and of the limits' counters (c:...)
 -- numbers: epoch, seq, usd fixed and per output, tokens fixed and per output, requests,
@@ -17,6 +19,7 @@ local fixed = {usd_fixed, tokens_fixed, requests, concurrency}
 local per = {usd_per, tokens_per, 0, 0}
 local FIELDS_FROM = 9
 local ID_AGE_MS_MAX, ID_AHEAD_MS_MAX = 3600000, 300000
+local RUNNING_MARK_TTL_S = 86400
 local UNBOUND = 9e12 -- no quote asks more for its output; keeps products exact in a double
 
 local function asked(dimension, output)
@@ -57,6 +60,12 @@ end
 local values = call('HMGET', KEYS[1], unpack(ARGV, FIELDS_FROM))
 local code, node = refused_by_state(values, node_count, ARGV[4], ARGV[5])
 if code then return {code, node} end
+local mark = KEYS[7] and call('GET', KEYS[7])
+if mark then
+  local owner, asked_sha256, state, charged = cmsgpack.unpack(mark)
+  local same = asked_sha256 == string.sub(fingerprint, -32)
+  return {'REPEATED', owner, same and 1 or 0, state, charged}
+end
 local limits = cmsgpack.unpack(ARGV[6])
 if not windows_current(limits) then return {'WINDOW', time_ms} end
 if call('XLEN', KEYS[2]) >= outbox_max or bodies_bytes + #body > bodies_max then
@@ -147,7 +156,11 @@ for i = 1, count do
 end
 local counters = cmsgpack.pack(touched)
 local facts = append_event('llm_request', id, ARGV[7], counters, output, amounts[1], body)
-call('HSET', KEYS[4], id, cmsgpack.pack(fingerprint, seq, facts, ARGV[7]))
+call('HSET', KEYS[4], id, cmsgpack.pack(fingerprint, seq, facts, ARGV[7], unpack(KEYS, 7)))
+if KEYS[7] then
+  local running = cmsgpack.pack(id, string.sub(fingerprint, -32), 'running', amounts[1])
+  call('SET', KEYS[7], running, 'EX', RUNNING_MARK_TTL_S)
+end
 call('ZADD', KEYS[5], string.format('%.0f', time_ms + lease_ms), id)
 writes[2 * count + 1], writes[2 * count + 2] = 'meta', packed_meta()
 call('HSET', KEYS[1], unpack(writes))

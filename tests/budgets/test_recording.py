@@ -211,6 +211,22 @@ async def test_a_batch_is_fixed_until_all_of_it_is_recorded(
     assert ("fixed" in await recorder_fields(timed)) is not cleared
 
 
+async def test_only_the_owner_confirms(timed: TimedDesk) -> None:
+    """A recorder that was paused in its write confirms after another took over: nothing is trimmed
+    and the batch stays fixed, so that the other cannot fix a longer one over what is written."""
+    one, two = recorder(timed, "one"), recorder(timed, "two")
+    await append(timed, 3)
+    await one.own(timed.organisation, OWNED_MS)
+    await one.fix(timed.organisation, Bounds(1, 1, 2))
+    await timed.advance(OWNED_MS)
+    await two.own(timed.organisation, OWNED_MS)
+    before = await timed.everything()
+    with pytest.raises(OwnershipLost):
+        await one.confirm(timed.organisation, 1, 2, 0)
+    assert await timed.everything() == before
+    assert await two.fix(timed.organisation, Bounds(1, 1, 3)) == Bounds(1, 1, 2)
+
+
 async def test_a_spool_s_mark_stays_until_the_records_have_it(timed: TimedDesk) -> None:
     """Events that went to a disk: the next owner is told whose and up to where, until exactly that
     is in the records; the batch is no longer fixed and its entries are gone."""

@@ -183,10 +183,11 @@ async def test_an_answer_without_a_believable_usage_is_booked_whole(
     await whole_reservation(stack)
 
 
-async def test_an_answer_that_is_no_json_is_booked_whole(stack: Stack) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_page_instead_of_an_answer_is_booked_whole(stack: Stack, stream: bool) -> None:
     """200 with a page of a portal in between: nobody knows what the provider did."""
     stack.provider.behaviour = says(HTML_BODY, 200, "text/html")
-    await stack.chat(await stack.key(budget=COUNTED))
+    await stack.chat(await stack.key(budget=COUNTED), stream=stream)
     await whole_reservation(stack)
 
 

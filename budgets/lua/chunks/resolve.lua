@@ -6,16 +6,17 @@ local DONE_TTL_S = 7200
 -- Moves what the lease holds from reserved to spent: `truth` by dimension, or as reserved where
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
 -- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
--- event, granted output and reserved usd, which speak for an ending that nobody is left to describe.
+-- event, granted output and reserved usd, which speak for an ending that nobody is left to describe;
+-- last its mark, if its client has named it.
 -- A counter that is no longer here held nothing and its window is over: it was compacted, and is
 -- corrected by the event alone.
 local function book(lease, truth)
-  local _, _, facts, request = cmsgpack.unpack(lease)
+  local _, _, facts, request, mark = cmsgpack.unpack(lease)
   local _, _, _, counters, output, usd = cmsgpack.unpack(facts)
   local touched = cmsgpack.unpack(counters)
   local fields, booked, writes = {}, {}, {}
   local count = #touched / 3
-  if count == 0 then return cmsgpack.pack(booked), writes, request, output, usd end
+  if count == 0 then return cmsgpack.pack(booked), writes, request, output, usd, mark end
   for i = 1, count do fields[i] = touched[3 * i - 2] end
   local values = call('HMGET', KEYS[1], unpack(fields))
   for i = 1, count do
@@ -30,7 +31,7 @@ local function book(lease, truth)
       writes[#writes + 1] = pack(COUNTER, spent + charged, reserved - held, allotted)
     end
   end
-  return cmsgpack.pack(booked), writes, request, output, usd
+  return cmsgpack.pack(booked), writes, request, output, usd, mark
 end
 
 -- What the sweeper leaves in place of a lease: enough to correct its charge, once.

@@ -1,0 +1,120 @@
+"""An account of one organisation: what its events say, read without the product's own code."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from budgets.policy import Policy, ancestors
+from budgets.windows import window_bounds
+
+_NO_POLICY = Policy()
+
+
+class Told(msgspec.Struct):
+    """What the writer of an event says, as far as money goes."""
+
+    request_id: str = ""
+    scope: str = ""
+    model_requested: str = ""
+    usage_source: str = ""
+    reserved_nusd: int = 0
+    charged_nusd: int = 0
+    overrun: bool = False
+    error: str = ""
+    response_bytes: int = 0
+
+
+_decode_told = msgspec.json.Decoder(Told).decode
+_Facts = tuple[str, int, str, msgspec.Raw, int, int]
+_decode_facts = msgspec.msgpack.Decoder(_Facts).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event of the outbox."""
+
+    epoch: int
+    seq: int
+    kind: str
+    time_ms: int
+    id: str
+    counters: tuple[Any, ...]
+    output: int
+    usd_nusd: int
+    told: Told
+
+
+@dataclass(slots=True)
+class Held:
+    """A reservation from its grant on. `charged_nusd` is what was booked in the end."""
+
+    id: str
+    seq: int
+    scope: str
+    model: str
+    output: int
+    reserved_nusd: int
+    amounts: dict[str, tuple[int, int]]
+    state: str = "open"
+    charged_nusd: int = 0
+    usage_source: str = ""
+    bytes_read: int = 0
+
+
+@dataclass(slots=True)
+class Account:
+    """One organisation."""
+
+    name: str
+    seq: int = 0
+    epoch: int = 1
+    time_ms: int = 0
+    head: Any = None
+    sums: dict[str, tuple[int, int]] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    open: dict[str, Held] = field(default_factory=dict)
+    expiry: dict[str, int] = field(default_factory=dict)
+    compacted: set[str] = field(default_factory=set)
+    kinds: dict[int, tuple[str, str]] = field(default_factory=dict)
+    bodies: set[int] = field(default_factory=set)
+    once: set[tuple[str, str]] = field(default_factory=set)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    amounts: dict[str, int] = field(default_factory=dict)
+    was_held: set[str] = field(default_factory=set)
+    released: set[str] = field(default_factory=set)
+    granted: set[str] = field(default_factory=set)
+    confirmed: int = 0
+    rolled_back: bool = False
+    recorder: str = ""
+
+
+def bindings(policies: dict[str, Policy], scope: str, model: str, at_ms: int) -> set[str]:
+    """The counters that a key's request counts in."""
+    found = set()
+    for node in ancestors(scope):
+        limits, child = policies.get(node, _NO_POLICY).limits, ""
+        if not limits and node != scope:
+            parent = node.rpartition("/")[0]
+            limits, child = policies.get(parent, _NO_POLICY).per_child, f"{node}:"
+        for limit in limits:
+            if limit.covers(model):
+                start_s = window_bounds(limit.window, at_ms)[0]
+                found.add(f"c:{limit.id}:{child}{start_s}")
+    return found
+
+
+def line_of(entry_id: bytes, fields: list[bytes]) -> Line:
+    epoch, seq = map(int, entry_id.split(b"-"))
+    _, event, _, facts = fields
+    kind, time_ms, id_, packed, output, usd = _decode_facts(b"\x96" + facts)
+    text = _text_bytes(bytes(packed))
+    flat = tuple(msgspec.msgpack.decode(text)) if text else ()
+    told = _decode_told(event) if event.startswith(b"{") else Told()
+    return Line(epoch, seq, kind, time_ms, id_, flat, output, usd, told)
+
+
+def _text_bytes(packed: bytes) -> bytes:
+    if packed[0] & 0xE0 == 0xA0:
+        return packed[1:]
+    return packed[1 + {0xD9: 1, 0xDA: 2, 0xDB: 4}[packed[0]] :]

@@ -1,0 +1,113 @@
+"""The judgement at the end of an episode: everything has ended, every event is in the records once,
+and what was charged covers what providers bill.
+"""
+
+import json
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from clickhouse.chain import GENESIS, link
+from tests.simulation.accounts import Account, Held
+from tests.simulation.records import canonical_part, column
+from tests.simulation.world import World
+
+
+def judge(world: World, organisations: tuple[str, ...]) -> None:
+    """Raises SimulationFailed."""
+    calls = {id_: call for call, ids in world.ids.items() for id_ in ids}
+    for organisation in organisations:
+        account = world.books.accounts[organisation]
+        if account.rolled_back:
+            continue
+        _nothing_is_left(world, account)
+        _records_are_whole(world, account)
+        for held in account.held.values():
+            _money_is_right(world, held, calls[held.id])
+
+
+def _nothing_is_left(world: World, account: Account) -> None:
+    must, key = world.books.must, f"{{{account.name}}}:"
+    must(not account.open, "open at rest: %s", sorted(account.open))
+    for name, (_, reserved) in account.sums.items():
+        must(not reserved, "%s reserves %d at rest", name, reserved)
+    outbox, bodies, mark = world.server.line.ask(
+        ("XLEN", key + "outbox"), ("XLEN", key + "bodies"), ("HKEYS", key + "recorder")
+    )
+    must((outbox, bodies) == (0, 0), "%d events and %d payloads wait", outbox, bodies)
+    must(account.head.bodies_bytes == 0, "%d payload bytes are left", account.head.bodies_bytes)
+    # A `fix` that was executed late leaves bounds behind; the next confirmation removes them.
+    must(set(mark) <= {b"owner", b"until", b"fixed"}, "the recorders' mark has %s", mark)
+
+
+def _records_are_whole(world: World, account: Account) -> None:
+    must = world.books.must
+    rows = sorted(world.store.events.get(account.name, []), key=lambda row: column(row, "seq"))
+    seqs = [column(row, "seq") for row in rows]
+    twice = [seq for seq, count in Counter(seqs).items() if count > 1]
+    must(not twice, "events %s are recorded twice", twice)
+    must(seqs == list(range(1, account.seq + 1)), "the records have %d to %d", seqs[:1], seqs[-1:])
+    head, spent = GENESIS, Counter[str]()
+    for row in rows:
+        kind, id_ = account.kinds[column(row, "seq")]
+        must(column(row, "event_type") == kind, "%s is recorded as %s", kind, row)
+        must(not kind.startswith("llm_") or column(row, "request_id") == id_, "%s: %s", id_, row)
+        must(column(row, "prev_hash") == head, "the chain breaks at %s", row)
+        head = link(head, msgspec.json.encode(canonical_part(row)))
+        must(column(row, "hash") == head, "the hash of %s is wrong", row)
+        if kind != "llm_request":
+            for name, _, _, charged in column(row, "counters"):
+                spent[name] += charged
+    sums = {name: both[0] for name, both in account.sums.items() if both[0]}
+    recorded = {name: total for name, total in spent.items() if total}
+    must(recorded == sums, "the records come to %s, the ledger to %s", recorded, sums)
+    payloads = set(world.store.bodies.get(account.name, ()))
+    must(payloads == account.bodies, "payloads of %s", sorted(payloads ^ account.bodies))
+
+
+def _money_is_right(world: World, held: Held, call: int) -> None:
+    must, served = world.books.must, world.served.get(held.id)
+    about = (held.id, call, held.usage_source, held.charged_nusd, held.reserved_nusd, served)
+    if served is None or served.obedient:
+        invented = held.usage_source == "provider" and served is not None and not served.reported
+        must(
+            held.charged_nusd <= held.reserved_nusd or invented,
+            "%s (call %d) is %s: %d of %d, %s",
+            *about,
+        )
+    if served is not None and served.obedient:
+        counted = held.usage_source == "counted" and (served.stops or not held.bytes_read)
+        least_nusd = served.least_nusd(held.bytes_read) if counted else served.billed_nusd
+        world.tally["rare:billed beyond what was read"] += held.charged_nusd < served.billed_nusd
+        must(
+            held.charged_nusd >= least_nusd,
+            "%s (call %d) is charged too little as %s: %d of %d, %s",
+            *about,
+        )
+    if served is not None and served.reported and held.usage_source == "provider":
+        true_nusd = served.cost_nusd(served.reported)
+        must(held.charged_nusd == true_nusd, "%s (call %d) is not the truth: %s %d %d %s", *about)
+    received = world.received.get(call)
+    told: Any = received and received.headers.get(b"x-comptroller-cost-usd")
+    if received and told and received.complete and held.state != "expired":
+        nusd = int(Decimal(told.decode()) * 10**9)
+        must(nusd == held.charged_nusd, "%s (call %d): %s %d %d %s", *about)
+
+
+def what_waits(world: World, organisations: tuple[str, ...], director: Any) -> str:
+    """For a world that does not come to rest."""
+    found: dict[str, Any] = {"in flight": director.crowd.in_flight}
+    for organisation in organisations:
+        account = world.books.accounts[organisation]
+        found[organisation] = {
+            "open": sorted(account.open),
+            "seq": account.seq,
+            "confirmed": account.confirmed,
+            "recorded": len(world.store.seqs.get(organisation, ())),
+        }
+    for worker in director.workers:
+        if worker.endings is not None:
+            found[worker.process.name] = f"{worker.endings.waiting} endings"
+    return json.dumps(found)

@@ -1,0 +1,204 @@
+"""The processes that run the product's own code: gateway workers, recorders, the administration."""
+
+import asyncio
+import ssl
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+from budgets.administration import Administration
+from budgets.endings import Endings
+from budgets.keys import KeyRing
+from budgets.leases import LeaseKeeper
+from budgets.ledger import Ledger, LedgerOptions
+from budgets.pipelined import NodeAddress, PipelinedTransport
+from budgets.session import Session
+from gateway.app import Gateway
+from gateway.events import KeyEvents
+from gateway.options import GatewayOptions
+from gateway.parts import Parts
+from gateway.refusal_log import RefusalLog, refusal_log
+from gateway.routes import Route, Routes
+from gateway.upstream import Origin, PooledUpstream, Timeouts
+from gateway.waiting import WaitingLines
+from recorder.options import RecorderOptions
+from recorder.recorder import Recorder
+from tests.gateway.stack import DEAR_OUTPUT_NUSD, OUTPUT_NUSD, fake_route
+from tests.simulation.clockwork import PROCESS
+from tests.simulation.world import CALL, KINDS, LEASE_MS, LEDGER, World, seeded
+
+SKEWS_MS = (0, 0, 0, 700, -400, 45_000, -30_000)
+TIMEOUTS = Timeouts(connect_ms=1_000, first_byte_ms=9_000, idle_ms=3_000)
+GATEWAY = GatewayOptions(output_tokens_least=8, output_tokens_default=400, drain_ms=4_000)
+LEDGER_OPTIONS = LedgerOptions(lease_ms=LEASE_MS, outbox_events_max=400, bodies_bytes_max=60_000)
+RECORDER = RecorderOptions(
+    batch_events_max=7,
+    batch_bytes_max=8_000,
+    linger_ms=200,
+    patience_ms=1_500,
+    retry_ms=300,
+    drain_every_ms=800,
+    owner_lease_ms=5_000,
+    head_every_ms=20_000,
+    spool_bytes_max=60_000,
+    compact_every_ms=15_000,
+)
+
+
+def session_of(world: World, clock: Any) -> Session:
+    """A connection of this process to the ledger."""
+    transport = PipelinedTransport(NodeAddress(unix_path=LEDGER))
+    session = Session(transport, world.scripts, clock)
+    seeded(world, session)
+    session.new_id = world.tracked(session.new_id)  # type: ignore[method-assign]
+    return session
+
+
+class Worker:
+    """One gateway worker. `ready` while it takes requests."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.process = world.loop.process(f"worker-{number}")
+        self.ready = False
+        self.endings: Endings | None = None
+        self._refusals: RefusalLog | None = None
+        self._app: Gateway
+        self._requests: list[asyncio.Task[Any]] = []
+        self._stopping = asyncio.Event()
+        world.loop.spawn(self.process, self._live(world.rng.choice(SKEWS_MS)))
+        self.process.on_death.append(self._died)
+
+    async def _live(self, skew_ms: int) -> None:
+        world = self.world
+        session = session_of(world, world.clock(skew_ms))
+        upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        ledger, administration = Ledger(session, LEDGER_OPTIONS), Administration(session)
+
+        async def close() -> None:
+            await upstream.close()
+            await session.transport.close()
+
+        parts = Parts(
+            clock=session.clock,
+            ledger=ledger,
+            endings=Endings(ledger),
+            keeper=LeaseKeeper(ledger, session.clock),
+            keyring=KeyRing(session, administration, KeyEvents("simulation")),
+            routes=Routes([_route(kind, upstream) for kind in KINDS]),
+            lines=WaitingLines(GATEWAY.wait_ms),
+            refusals=refusal_log(session, ledger.options),
+            options=GATEWAY,
+        )
+        self.endings, self._refusals = parts.endings, parts.refusals
+        self._app = Gateway(parts, close)
+        begun = False
+
+        async def receive() -> dict[str, Any]:
+            nonlocal begun
+            if begun:
+                await self._stopping.wait()
+                return {"type": "lifespan.shutdown"}
+            begun = True
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            self.ready = message["type"] == "lifespan.startup.complete"
+
+        await self._app({"type": "lifespan"}, receive, send)
+        world.tally["rare:worker drained"] += 1
+        world.loop.kill(self.process)
+
+    def serve(self, scope: Any, receive: Any, send: Any, call: int) -> asyncio.Task[Any]:
+        """One request, in this process."""
+        context = copy_context()
+        context.run(PROCESS.set, self.process)
+        context.run(CALL.set, call)
+        task = self.world.loop.create_task(self._app(scope, receive, send), context=context)
+        self._requests = [each for each in self._requests if not each.done()] + [task]
+        return task
+
+    @property
+    def waiting(self) -> int:
+        """What the ledger has not taken: endings and refusals; 1 before it has begun."""
+        if self.endings is None or self._refusals is None:
+            return 1
+        return self.endings.waiting + self._refusals.waiting
+
+    async def stop(self) -> None:
+        """As SIGTERM to uvicorn: no new requests, those in flight may end, what is left is
+        cancelled, then the application shuts down."""
+        self.ready = False
+        left = [each for each in self._requests if not each.done()]
+        if left:
+            _, pending = await asyncio.wait(left, timeout=GATEWAY.drain_ms / 1000)
+            for task in left:
+                if task in pending and self.process.alive:
+                    task.cancel()
+        self._stopping.set()
+
+    def _died(self) -> None:
+        self.ready = False
+
+
+def _route(kind: str, upstream: PooledUpstream) -> Route:
+    return fake_route(
+        kind,
+        Origin("http", f"{kind}.test", 80),
+        upstream,
+        output_nusd=DEAR_OUTPUT_NUSD if kind == "dear" else OUTPUT_NUSD,
+        timeouts=TIMEOUTS,
+        reasons_unseen=kind == "thinker",
+        bills_after_cancel=kind == "biller",
+    )
+
+
+class RecorderProcess:
+    """One recorder on a disk of its own, which outlives it."""
+
+    def __init__(self, world: World, node: str) -> None:
+        self.world = world
+        self.node = node
+        self.folder = _disk(world, node)
+        self.process = world.loop.process(f"recorder-{node}")
+        self.recorder: Recorder | None = None
+        world.loop.spawn(self.process, self._live())
+        self.process.on_death.append(self._died)
+
+    async def _live(self) -> None:
+        world = self.world
+        session = session_of(world, world.clock())
+        recorder = self.recorder = Recorder(session, world.store, self.folder, RECORDER)
+        recorder._spool._disk_free_bytes_min = 0
+        await recorder.run()
+        await session.transport.close()
+        world.tally["rare:recorder stopped in order"] += 1
+        world.loop.kill(self.process)
+
+    def _died(self) -> None:
+        """The kernel lets go of the lock."""
+        if self.recorder is not None:
+            self.recorder._lock.close()
+
+
+def _disk(world: World, node: str) -> Path:
+    """The folder of a recorder: its name and signing key are made beforehand, once."""
+    folder = world.folder / node
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        (folder / "node").write_text(node)
+        key = folder / "signing-key"
+        key.write_bytes((world.folder / "signing-key").read_bytes())
+        key.chmod(0o600)
+    world.nodes[node] = folder
+    return folder
+
+
+class Admin:
+    """Whoever makes keys and changes budgets; its process may be killed in the middle, too."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.process = world.loop.process(f"admin-{number}")
+        self.session = session_of(world, world.clock())
+        self.administration = Administration(self.session)
+        self.keyring = KeyRing(self.session, self.administration, KeyEvents("simulation"))
