@@ -70,9 +70,10 @@ class DemoResponse:
             raise UpstreamUnknown("the answer is too large", bytes_received=True)
         return body
 
-    def abort(self) -> None:
+    def abort(self) -> bool:
         """See UpstreamResponse."""
         self._aborted.set()
+        return False
 
 
 class _Answer:

@@ -151,7 +151,7 @@ class Ending:
         # A client that does not read leaves more in the pipe than was seen here: not countable.
         self._undelivered = self._undelivered or self.delivering
         if self._response is not None:
-            self._response.abort()
+            self._undelivered |= self._response.abort()
         elif self._sender is not None:
             self._sender.cancel()  # the upstream closes its connection: the provider sees it
 

@@ -118,8 +118,9 @@ class UpstreamResponse(Protocol):
     async def read_all(self, bytes_max: int) -> bytes:
         """The rest of the body at once. A larger one is cut and raises UpstreamUnknown."""
 
-    def abort(self) -> None:
-        """Give the answer up: the connection is closed, reading raises UpstreamAborted.
+    def abort(self) -> bool:
+        """Give the answer up: the connection is closed, reading raises UpstreamAborted. Whether
+        bytes that had arrived go unread: what was read bounds nothing then.
 
         Idempotent. After the end of the answer it closes nothing: the connection is back in the
         pool and may already serve another request.

@@ -84,9 +84,11 @@ class Exchange:
             raise self._error
         return self._take()
 
-    def abort(self) -> None:
+    def abort(self) -> bool:
         """See `UpstreamResponse.abort`."""
+        unread = bool(self.body)
         self._give_up(UpstreamAborted("the answer was given up"))
+        return unread
 
     def _give_up(self, error: UpstreamError) -> None:
         if self._error is None:

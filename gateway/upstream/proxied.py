@@ -193,9 +193,11 @@ class _ProxiedResponse:
                 raise UpstreamUnknown(message, bytes_received=True)
         return bytes(body)
 
-    def abort(self) -> None:
-        """See `UpstreamResponse.abort`."""
+    def abort(self) -> bool:
+        """See `UpstreamResponse.abort`. What the HTTP library holds is its own; pieces are handed
+        out as they come."""
         self._give_up(UpstreamAborted("the answer was given up"))
+        return False
 
     def _give_up(self, error: UpstreamError) -> None:
         if self._error is not None:

@@ -5,9 +5,11 @@ import asyncio
 
 import pytest
 
+from gateway.upstream.exchange import Exchange
 from tests.gateway.behaviours import (
     DONE,
     answers,
+    drips,
     held,
     plain_body,
     usage_event,
@@ -149,6 +151,28 @@ async def test_hang_up_in_mid_stream(stack: Stack, model: str) -> None:
         assert charged(entry) < reserved(entry)
     else:
         assert (charged(entry), event["usage_source"]) == (USAGE_NUSD, "provider")
+    await stack.ledger.at_rest()
+
+
+async def test_hang_up_while_bytes_of_the_provider_wait(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has arrived and was not read may have been billed: then what was read bounds nothing,
+    and the whole reservation is booked."""
+    abort = Exchange.abort
+
+    def with_unread(exchange: Exchange) -> bool:
+        exchange.body += b"data: more"
+        return abort(exchange)
+
+    monkeypatch.setattr(Exchange, "abort", with_unread)
+    stack.provider.behaviour = drips(interval_ms=20)
+    secret = await stack.key(budget=COUNTED)
+    async with Wire(stack.port) as wire:
+        await wire.send(request_bytes(secret, chat_body(stream=True)))
+        await wire.until(b"drip ")
+    entry, event = await stack.ledger.ending()
+    assert (charged(entry), event["usage_source"]) == (reserved(entry), "reserved")
     await stack.ledger.at_rest()
 
 

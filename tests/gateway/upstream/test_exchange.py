@@ -120,10 +120,11 @@ async def test_abort_cuts_the_stream(serve: Serve, pooled: Pooled) -> None:
 
 
 async def test_abort_drops_what_was_not_read(serve: Serve, pooled: Pooled) -> None:
-    """Bytes that came before the abort are not given out after it."""
+    """Bytes that came before the abort are not given out after it; it tells of them, once."""
     server, upstream = await serve(answering(CHUNKED_HEAD + b"3\r\none\r\n")), pooled()
     response = await upstream.send(request_to(server.origin))
-    response.abort()
+    assert response.abort()
+    assert not response.abort()
     with pytest.raises(UpstreamAborted):
         await response.read()
 
