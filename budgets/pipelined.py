@@ -47,6 +47,7 @@ class TransportLimits:
     calls_waiting_max: int = 10_000
 
 
+TOUCH_MS = 1_000
 _UNCONFIRMED = "the ledger's disk did not confirm the change: make it again"
 
 
@@ -276,10 +277,21 @@ class PipelinedTransport:
         return reply
 
     async def _on_disk(self) -> None:
-        """Waits until the server's disk has what the durable connection wrote."""
+        """Waits until the server's disk has what the durable connection wrote. A call that is
+        repeated on a new connection may write nothing there, and WAITAOF speaks of its own
+        connection's writes: so one is made in any case, in the same piece as the wait."""
         timeout_ms = self._limits.durable_timeout_ms
-        wait = _packed(("WAITAOF", 1, 0, timeout_ms))
-        synced = _checked(await self._durable.submit(wait, timeout_ms + 500, bound=True))
+        write = _packed((b"SET", b"comptroller:touched", b"1", b"PX", TOUCH_MS))
+        touch = self._durable.submit(write, timeout_ms + 500)
+        try:
+            wait = _packed(("WAITAOF", 1, 0, timeout_ms))
+            waiting = self._durable.submit(wait, timeout_ms + 500, bound=True)
+        except LedgerSilent:
+            touch.cancel()
+            raise
+        touched, waited = await asyncio.gather(touch, waiting)
+        _checked(touched)
+        synced = _checked(waited)
         assert isinstance(synced, list)
         if synced[0] < 1:
             raise LedgerSilent(_UNCONFIRMED)

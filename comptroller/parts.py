@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from budgets.administration import Administration
 from budgets.endings import Endings
@@ -11,6 +11,7 @@ from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.redispy import RedisPyTransport
+from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session
 from budgets.transport import LedgerTransport
@@ -38,18 +39,20 @@ DEMO_ORIGIN = Origin("http", "demo", 80)
 
 
 def ledger_transport(redis_url: str) -> LedgerTransport:
-    """The fast transport for a single node, redis-py for what it does not speak (TLS)."""
-    url = urlsplit(redis_url)
-    if url.scheme == "rediss":
-        return RedisPyTransport(redis_url)
+    """The fast transport for a single node, redis-py for what it does not speak: TLS, Cluster,
+    Sentinel. Raises RedisUrlInvalid."""
+    url = parse_redis_url(redis_url)
+    if not url.is_plain:
+        return RedisPyTransport(url)
+    host, port = url.servers[0] if url.servers else ("", 0)
     return PipelinedTransport(
         NodeAddress(
-            unix_path=url.path if url.scheme == "unix" else "",
-            host=url.hostname or "127.0.0.1",
-            port=url.port or 6379,
-            username=unquote(url.username or ""),
-            password=unquote(url.password or ""),
-            database=int(url.path.strip("/") or 0) if url.scheme == "redis" else 0,
+            unix_path=url.unix_path,
+            host=host,
+            port=port,
+            username=url.username,
+            password=url.password,
+            database=url.database,
         )
     )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import uvicorn
 
 from budgets.embedded import die_with_parent
+from budgets.safety import UnsafeLedger
+from comptroller.assured import assure
 from comptroller.logs import log_as
 from comptroller.settings import Settings, load_settings
 
@@ -22,7 +24,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def begin(part: str) -> Settings:
-    """The settings of this process; `redis_url` is the ledger's, embedded or not. Raises
+    """The settings of this process; `redis_url` is the ledger's, embedded or not, and safe. Raises
     ConfigInvalid."""
     die_with_parent()
     supervisor = os.environ.get(PARENT_VARIABLE)
@@ -30,7 +32,12 @@ def begin(part: str) -> Settings:
         raise SystemExit("the supervisor is gone")  # it died before the kernel was asked to tell
     log_as(part)
     path = os.environ.get(CONFIG_VARIABLE)
-    return load_settings(Path(path) if path else None, os.environ)
+    settings = load_settings(Path(path) if path else None, os.environ)
+    try:
+        assure(settings, waits=True)
+    except UnsafeLedger as error:
+        raise SystemExit(f"comptroller: {error}") from None
+    return settings
 
 
 def say_ready() -> None:

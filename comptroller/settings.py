@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from budgets.duration import duration_ms
 from budgets.ledger import LedgerOptions
@@ -21,6 +20,7 @@ from budgets.policy import (
     parse_policy,
     parse_scope,
 )
+from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
 from comptroller.model_list import OPENAI_BASE, ModelEntry, read_models
@@ -36,10 +36,6 @@ _KEY_FIELDS = (
     *("budget", "agent", "tags"),
 )
 _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
-# What `parts.ledger_transport` can use; a query would be ignored by all but rediss.
-_REDIS_URL = re.compile(
-    r"|redis://[^\s/?#]+(/[0-9]{0,4})?|rediss://[^\s/?#]+(/[0-9]{0,4})?(\?\S*)?|unix:///[^?#]+"
-)
 _CLICKHOUSE_URL = re.compile(r"|https?://[A-Za-z0-9.:\[\]_-]+/?")
 _CLUSTER = re.compile(r"|[A-Za-z0-9_-]{1,64}")
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
@@ -81,6 +77,7 @@ class Settings:
     admin_port: int
     data_dir: str
     redis_url: str = field(repr=False)
+    redis_unchecked: bool
     record: bool
     gateway: GatewayOptions
     ledger: LedgerOptions
@@ -105,6 +102,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         admin_port=int(values["admin_port"]),
         data_dir=str(values["data_dir"]),
         redis_url=str(values["redis_url"]),
+        redis_unchecked=bool(values["redis_unchecked"]),
         record=bool(values["record"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
@@ -178,8 +176,8 @@ def _problem(option: Option, value: object) -> str:
 def _text_problem(option: Option, value: str) -> str:
     if len(value) > SETTING_CHARS_MAX or (value and not value.isprintable()):
         return f"{option.name} must have at most {SETTING_CHARS_MAX} printable characters"
-    if option.name == "redis_url" and not _is_redis_url(value):
-        return "redis_url must be redis://host:6379/0, rediss://... or unix:///path, or empty"
+    if option.name == "redis_url" and value:
+        return _redis_url_problem(value)
     if option.name == "clickhouse_url" and not _CLICKHOUSE_URL.fullmatch(value):
         return "clickhouse_url must be http://host:8123 or https://host:8443, or empty"
     if option.name == "clickhouse_cluster" and not _CLUSTER.fullmatch(value):
@@ -187,11 +185,12 @@ def _text_problem(option: Option, value: str) -> str:
     return f"{option.name} must not be empty" if option.default and not value else ""
 
 
-def _is_redis_url(value: str) -> bool:
+def _redis_url_problem(value: str) -> str:
     try:
-        return bool(_REDIS_URL.fullmatch(value)) and urlsplit(value).port != 0
-    except ValueError:
-        return False
+        parse_redis_url(value)
+    except RedisUrlInvalid as error:
+        return str(error)
+    return ""
 
 
 def _budgets(value: Value | None) -> tuple[tuple[str, Policy], ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.embedded import EmbeddedServer
+from comptroller.assured import assure
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
     absolute,
@@ -51,6 +52,7 @@ def up(settings: Settings, config: Path | None, environment: Mapping[str, str]) 
     with held(data_dir):
         logs_folder(data_dir).mkdir(mode=0o700, exist_ok=True)
         _log_to(logs_folder(data_dir) / "up.log")
+        assure(settings)
         asyncio.run(_Stack(settings, config, environment, data_dir).run())
 
 

@@ -1,5 +1,6 @@
 """What of a running stack answers, and who has its ports where none runs."""
 
+import asyncio
 import errno
 import socket
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from budgets.embedded import SOCKET_PATH_BYTES_MAX
+from budgets.transport import LedgerUnavailable
 from clickhouse.engine import is_open_elsewhere
 from comptroller.commands.findings import Finding, fail, ok, warn
 from comptroller.commands.gateway import base_url, is_loopback
@@ -27,12 +29,11 @@ UP = "comptroller up"
 def stack_findings(settings: Settings, config: Path | None) -> list[Finding]:
     """Of everything that runs on this data dir; where nothing does, whether its ports are free."""
     folder = absolute(settings.data_dir)
-    if not _ledger_answers(settings, folder):
-        if settings.redis_url:
-            do = "start it, or correct COMPTROLLER_REDIS_URL"
-            return [*fail("ledger", "the Redis at COMPTROLLER_REDIS_URL does not answer", do)]
+    ledger = _redis(settings) if settings.redis_url else _embedded(folder)
+    if any(each.status == "fail" for each in ledger):
+        return ledger
+    if not ledger:
         return [*ok("stack", f"not running (`{UP}` starts it)"), *free_ports(settings)]
-    ledger = ok("ledger", "answers")
     gateway = _ready("gateway", base_url("", config, settings.data_dir).removesuffix("/v1"))
     if settings.redis_url and gateway.status == "fail":  # a Redis that answers is no stack of ours
         return [*ledger, *ok("stack", f"not running (`{UP}` starts it)"), *free_ports(settings)]
@@ -63,31 +64,38 @@ def _port(check: str, host: str, port: int, option: str) -> list[Finding]:
     return ok(check, f"{port} is free")
 
 
-def _ledger_answers(settings: Settings, folder: Path) -> bool:
-    if settings.redis_url:
-        return _redis_answers(settings.redis_url)
+def _embedded(folder: Path) -> list[Finding]:
+    """Nothing where it does not run."""
     path = folder / "ledger.sock"
     if len(str(path).encode()) > SOCKET_PATH_BYTES_MAX:
-        return False
+        return []
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(ANSWER_S_MAX)
         try:
             probe.connect(str(path))
             probe.sendall(b"PING\r\n")
-            return probe.recv(16).startswith(b"+PONG")
+            return ok("ledger", "answers") if probe.recv(16).startswith(b"+PONG") else []
         except OSError:
-            return False
+            return []
 
 
-def _redis_answers(url: str) -> bool:
-    from redis import Redis, RedisError  # noqa: PLC0415
+def _redis(settings: Settings) -> list[Finding]:
+    """One that is not ours, as `up` judges it: each of its servers."""
+    from comptroller.assured import judgements  # noqa: PLC0415
 
-    timeouts = {"socket_timeout": ANSWER_S_MAX, "socket_connect_timeout": ANSWER_S_MAX}
     try:
-        with Redis.from_url(url, **timeouts) as client:
-            return bool(client.ping())
-    except (RedisError, OSError, ValueError):
-        return False
+        judged = asyncio.run(judgements(settings))
+    except LedgerUnavailable as error:
+        do = "start it, or correct COMPTROLLER_REDIS_URL"
+        return fail("ledger", f"the Redis at COMPTROLLER_REDIS_URL does not answer: {error}", do)
+    found: list[Finding] = []
+    for each in judged:
+        message = f"{each.server}: {each.message}"
+        if each.verdict == "ok":
+            found += ok("ledger", message)
+        else:
+            found += (fail if each.verdict == "refuse" else warn)("ledger", message, each.do)
+    return found
 
 
 def _ready(check: str, url: str, path: str = "/readyz") -> Finding:
