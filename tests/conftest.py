@@ -1,5 +1,6 @@
 """Parts that every suite uses: a real valkey-server from the wheel, one for each test process."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,13 @@ from budgets.embedded import EmbeddedServer
 # How long an example takes says nothing on a machine that others use, too.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+def pytest_configure() -> None:
+    """Whoever starts the suite in the background has SIGINT ignored, and all that it starts would
+    inherit that: but tests send it, as a terminal does."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

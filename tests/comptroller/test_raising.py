@@ -32,6 +32,9 @@ def typed(sentence: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     sent: list[Any] = []
 
     class Client:
+        def budget(self, scope: str) -> Any:
+            return {"scope": scope, "state": "open", "limits": []}
+
         def set_budget(self, document: Any) -> Any:
             sent.append(document)
             return {**document, "limits": []}
