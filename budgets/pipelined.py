@@ -74,6 +74,7 @@ class _Connection(asyncio.Protocol):
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self.connections = 0  # made so far: the number of this one
         self._reader = hiredis.Reader()
         self._waiting: deque[_Call] = deque()
         self._buffer: list[bytes] = []
@@ -146,6 +147,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greets the server, then sends again whatever is unanswered and still wanted."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has no common base
+        self.connections += 1
         self._reader = hiredis.Reader()
         greeting = self._greeting()
         self._handshake_replies = len(greeting)
@@ -255,6 +257,7 @@ class PipelinedTransport:
         self._limits = limits or TransportLimits()
         self._hot = _Connection(address, self._limits)
         self._durable = _Connection(address, self._limits)
+        self._touched_on = 0
 
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
@@ -279,19 +282,24 @@ class PipelinedTransport:
     async def _on_disk(self) -> None:
         """Waits until the server's disk has what the durable connection wrote. A call that is
         repeated on a new connection may write nothing there, and WAITAOF speaks of its own
-        connection's writes: so one is made in any case, in the same piece as the wait."""
+        connection's writes: so each makes one itself, in the same piece as its first wait."""
         timeout_ms = self._limits.durable_timeout_ms
-        write = _packed((b"SET", b"comptroller:touched", b"1", b"PX", TOUCH_MS))
-        touch = self._durable.submit(write, timeout_ms + 500)
+        durable, touched = self._durable, None
+        connection = durable.connections
+        if connection != self._touched_on:
+            write = _packed((b"SET", b"comptroller:touched", b"1", b"PX", TOUCH_MS))
+            touched = durable.submit(write, timeout_ms + 500)
+        wait = _packed(("WAITAOF", 1, 0, timeout_ms))
         try:
-            wait = _packed(("WAITAOF", 1, 0, timeout_ms))
-            waiting = self._durable.submit(wait, timeout_ms + 500, bound=True)
+            waiting = durable.submit(wait, timeout_ms + 500, bound=True)
         except LedgerSilent:
-            touch.cancel()
+            if touched is not None:
+                touched.cancel()
             raise
-        touched, waited = await asyncio.gather(touch, waiting)
-        _checked(touched)
-        synced = _checked(waited)
+        if touched is not None:
+            _checked((await asyncio.gather(touched, waiting))[0])
+            self._touched_on = connection
+        synced = _checked(await waiting)
         assert isinstance(synced, list)
         if synced[0] < 1:
             raise LedgerSilent(_UNCONFIRMED)
