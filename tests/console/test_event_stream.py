@@ -1,6 +1,7 @@
 """The log as it grows: every event once, also over a lost connection; ended by whoever may."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +20,7 @@ STREAM = "/v1/events/stream"
 def options() -> ConsoleOptions:
     """Streams that look often, say often that they live, and are few."""
     return ConsoleOptions(
-        stream_poll_ms=20, stream_heartbeat_ms=100, streams_max=2, send_ms_max=500
+        stream_poll_ms=20, stream_heartbeat_ms=100, streams_max=4, send_ms_max=500
     )
 
 
@@ -137,9 +138,9 @@ async def test_a_deleted_token_ends_its_streams(recorded: Console) -> None:
 async def test_streams_are_bounded(recorded: Console) -> None:
     """Beyond the bound 429; a place is free again when a client has gone."""
     async with listening(recorded) as (client, _):
-        async with client.stream("GET", STREAM) as one, client.stream("GET", STREAM) as two:
-            await begun(one)
-            await begun(two)
+        async with contextlib.AsyncExitStack() as opened:
+            for _ in range(4):
+                await begun(await opened.enter_async_context(client.stream("GET", STREAM)))
             refused = await client.get(STREAM)
             assert refused.status_code == 429
             assert refused.json()["error"]["code"] == "too_many_streams"
