@@ -15,7 +15,6 @@ from typing import Self
 
 READER = "reader"  # all organisations
 RECORDER = "recorder"  # may write; only where it is switched on
-SECRET_FILE = "records.secret"  # noqa: S105  # a file's name
 USER_CHARACTERS_MAX = 128
 PASSWORD_CHARACTERS_MAX = 256
 _SECRET = re.compile(r"[0-9a-f]{64}")

@@ -34,14 +34,13 @@ from comptroller.first_key import FirstKey, first_key
 from comptroller.greeting import Greeting
 from comptroller.logs import JsonLines, opened, shorten
 from comptroller.parts import open_session
-from comptroller.process import CONFIG_VARIABLE
 from comptroller.settings import Settings
 from comptroller.supervise import STOP_S_MAX, Keeper
+from comptroller.variables import ADMIN_TOKEN_VARIABLE, CONFIG_VARIABLE
 from console.token_store import ensure_first_token
 
 BACKLOG = 2048
 SHORTEN_EVERY_S = 60.0
-ADMIN_TOKEN_VARIABLE = "COMPTROLLER_ADMIN_TOKEN"  # noqa: S105  # where one is, not one
 _log = logging.getLogger("comptroller.up")
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comptroller.commands.options import ADMIN_TOKEN_VARIABLE
 from comptroller.commands.outcome import CommandFailed
 from comptroller.exits import FAILED, USAGE_ERROR
+from comptroller.variables import ADMIN_TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from comptroller.admin_client import AdminClient, AdminRefused

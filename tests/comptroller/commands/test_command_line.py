@@ -12,10 +12,8 @@ import pytest
 import typer
 
 from comptroller.cli import app
-from comptroller.commands.options import CONFIG_VARIABLE
 from comptroller.commands.outcome import printable
 from comptroller.exits import FAILED, USAGE_ERROR
-from comptroller.process import CONFIG_VARIABLE as OF_PROCESSES
 from tests.comptroller.commands.commanding import COMPTROLLER, comptroller, run
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
@@ -76,11 +74,6 @@ async def test_importing_the_command_line_imports_nothing_heavy() -> None:
     probe = "import sys, comptroller.cli; print([m for m in sys.argv[1:] if m in sys.modules])"
     ran = await run(sys.executable, "-c", probe, *HEAVY)
     assert ran.out == "[]\n", ran.err
-
-
-def test_processes_and_commands_mean_the_same_variable() -> None:
-    """It is spelt twice, because what processes begin with is heavy."""
-    assert CONFIG_VARIABLE == OF_PROCESSES
 
 
 NOTHING_RUNS = (
