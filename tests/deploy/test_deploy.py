@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import comptroller.cli
 from budgets.embedded import EmbeddedServer
-from comptroller.commands import options
+from comptroller import variables
 from comptroller.commands.start import Only
 from comptroller.exits import USAGE_ERROR
 from comptroller.options import OPTIONS
@@ -80,7 +80,7 @@ def test_every_part_has_its_row() -> None:
 def test_every_variable_of_the_guide_is_known() -> None:
     """A COMPTROLLER_* is a setting, or a variable of the command line; others are the image's."""
     named = set(re.findall(r"\b(COMPTROLLER_[A-Z_]+|HEALTH_URL)\b", GUIDE))
-    of_commands = {each for name, each in vars(options).items() if name.endswith("_VARIABLE")}
+    of_commands = {each for name, each in vars(variables).items() if name.endswith("_VARIABLE")}
     known = {option.variable for option in OPTIONS} | of_commands
     assert named - known == {"HEALTH_URL"}
     assert "HEALTH_URL" in stages()[-1].environment
