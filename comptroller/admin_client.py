@@ -73,8 +73,6 @@ def admin_address(url: str, token: str, data_dir: Path) -> AdminAddress:
         raise AdminUnusable(
             "the admin token has characters that no token has", ADMIN_TOKEN_VARIABLE
         )
-            "the admin token has characters that no token has", ADMIN_TOKEN_VARIABLE
-        )
     return AdminAddress(found_url, found_token)
 
 
