@@ -48,7 +48,7 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """All that the records say of one organisation up to `head`: what was spent by counter (each
-    with its dimension), requests that are open, and texts by kind and name."""
+    with its dimension), requests that are open, and texts by kind and name (empty: gone)."""
 
     head: Head
     spent: dict[str, tuple[int, int]]

@@ -1,7 +1,7 @@
 -- The head of an organisation's ledger: one packed field, read first and written last.
 -- INVARIANT: seq grows by exactly one per event, time never runs backwards, and a caller that
 -- knows another epoch or a higher seq than this server (it was rolled back or replaced) gets
--- RECOVERING before anything is written.
+-- RECOVERING before anything is written. A negative epoch is one that is being recovered.
 local call, pack, unpack_from = redis.call, struct.pack, struct.unpack
 local META = '<i8i8i8i8i8i8'
 local epoch, seq, time_ms, compaction, bodies_bytes, opened_ms
