@@ -185,7 +185,9 @@ class Ledger:
             slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()
             self._policies.forget_plan(path, model)
         elif code == b"RECOVERING" and len(reply) == 1:
-            return await self._session.moved_on(slot, epoch)
+            if not await self._session.moved_on(slot, epoch):
+                return False
+            await self._in_step(slot.organisation)
         else:
             return False
         return True
@@ -317,9 +319,11 @@ class Ledger:
         return code
 
     async def forget_recorded(self) -> None:
-        """Lets go of what the recorder has confirmed. Raises LedgerUnavailable."""
+        """Lets go of what the recorder has confirmed; brings it where the ledger was recovered
+        meanwhile. Raises LedgerUnavailable."""
         for organisation in self._kept.organisations:
-            slot = self._session.known_slot(organisation)
+            await self._session.looked_at(organisation)
+            slot = await self._in_step(organisation)
             confirmed = await self._session.transport.command(
                 "HGET", slot.recorder_key, "confirmed"
             )

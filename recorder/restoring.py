@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from budgets.counters import window_ends
+from budgets.keys import Key
 from budgets.policy import DIMENSIONS, Policy, decode_policy
 from budgets.recovering import (
     EXPIRY,
@@ -26,6 +27,7 @@ from budgets.recovering import (
 from clickhouse.events import EventRow, WrittenEvent
 from recorder.snapshots import Ended, Standing
 
+CLOSING = 2  # as in chunks/scopes.lua; closed is more
 TOMBSTONES_MS = 7_200_000
 """As long as DONE_TTL_S of chunks/resolve.lua."""
 EVERYTHING = ""
@@ -42,12 +44,13 @@ _ALIKE = tuple(
 @dataclass(frozen=True, slots=True)
 class Restoration:
     """`writes`, in order; `booked` (counter, dimension, 0, delta...) is what the ledger had beyond
-    the records, `unknown` (kind, name, text...) what only it knew; `keys` are all key records."""
+    the records, `unknown` (kind, name, text...) what only it knew; `keys` are all key
+    records, each with whether it still works."""
 
     writes: list[Write]
     booked: list[str | int]
     unknown: list[str]
-    keys: list[bytes]
+    keys: list[tuple[bytes, bool]]
 
 
 def restoration(
@@ -69,7 +72,7 @@ def restoration(
         writes=writes,
         booked=booked,
         unknown=_unknown(states, present),
-        keys=_keys(states.get("key", {}), present.keys),
+        keys=_keys(states, present),
     )
 
 
@@ -154,9 +157,18 @@ def _unknown(states: dict[str, dict[str, str]], present: Present) -> list[str]:
     return flat
 
 
-def _keys(known: dict[str, str], present: dict[str, bytes]) -> list[bytes]:
-    texts = {**present, **{key_id: text.encode() for key_id, text in known.items()}}
-    return [text for text in texts.values() if text]
+def _keys(states: dict[str, dict[str, str]], present: Present) -> list[tuple[bytes, bool]]:
+    """Records, and whether they are not revoked."""
+    known = {key_id: text.encode() for key_id, text in states.get("key", {}).items()}
+    scopes = states.get("scope", {})
+    found = []
+    for text in {**present.keys, **known}.values():
+        if text:
+            scope = msgspec.json.decode(text, type=Key).key_scope
+            record = present.ledger.get(f"s:{scope}", b"\0")
+            state = int(scopes[scope].split()[0]) if scope in scopes else record[0]
+            found.append((text, state < CLOSING))
+    return found
 
 
 def _leases(requests: tuple[EventRow, ...]) -> Iterator[Write]:
