@@ -149,7 +149,8 @@ class Recording:
         slot = await self._session.slot(organisation)
         packed = await self._session.transport.command("HGET", slot.keys[0], "meta")
         now = await self._session.transport.command("TIME")
-        assert isinstance(packed, bytes)
+        if not isinstance(packed, bytes):
+            raise LedgerUnavailable(f"the ledger of {organisation} has no head: it was emptied")
         assert isinstance(now, list)
         return max(int(_META.unpack(packed)[2]), int(now[0]) * 1000)
 

@@ -102,22 +102,29 @@ class Recovering:
             reply = await self._session.run("restore", (*fixed, *tombstones), tuple(args))
             self._expect(reply[0], b"DONE", organisation)
 
-    async def restore_keys(self, records: Iterable[bytes], now_ms: int) -> None:
-        """The records by which secrets are found; those of secrets that still work for a time end
-        with it."""
-        for record in records:
+    async def restore_keys(self, records: Iterable[tuple[bytes, bool]], now_ms: int) -> None:
+        """The records by which secrets are found, each with whether the key still works; those of
+        secrets that do so for a time end with it."""
+        for record, works in records:
             key = msgspec.json.decode(record, type=Key)
             if key.secret_sha256:
-                await self._session.transport.command("SET", record_key(key.secret_sha256), record)
+                await self._restore_key(key.secret_sha256, record if works else b"")
             for sha256, until_ms in key.earlier:
-                if until_ms > now_ms:
-                    old = msgspec.structs.replace(
-                        key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
-                    )
-                    await self._session.transport.command(
-                        *("SET", record_key(sha256), msgspec.json.encode(old)),
-                        *("PX", str(until_ms - now_ms)),
-                    )
+                old = msgspec.structs.replace(
+                    key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
+                )
+                left_ms = until_ms - now_ms if works else 0
+                text = msgspec.json.encode(old) if left_ms > 0 else b""
+                await self._restore_key(sha256, text, left_ms)
+
+    async def _restore_key(self, sha256: str, record: bytes, left_ms: int = 0) -> None:
+        command = self._session.transport.command
+        if not record:
+            await command("DEL", record_key(sha256))
+        elif left_ms:
+            await command("SET", record_key(sha256), record, "PX", str(left_ms))
+        else:
+            await command("SET", record_key(sha256), record)
 
     async def reopen(self, organisation: str, event: bytes, booked: bytes, state: bytes) -> None:
         """Opens it, with an event that tells of the recovery, books what the ledger had beyond the
