@@ -103,6 +103,14 @@ class Overview:
         records = await self._session.load(scopes, create=False) if scopes else {}
         return {scope: STATES[records[scope].state] for scope in scopes}
 
+    async def key_states(self, organisation: str, keys: list[Key]) -> dict[str, str]:
+        """What each key's own scope and those of its minters come to, by its id: "closed" where one
+        of them is closed or fenced against it, else "frozen" where one is, else "open"."""
+        scopes = list(dict.fromkeys(scope for key in keys for scope in key.own_scopes))
+        await self._session.slot(organisation)
+        records = await self._session.load(scopes, create=False) if scopes else {}
+        return {key.id: _state_of(key, records) for key in keys}
+
     async def standings(self, organisation: str, scopes: list[str]) -> list[ScopeStanding]:
         """How these scopes of the organisation stand (at most SCOPES_AT_ONCE_MAX), at one time."""
         assert len(scopes) <= SCOPES_AT_ONCE_MAX
@@ -141,6 +149,14 @@ class Overview:
             raise LedgerUnavailable("the ledger is recovering")
         epoch, seq = _HEAD.unpack_from(packed)
         return epoch, seq
+
+
+def _state_of(key: Key, records: dict[str, ScopeRecord]) -> str:
+    attempts = dict(key.attempts)
+    own = {scope: records[scope] for scope in key.own_scopes}
+    if any(each.is_closed or each.fence > attempts.get(scope, 0) for scope, each in own.items()):
+        return "closed"
+    return "frozen" if any(STATES[each.state] == "frozen" for each in own.values()) else "open"
 
 
 class _Look:

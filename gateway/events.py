@@ -124,20 +124,24 @@ class RefusalDetail(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class KeyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`key_minted` and `key_revoked`: never a secret."""
+    """`key_minted` and `key_revoked`: never a secret. Where a key did it, `by` is its id and
+    `triggered_by` its own scope."""
 
     key_id: str
     name: str
     scope: str
     by: str
     agent: str = ""
+    triggered_by: str = ""
 
 
 class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`budget_changed`: the ledger adds the seq that names the new limits."""
+    """`budget_changed`: the ledger adds the seq that names the new limits. `by` and `triggered_by`
+    as in KeyEvent."""
 
     scope: str
     by: str
+    triggered_by: str = ""
 
 
 _encoder = msgspec.json.Encoder()
@@ -244,22 +248,32 @@ def provider_name(text: str) -> str:
 
 
 class KeyEvents:
-    """Key life as events; `by` is who acts."""
+    """Key life as events; `by` is who acts, `triggered_by` its own scope where that is a key."""
 
-    def __init__(self, by: str) -> None:
+    def __init__(self, by: str, triggered_by: str = "") -> None:
         self._by = by
+        self._triggered_by = triggered_by
 
     def minted(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
-        return encode(KeyEvent(key.id, key.name, key.scope, self._by, key.agent))
+        return self._of_key(key)
 
     def budget_changed(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
-        return encode(PolicyEvent(key.key_scope, self._by))
+        return encode(PolicyEvent(key.key_scope, self._by, self._triggered_by))
 
     def revoked(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
-        return encode(KeyEvent(key.id, key.name, key.scope, self._by, key.agent))
+        return self._of_key(key)
+
+    def _of_key(self, key: Key) -> bytes:
+        by, triggered_by = self._by, self._triggered_by
+        return encode(KeyEvent(key.id, key.name, key.scope, by, key.agent, triggered_by))
+
+
+def acts_of(minter: Key) -> KeyEvents:
+    """What a key does to others, as events."""
+    return KeyEvents(minter.id, minter.key_scope)
 
 
 def meter_fields(meters: Meters | None) -> dict[str, int]:

@@ -7,7 +7,7 @@ when it comes back, and the command that raises it.
 from datetime import UTC, datetime
 
 from budgets.answers import Refusal
-from budgets.plan import Bound
+from budgets.plan import Bound, ScopePath
 from gateway.errors import (
     BudgetExceeded,
     GatewayError,
@@ -25,14 +25,16 @@ _UNITS = {"tokens": "tokens", "requests": "requests", "concurrency": "requests i
 
 
 def refusal_error(
-    refusal: Refusal, *, key_scope: str, refusal_status: int, now_ms: int
+    refusal: Refusal, *, path: ScopePath, refusal_status: int, now_ms: int
 ) -> GatewayError:
-    """The error for this refusal; `now_ms` is the ledger's time."""
+    """The error for this refusal of a path; `now_ms` is the ledger's time."""
     match refusal.code:
         case "RECOVERING" | "BACKLOG":
             return LedgerGone(_UNAVAILABLE[refusal.code])
-        case "CLOSED" | "FENCED" if refusal.scope == key_scope:
+        case "CLOSED" | "FENCED" if refusal.scope == path.key_scope:
             return InvalidKey("this key was revoked: ask for a new one")
+        case "CLOSED" | "FENCED" if refusal.scope in path.minter_scopes:
+            return InvalidKey("a key that this one comes from was revoked: ask for a new one")
         case "FROZEN":
             message = (
                 f"scope {refusal.scope} is frozen: `comptroller budget thaw {refusal.scope}` "
