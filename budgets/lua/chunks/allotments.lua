@@ -51,7 +51,7 @@ local function allotment_books(writes)
       by = math.max(by, -spent)
       if by ~= spent_by then books.fell_short = field end
       put(field, pack(COUNTER, spent + by, reserved, allotted + allotted_by))
-      if by ~= 0 and is_allotments(field) then carry(noted, field, dimension, spent, spent + by) end
+      if by ~= 0 and is_allotments(field) then carry(noted, field, spent, spent + by) end
     end
     if by ~= 0 then
       local at = #noted
@@ -62,8 +62,9 @@ local function allotment_books(writes)
   -- What an allotment has spent has changed: so has what it costs the counters that it raised, and
   -- through those of them that are allotments' what these cost. `noted` takes what was spent, flat
   -- as in `book`.
-  function carry(noted, field, dimension, before, after)
-    local record = books.record(string.match(field, '^c:a(%d+)%.'))
+  function carry(noted, field, before, after)
+    local id, number = string.match(field, '^c:a(%d+)%.(%d+):')
+    local record, dimension = books.record(id), tonumber(number)
     local move = record and record.moves[MOVABLE[dimension]]
     if not move then return end
     local spent_by, allotted_by = after - before, 0

@@ -28,13 +28,13 @@ end
 -- Closes what is allotted below a scope (names are read backwards: the deepest first), then its own.
 -- Answers NONE where it has none, CLOSED, or CLOSING.
 local function close_allotments(path, event)
+  local id = call('HGET', KEYS[1], 'o:' .. path)
   local from, to = '(' .. path .. '0', '[' .. path .. '/'
   local below = call('ZRANGE', KEYS[7], from, to, 'BYLEX', 'REV', 'LIMIT', 0, CLOSED_AT_ONCE_MAX)
   for i = 1, #below do
-    local child, id = string.match(below[i], '^(%S+) (%d+)$')
-    close_one(child, id, '')
+    local child, its_id = string.match(below[i], '^(%S+) (%d+)$')
+    close_one(child, its_id, '')
   end
-  local id = call('HGET', KEYS[1], 'o:' .. path)
   if not id then return 'NONE' end
   return close_one(path, id, event) and 'CLOSED' or 'CLOSING'
 end

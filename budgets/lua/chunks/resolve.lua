@@ -3,15 +3,13 @@
 -- tombstone stays for an hour, so that a repeated or late call finds out and books nothing twice.
 local DONE_TTL_S = 7200
 
--- Takes changes of what allotments have spent (counter, dimension, before, after) to whom they were
--- moved from; the record with these changes. `writes` goes through their books when it is written.
+-- Takes changes of what allotments have spent (counter, before, after) to where it was moved from; the record with these changes. `writes` goes through their books when it is written.
 local function pass_on(moved, booked, writes)
   if #moved == 0 then return cmsgpack.pack(booked) end
   local books, own = allotment_books(writes), {}
   for i = 1, #moved do
-    local field, dimension, before, after = unpack(moved[i])
-    books.carry(booked, field, dimension, before, after)
-    own[i] = field
+    books.carry(booked, unpack(moved[i]))
+    own[i] = moved[i][1]
   end
   writes.books, writes.allotments = books, own
   return cmsgpack.pack(booked)
@@ -49,7 +47,7 @@ local function book(lease, truth)
       writes[#writes + 1] = pack(COUNTER, spent + charged, reserved - held, allotted)
       if is_allotments(fields[i]) then
         moved = moved or {}
-        moved[#moved + 1] = {fields[i], dimension, spent, spent + charged}
+        moved[#moved + 1] = {fields[i], spent, spent + charged}
       end
     end
   end
@@ -83,7 +81,7 @@ local function rebook(done, truth)
       delta = math.max(delta, -spent)
       writes[#writes + 1] = field
       writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
-      if is_allotments(field) then moved[#moved + 1] = {field, dimension, spent, spent + delta} end
+      if is_allotments(field) then moved[#moved + 1] = {field, spent, spent + delta} end
     end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
