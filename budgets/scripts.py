@@ -13,6 +13,7 @@ from importlib import resources
 _FOLDER = resources.files("budgets") / "lua"
 NAMES = (
     "adjust",
+    "allot",
     "append",
     "check",
     "compact",
@@ -22,9 +23,11 @@ NAMES = (
     "extend",
     "fix",
     "key",
+    "lapse",
     "load",
     "open",
     "own",
+    "reclaim",
     "release",
     "reserve",
     "set",

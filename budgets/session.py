@@ -10,6 +10,7 @@ import struct
 from collections.abc import Awaitable
 from typing import Protocol
 
+from budgets.allotments import decode_allotment
 from budgets.plan import ScopeRecord
 from budgets.policy import Policy, decode_policy
 from budgets.scripts import Script
@@ -18,7 +19,7 @@ from budgets.transport import Argument, LedgerTransport, LedgerUnavailable, Repl
 
 STALE_RETRIES_MAX = 5
 ORGANISATIONS_KEY = "comptroller:organisations"
-_HEADS = tuple(struct.Struct(f"<{2 + count}q") for count in range(4))
+_HEADS = tuple(struct.Struct(f"<{2 + count}q") for count in range(6))
 
 
 class Clock(Protocol):
@@ -136,7 +137,7 @@ class Session:
         return False
 
     async def load(self, scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
-        """Records and policies; scopes used for the first time are created on the way."""
+        """Records, policies, allotments; scopes used for the first time are created on the way."""
         slot = await self.slot(scopes[0].split("/", 1)[0])
         keys = (*slot.keys_done(self.new_id()), slot.policies_key)
         for _ in range(STALE_RETRIES_MAX):
@@ -145,7 +146,11 @@ class Session:
             assert isinstance(loaded, list)
             slot.ahead_ms = number(time_ms) - self.clock.now_ms()
             records = {
-                scope: ScopeRecord(loaded[2 * n], decode_policy(loaded[2 * n + 1]))
+                scope: ScopeRecord(
+                    loaded[3 * n],
+                    decode_policy(loaded[3 * n + 1]),
+                    decode_allotment(loaded[3 * n + 2]),
+                )
                 for n, scope in enumerate(scopes)
             }
             missing = [scope for scope in scopes if not records[scope].packed]

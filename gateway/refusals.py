@@ -41,6 +41,12 @@ def refusal_error(
                 "lets it go on"
             )
             return BudgetExceeded(refusal_status, message, "frozen")
+        case "CLOSING":
+            message = (
+                f"the allotment of {refusal.scope} is being closed, and its last requests are "
+                "awaited: try again"
+            )
+            return RateLimited(message, "closing", HELD_RETRY_AFTER_S_MAX)
         case "CLOSED" | "FENCED":
             message = f"scope {refusal.scope} is closed: its run was halted or has ended"
             return BudgetExceeded(refusal_status, message, "run_halted")
@@ -48,6 +54,11 @@ def refusal_error(
     assert bound is not None
     retry_s = max(1, -(-(refusal.until_ms - now_ms) // 1000))
     if refusal.code == "HELD":
+        if not refusal.until_ms:  # closing an allotment is nobody's timer
+            message = (
+                f"{_standing(refusal, bound)} The rest is allotted to scopes below: try later."
+            )
+            return RateLimited(message, "held", HELD_RETRY_AFTER_S_MAX)
         message = f"{_standing(refusal, bound)} Requests in flight hold the rest: try again."
         return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
     if refusal.code == "EXHAUSTED" and bound.limit.window == "minute":
@@ -68,8 +79,9 @@ def _standing(refusal: Refusal, bound: Bound) -> str:
     free = limit.amount - refusal.spent - refusal.reserved - refusal.allotted
     window = "" if limit.window == "total" else f" per {limit.window}"
     models = f" for {', '.join(limit.models)}" if limit.models else ""
+    noun = "allotment" if bound.allotment else "budget"
     return (
-        f"budget of {bound.scope} ({amount_text(limit.dimension, limit.amount)}{window}{models}): "
+        f"{noun} of {bound.scope} ({amount_text(limit.dimension, limit.amount)}{window}{models}): "
         f"{amount_text(limit.dimension, max(0, free))} free, "
         f"{amount_text(limit.dimension, refusal.asked)} asked."
     )

@@ -1,4 +1,4 @@
--- use: now meta counters resolve marks
+-- use: now meta scopes counters allotments resolve marks
 -- Charges expired leases in full; concurrency returns.
 -- INVARIANT: only a lease whose time has passed by the ledger's own clock is swept, and none
 -- sooner than one lease after the ledger (re)opened, because workers could not extend before.
@@ -16,11 +16,11 @@ for i = 2, #ARGV do
   local expires = call('ZSCORE', KEYS[5], id)
   local lease = call('HGET', KEYS[4], id)
   if lease and expires and tonumber(expires) <= time_ms then
-    local booked, writes, request, output, usd, mark = book(lease, {})
+    local booked, writes, request, output, usd, mark, charges = book(lease, {})
     append_event('reservation_expired', id, request, booked, output, usd)
     write_counters(writes)
     drop_lease(id)
-    bury(KEYS[4 + i], id, expired_mark(booked, request, output, usd))
+    bury(KEYS[4 + i], id, expired_mark(charges, request, output, usd))
     if mark then end_mark(mark, id, 'expired', usd) end
     swept[#swept + 1] = id
   end
