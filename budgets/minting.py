@@ -2,23 +2,27 @@
 
 A minted key works below its minter's own scope, so the ledger checks all that binds the minter for
 it, too, and refuses it with the minter. Here is the order of writes: a place among the family's
-keys, on trial; the scope with its budget; the index; the place for good; and last the record that
-makes the secret work. Interrupted anywhere, nobody holds a secret that works, and what was minted
-is in the list.
+keys, on trial; the scope with its budget; the index; the place for good; what is allotted; and last
+the record that makes the secret work. Interrupted anywhere, nobody holds a secret that works, and
+what was minted is in the list: revoking it there gives back what was allotted.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 from budgets.administration import Administration
+from budgets.allotments import AllotmentInvalid, moves_aside
+from budgets.answers import Refusal, RefusalCode, Standing
 from budgets.keys import Key, KeyEvents, KeyRing
 from budgets.overview import Overview
 from budgets.places import Places
-from budgets.policy import Policy, ancestors
+from budgets.policy import Dimension, Policy, ancestors
 from budgets.session import Session
 
 READ_AT_ONCE = 500
+_WORST_FIRST: tuple[RefusalCode, ...] = ("TOO_LARGE", "EXHAUSTED", "HELD")
 
 
 class MayNotMint(Exception):
@@ -33,6 +37,22 @@ class ScopeUnusable(Exception):
     """A scope that the new key would work in is closed, or fenced against it."""
 
 
+class AllotmentRefused(Exception):
+    """A budget above the new key does not have what was to be moved to it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+class MintingEvents(KeyEvents, Protocol):
+    """Writes what a key does to others."""
+
+    def allotted(self, key: Key, amounts: dict[Dimension, int]) -> bytes:
+        """An `allotment_opened` event, as JSON; of its end, too."""
+        ...
+
+
 class Minting:
     """Mints, lists and revokes for a key; `events` writes them as acts of that key."""
 
@@ -40,7 +60,7 @@ class Minting:
         self,
         session: Session,
         administration: Administration,
-        events: Callable[[Key], KeyEvents],
+        events: Callable[[Key], MintingEvents],
     ) -> None:
         self._session = session
         self._administration = administration
@@ -64,17 +84,40 @@ class Minting:
         """What a scope's budget says now."""
         return (await self._session.load([scope], create=False))[scope].policy
 
-    async def mint(self, minter: Key, key: Key, secret: str, budget: Policy, keys_max: int) -> None:
-        """Mints a key that was narrowed to this minter. Raises TooManyKeys, ScopeUnusable."""
+    async def mint(  # what makes a key
+        self,
+        minter: Key,
+        key: Key,
+        secret: str,
+        budget: Policy,
+        keys_max: int,
+        allotment: dict[Dimension, int] | None = None,
+    ) -> None:
+        """Mints a key that was narrowed to this minter; an `allotment` ends with the key, which
+        expires then. Raises TooManyKeys, ScopeUnusable, AllotmentRefused, AllotmentInvalid."""
         await self._check_usable(key)
-        family = key.organisation, key.root
+        family = _family(key)
         if not await self._places.take(*family, key.id, keys_max):
             raise TooManyKeys(key.root)
 
         async def keep() -> None:
             await self._places.keep(*family, key.id, key.expires_at_ms)
+            if allotment:
+                await self._allot(minter, key, allotment)
 
-        await self._ring(minter).mint(key, secret, budget, before_use=keep)
+        ring = self._ring(minter)
+        try:
+            await ring.mint(key, secret, budget, before_use=keep)
+        except (AllotmentRefused, AllotmentInvalid):
+            await ring.revoke(key)
+            raise
+
+    async def _allot(self, minter: Key, key: Key, amounts: dict[Dimension, int]) -> None:
+        assert key.expires_at_ms is not None
+        event = self._events(minter).allotted(key, amounts)
+        answer = await self._administration.allot(key.key_scope, amounts, key.expires_at_ms, event)
+        if isinstance(answer, Refusal):
+            raise AllotmentRefused(answer)
 
     async def _check_usable(self, key: Key) -> None:
         """Nothing may be minted that could never be used."""
@@ -121,7 +164,7 @@ class Minting:
         """Revokes a key, and with it all below it. What they leave is taken away."""
         ring = self._ring(minter)
         state = (await self._overview.states(key.organisation, [key.key_scope]))[key.key_scope]
-        if state in ("closing", "closed"):
+        if state == "closed":
             await ring.tidy(key)
         else:
             await ring.revoke(key)
@@ -141,3 +184,26 @@ def _family(key: Key) -> tuple[str, str]:
 def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
     both = [each for each in (one_ms, other_ms) if each is not None]
     return min(both, default=None)
+
+
+def not_movable(amounts: dict[Dimension, int], standings: tuple[Standing, ...]) -> Refusal | None:
+    """The refusal that opening an allotment below a path with these limits would get now."""
+    worst: Refusal | None = None
+    for each in standings:
+        limit = each.bound.limit
+        asked = amounts.get(limit.dimension, 0)
+        is_asked = asked > 0 and bool(each.bound.allotment or moves_aside(limit))
+        if not is_asked or asked <= each.free:
+            continue
+        code: RefusalCode = "TOO_LARGE" if asked > limit.amount else "EXHAUSTED"
+        if each.spent + asked <= limit.amount:
+            code = "HELD"
+        if worst is None or _WORST_FIRST.index(code) < _WORST_FIRST.index(worst.code):
+            worst = Refusal(
+                code,
+                each.bound.scope,
+                each.bound,
+                *(each.spent, each.reserved, each.allotted, asked),
+                until_ms=each.bound.resets_at_ms if code == "EXHAUSTED" else 0,
+            )
+    return worst

@@ -10,16 +10,26 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from budgets.allotments import AllotmentInvalid
+from budgets.answers import Checked, Refusal
 from budgets.keys import Key, new_key_id, new_secret
-from budgets.minting import MayNotMint, ScopeUnusable, TooManyKeys
+from budgets.minting import (
+    AllotmentRefused,
+    MayNotMint,
+    ScopeUnusable,
+    TooManyKeys,
+    not_movable,
+)
 from budgets.plan import KIND_OF_KEYS, ScopePath
-from budgets.policy import Limit, Policy
+from budgets.policy import Dimension, Limit, Policy
 from gateway.endpoints import checked_path
 from gateway.errors import DelegationRefused, InvalidRequest, KeyNotFound
 from gateway.money import dollars
+from gateway.narrowing import bounded_by_allotment, check_template, narrowed
 from gateway.parts import Parts
+from gateway.refusals import refusal_error
 from gateway.request import Headers, Request, respond
-from gateway.wanted import check_template, narrowed, parse_wanted
+from gateway.wanted import parse_wanted
 
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 100
@@ -33,8 +43,8 @@ _HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-control", 
 
 
 class MintKey:
-    """POST /v1/keys: `{name, scope?, models?, endpoints?, expires_in?, budget?, agent?, tags?,
-    delegates?}`. The secret is `key` in this answer only."""
+    """POST /v1/keys: `{name, scope?, models?, endpoints?, expires_in?, budget?, allotment?, agent?,
+    tags?, delegates?}`. The secret is `key` in this answer only."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -42,7 +52,7 @@ class MintKey:
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """201 and the key as `GET /v1/keys` shows it, with its secret and its own budget."""
         parts = self._parts
-        minter = await _minter(parts, key, path)
+        minter, checked = await _minter(parts, key, path)
         if b"idempotency-key" in request.headers:
             raise InvalidRequest(_NOT_REPEATABLE)
         wanted = parse_wanted(await request.body(parts.options.body_bytes_max))
@@ -50,18 +60,43 @@ class MintKey:
             raise DelegationRefused("this key may not mint keys", param="delegates")
         secret = new_secret()
         minted = narrowed(minter, wanted, new_key_id(), secret, parts.clock.now_ms())
+        budget = bounded_by_allotment(wanted)
         above = await parts.minting.policy(minted.scope)
         if above.kind == KIND_OF_KEYS:
-            check_template(above.per_child, wanted.budget)
-        await self._mint(minter, minted, secret, wanted.budget)
+            check_template(above.per_child, budget)
+        # Most of what a budget does not have is known before anything is written.
+        refusal = not_movable(wanted.allotment, checked.standings)
+        if refusal is None:
+            refusal = await self._mint(minter, minted, secret, budget, wanted.allotment)
+        if refusal is not None:
+            raise refusal_error(
+                refusal,
+                path=path,
+                refusal_status=parts.options.refusal_status,
+                now_ms=checked.time_ms,
+                of_request=False,
+            )
         document = {"key": secret, **_shown(minted, "open", parts.clock.now_ms())}
-        document["budget"] = [_limit(each) for each in wanted.budget.limits]
+        document["budget"] = [_limit(each) for each in budget.limits]
+        document["allotment"] = _amounts(wanted.allotment) if wanted.allotment else None
         await respond(request.send, 201, _HEADERS, msgspec.json.encode(document))
 
-    async def _mint(self, minter: Key, minted: Key, secret: str, budget: Policy) -> None:
+    async def _mint(
+        self,
+        minter: Key,
+        minted: Key,
+        secret: str,
+        budget: Policy,
+        allotment: dict[Dimension, int],
+    ) -> Refusal | None:
+        """What refuses the allotment. Raises DelegationRefused, InvalidRequest."""
         keys_max = self._parts.options.minted_keys_max
         try:
-            await self._parts.minting.mint(minter, minted, secret, budget, keys_max)
+            await self._parts.minting.mint(minter, minted, secret, budget, keys_max, allotment)
+        except AllotmentRefused as refused:
+            return refused.refusal
+        except AllotmentInvalid as error:
+            raise InvalidRequest(str(error), param="allotment") from None
         except TooManyKeys:
             raise DelegationRefused(
                 f"there are {keys_max} keys below key {minted.root}, which is the most (setting "
@@ -72,6 +107,7 @@ class MintKey:
             raise InvalidRequest(
                 f"scope {error} is closed: a key below it could never be used", param="scope"
             ) from None
+        return None
 
 
 class MintedKeys:
@@ -83,7 +119,7 @@ class MintedKeys:
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """`{keys: [...], next}`, by id; `next` is `after` of the next page, null on the last."""
         parts = self._parts
-        minter = await _minter(parts, key, path)
+        minter, _ = await _minter(parts, key, path)
         after, limit = _page(request.query)
         found = await parts.minting.keys(minter, after, limit + 1)
         now_ms = parts.clock.now_ms()
@@ -103,7 +139,7 @@ class RevokeKey:
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """The key, revoked; also where it was before."""
         parts = self._parts
-        minter = await _minter(parts, key, path)
+        minter, _ = await _minter(parts, key, path)
         key_id = request.path.rpartition("/")[2]
         found = await parts.minting.find(minter, key_id) if _is_id(key_id) else None
         if found is None:
@@ -113,11 +149,12 @@ class RevokeKey:
         await respond(request.send, 200, _HEADERS, msgspec.json.encode(document))
 
 
-async def _minter(parts: Parts, key: Key, path: ScopePath) -> Key:
-    """The key that asks, as it is now. Raises DelegationRefused, and what refuses its path."""
-    await checked_path(parts, path)
+async def _minter(parts: Parts, key: Key, path: ScopePath) -> tuple[Key, Checked]:
+    """The key that asks, as it is now, and what binds it. Raises DelegationRefused, and what
+    refuses its path."""
+    checked = await checked_path(parts, path)
     try:
-        return await parts.minting.minter(key)
+        return await parts.minting.minter(key), checked
     except MayNotMint:
         raise DelegationRefused(
             f"key {key.name} may not mint keys: `comptroller key create --delegates` makes one "
@@ -169,6 +206,11 @@ def _status(key: Key, state: str, now_ms: int) -> str:
     if key.expires_at_ms is not None and key.expires_at_ms <= now_ms:
         return "expired"
     return "frozen" if state == "frozen" else "active"
+
+
+def _amounts(amounts: dict[Dimension, int]) -> dict[str, Any]:
+    """As they would be written."""
+    return {name: dollars(each) if name == "usd" else each for name, each in amounts.items()}
 
 
 def _limit(limit: Limit) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from budgets.keys import Key
-from budgets.policy import Payloads
+from budgets.policy import Dimension, Payloads
 from pricing import Meters
 
 # "truncated" is `full` and longer than RECORDED_BYTES_MAX. What is cut under another policy keeps
@@ -144,6 +144,19 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     triggered_by: str = ""
 
 
+class AllotmentEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`allotment_opened`, and `allotment_closed` where nobody else says why: moved to a key. `by`
+    and `triggered_by` as in KeyEvent."""
+
+    scope: str
+    by: str
+    triggered_by: str
+    key_id: str
+    expires_at_ms: int
+    allotted_nusd: int = 0
+    allotted_tokens: int = 0
+
+
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
@@ -265,6 +278,20 @@ class KeyEvents:
     def revoked(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
         return self._of_key(key)
+
+    def allotted(self, key: Key, amounts: dict[Dimension, int]) -> bytes:
+        """See budgets.minting.MintingEvents."""
+        return encode(
+            AllotmentEvent(
+                scope=key.key_scope,
+                by=self._by,
+                triggered_by=self._triggered_by,
+                key_id=key.id,
+                expires_at_ms=key.expires_at_ms or 0,
+                allotted_nusd=amounts.get("usd", 0),
+                allotted_tokens=amounts.get("tokens", 0),
+            )
+        )
 
     def _of_key(self, key: Key) -> bytes:
         by, triggered_by = self._by, self._triggered_by

@@ -25,9 +25,15 @@ _UNITS = {"tokens": "tokens", "requests": "requests", "concurrency": "requests i
 
 
 def refusal_error(
-    refusal: Refusal, *, path: ScopePath, refusal_status: int, now_ms: int
+    refusal: Refusal,
+    *,
+    path: ScopePath,
+    refusal_status: int,
+    now_ms: int,
+    of_request: bool = True,
 ) -> GatewayError:
-    """The error for this refusal of a path; `now_ms` is the ledger's time."""
+    """The error for this refusal of a path, to make a request, or else to open an allotment;
+    `now_ms` is the ledger's time."""
     match refusal.code:
         case "RECOVERING" | "BACKLOG":
             return LedgerGone(_UNAVAILABLE[refusal.code])
@@ -65,7 +71,8 @@ def refusal_error(
         message = f"{_standing(refusal, bound)} It resets in {retry_s} s."
         return RateLimited(message, "exhausted", retry_s)
     reason = "request_too_large" if refusal.code == "TOO_LARGE" else "exhausted"
-    return BudgetExceeded(refusal_status, _explained(refusal, bound), reason)
+    message = _explained(refusal, bound, of_request=of_request)
+    return BudgetExceeded(refusal_status, message, reason)
 
 
 _UNAVAILABLE = {
@@ -87,9 +94,9 @@ def _standing(refusal: Refusal, bound: Bound) -> str:
     )
 
 
-def _explained(refusal: Refusal, bound: Bound) -> str:
+def _explained(refusal: Refusal, bound: Bound, *, of_request: bool) -> str:
     parts = [_standing(refusal, bound)]
-    if bound.limit.dimension in ("usd", "tokens"):
+    if of_request and bound.limit.dimension in ("usd", "tokens"):
         if refusal.fits_output > 0:
             parts.append(f"At most {refusal.fits_output} output tokens would fit.")
         else:

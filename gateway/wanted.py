@@ -1,8 +1,4 @@
-"""A key as another key asks for it: read from a hostile body, and narrowed to the key that asks.
-
-Nothing is ignored, read twice or widened. What is left out is as the minter has it; what is asked
-for must be shown to be no more than that.
-"""
+"""A key as another key asks for it, read from a hostile body: nothing is ignored or read twice."""
 
 import json
 import re
@@ -11,11 +7,17 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from budgets.allotments import MOVABLE
 from budgets.duration import duration_ms
-from budgets.keys import Key, digest
-from budgets.policy import DIMENSIONS, Limit, Policy, PolicyInvalid, parse_policy, parse_scope
-from gateway.errors import BodyTooLarge, DelegationRefused, InvalidRequest
-from gateway.narrowing import within
+from budgets.policy import (
+    Dimension,
+    Policy,
+    PolicyInvalid,
+    parse_amount,
+    parse_policy,
+    parse_scope,
+)
+from gateway.errors import BodyTooLarge, InvalidRequest
 
 BODY_BYTES_MAX = 64 * 1024
 PATTERNS_MAX = 32
@@ -28,13 +30,16 @@ FIELDS = (
     *("name", "scope", "models", "endpoints", "expires_in", "budget", "allotment"),
     *("agent", "tags", "delegates"),
 )
-_LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
+_HOW_TO_ALLOT = (
+    'an allotment moves usd or tokens, more than nothing, as in {"usd": "1.00", "expires_in": "1h"}'
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyWanted:
-    """What the body says; None and empty for what it leaves out."""
+    """What the body says; None and empty for what it leaves out. An `allotment` is in nano-dollars
+    and tokens, and ends with the key; `expires_in_ms` is the sooner of its end and the key's."""
 
     name: str
     scope: str | None = None
@@ -42,6 +47,7 @@ class KeyWanted:
     endpoints: tuple[str, ...] = ()
     expires_in_ms: int | None = None
     budget: Policy = field(default_factory=Policy)
+    allotment: dict[Dimension, int] = field(default_factory=dict)
     agent: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     delegates: bool = False
@@ -60,109 +66,20 @@ def parse_wanted(body: bytes) -> KeyWanted:
         raise InvalidRequest(
             "name is a text of letters, digits, . _ - and at most 48 of them", param="name"
         )
-    if fields.get("allotment") is not None:
-        raise InvalidRequest(
-            "allotments are not served yet: bound the key with a budget", param="allotment"
-        )
+    allotment, allotted_ms = _allotment(fields.get("allotment"))
+    ends = _lifetime_ms(fields.get("expires_in"), "expires_in"), allotted_ms
     return KeyWanted(
         name=name,
         scope=_scope(fields.get("scope")),
         models=_patterns(fields.get("models"), "models"),
         endpoints=_patterns(fields.get("endpoints"), "endpoints"),
-        expires_in_ms=_lifetime_ms(fields.get("expires_in"), "expires_in"),
+        expires_in_ms=min((each for each in ends if each is not None), default=None),
         budget=_budget(fields.get("budget")),
+        allotment=allotment,
         agent=None if fields.get("agent") is None else _text(fields["agent"], "agent"),
         tags=_tags(fields.get("tags")),
         delegates=_boolean(fields.get("delegates"), "delegates"),
     )
-
-
-def narrowed(minter: Key, wanted: KeyWanted, key_id: str, secret: str, now_ms: int) -> Key:
-    """The key that was asked for, below the minter and no wider in anything. Raises
-    DelegationRefused, InvalidRequest."""
-    return Key(
-        id=key_id,
-        name=wanted.name,
-        scope=_scope_below(minter, wanted.scope, key_id),
-        created_at_ms=now_ms,
-        expires_at_ms=_expiry(minter, wanted.expires_in_ms, now_ms),
-        models=_subset(wanted.models, minter.models, "models"),
-        endpoints=_subset(wanted.endpoints, minter.endpoints, "endpoints"),
-        agent=minter.agent if wanted.agent is None else wanted.agent,
-        tags=_tags_beside(minter.tags, wanted.tags),
-        secret_sha256=digest(secret),
-        attempts=minter.attempts,
-        delegates=wanted.delegates,
-        minters=(*minter.minters, minter.id),
-    )
-
-
-def check_template(template: tuple[Limit, ...], budget: Policy) -> None:
-    """A key with limits of its own is out of the template of the scope that it works in: what its
-    minter's own scope says of children must be among them. Raises DelegationRefused."""
-    own = {limit.identity: limit.amount for limit in budget.limits}
-    for limit in template if own else ():
-        if own.get(limit.identity, limit.amount + 1) > limit.amount:
-            raise DelegationRefused(
-                f"each key minted here has a limit of {limit.dimension} per {limit.window} "
-                "(per_child of the scope that it works in): leave budget out, or name that limit "
-                "in it, at most as high",
-                param="budget",
-            )
-
-
-def _scope_below(minter: Key, wanted: str | None, key_id: str) -> str:
-    own = minter.key_scope
-    scope = own if wanted is None else wanted
-    if scope != own and not scope.startswith(f"{own}/"):
-        raise DelegationRefused(
-            f"scope is {own} or below it: a key is minted below its minter", param="scope"
-        )
-    try:
-        parse_scope(f"{scope}/{key_id}")
-    except PolicyInvalid as error:
-        message = f"with the key's own segment below: {error}"[:MESSAGE_CHARS_MAX]
-        raise InvalidRequest(message, param="scope") from None
-    return scope
-
-
-def _expiry(minter: Key, lasts_ms: int | None, now_ms: int) -> int | None:
-    if lasts_ms is None:
-        return minter.expires_at_ms
-    left_ms = None if minter.expires_at_ms is None else minter.expires_at_ms - now_ms
-    if left_ms is not None and lasts_ms > left_ms:
-        raise DelegationRefused(
-            f"expires_in is at most what the minting key has left ({left_ms // 1000}s): leave it "
-            "out to expire with it",
-            param="expires_in",
-        )
-    return now_ms + lasts_ms
-
-
-def _subset(wanted: tuple[str, ...], own: tuple[str, ...], param: str) -> tuple[str, ...]:
-    if not wanted:
-        return own
-    beyond = within(wanted, own)
-    if beyond is not None:
-        raise DelegationRefused(
-            f"{beyond!r} is not shown to be among the {param} of the minting key "
-            f"({', '.join(own)[:MESSAGE_CHARS_MAX]})",
-            param=param,
-        )
-    return wanted
-
-
-def _tags_beside(own: dict[str, str], wanted: dict[str, str]) -> dict[str, str]:
-    """Tags say whose money this is: those of the minter stay as they are."""
-    for name, value in wanted.items():
-        if own.get(name, value) != value:
-            raise DelegationRefused(
-                f"tag {name[:NAME_CHARS_SHOWN]!r} is the minting key's: leave it out", param="tags"
-            )
-    tags = {**own, **wanted}
-    if len(tags) > max(TAGS_MAX, len(own)):
-        raise InvalidRequest(f"a key has at most {TAGS_MAX} tags, inherited ones too", param="tags")
-    return tags
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -257,6 +174,25 @@ def _budget(value: object) -> Policy:
                 param="budget",
             )
     return policy
+
+
+def _allotment(value: object) -> tuple[dict[Dimension, int], int | None]:
+    """Amounts, and how long it lasts."""
+    if value is None:
+        return {}, None
+    if not isinstance(value, dict) or not value.keys() <= {*MOVABLE, "expires_in"}:
+        raise InvalidRequest(_HOW_TO_ALLOT, param="allotment")
+    amounts: dict[Dimension, int] = {}
+    for name in MOVABLE:
+        if value.get(name) is not None:
+            try:
+                amounts[name] = parse_amount(name, value[name])
+            except PolicyInvalid as error:
+                message = str(error)[:MESSAGE_CHARS_MAX]
+                raise InvalidRequest(message, param=f"allotment.{name}") from None
+    if not amounts or 0 in amounts.values():
+        raise InvalidRequest(_HOW_TO_ALLOT, param="allotment")
+    return amounts, _lifetime_ms(value.get("expires_in"), "allotment.expires_in")
 
 
 def _tags(value: object) -> dict[str, str]:

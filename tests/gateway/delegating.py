@@ -19,7 +19,7 @@ async def mint(stack: Stack, secret: str, **fields: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     assert answer.headers["cache-control"] == "no-store"
     made: dict[str, Any] = answer.json()
-    assert set(made) == {*FIELDS, "key", "budget"}
+    assert set(made) == {*FIELDS, "key", "budget", "allotment"}
     return made
 
 
