@@ -271,7 +271,7 @@ class KeyRing:
     async def tidy(self, key: Key) -> None:
         """Takes away what a revoked key has left. It refuses without that; this makes room."""
         if key.secret_sha256:
-            await self._transport.command_durably("DEL", record_key(key.secret_sha256))
+            await self._transport.command("DEL", record_key(key.secret_sha256))
         if key.minters:
             await self._places.leave(key.organisation, key.root, key.id)
 
