@@ -3,7 +3,8 @@
 Names: `{org}:ledger` (head, scopes, counters), `:outbox`, `:bodies`, `:leases`, `:expiry`,
 `:policies`, `:keys`, `:recorder`, `:allotments` and `:allotments:expiry` (those that are open, by
 scope and by time), `:done:<n>`, tombstones by ten minutes of the id's own time, and
-`:idempotency:<name>`, marks of requests that their clients have named.
+`:idempotency:<name>`, marks of requests that their clients have named; `:minted:<key>` is named in
+`budgets.places`.
 """
 
 DONE_BUCKET_MS = 600_000

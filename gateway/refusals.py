@@ -60,19 +60,23 @@ def refusal_error(
     assert bound is not None
     retry_s = max(1, -(-(refusal.until_ms - now_ms) // 1000))
     if refusal.code == "HELD":
-        if not refusal.until_ms:  # closing an allotment is nobody's timer
-            message = (
-                f"{_standing(refusal, bound)} The rest is allotted to scopes below: try later."
-            )
-            return RateLimited(message, "held", HELD_RETRY_AFTER_S_MAX)
-        message = f"{_standing(refusal, bound)} Requests in flight hold the rest: try again."
-        return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
+        return _held(refusal, bound, retry_s, of_request=of_request)
     if refusal.code == "EXHAUSTED" and bound.limit.window == "minute":
         message = f"{_standing(refusal, bound)} It resets in {retry_s} s."
         return RateLimited(message, "exhausted", retry_s)
     reason = "request_too_large" if refusal.code == "TOO_LARGE" else "exhausted"
     message = _explained(refusal, bound, of_request=of_request)
     return BudgetExceeded(refusal_status, message, reason)
+
+
+def _held(refusal: Refusal, bound: Bound, retry_s: int, *, of_request: bool) -> RateLimited:
+    standing = _standing(refusal, bound)
+    if refusal.until_ms:
+        message = f"{standing} Requests in flight hold the rest: try again."
+        return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
+    # Closing an allotment is nobody's timer.
+    why = "The rest is allotted to scopes below" if of_request else "The rest is held or allotted"
+    return RateLimited(f"{standing} {why}: try later.", "held", HELD_RETRY_AFTER_S_MAX)
 
 
 _UNAVAILABLE = {

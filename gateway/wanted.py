@@ -19,7 +19,7 @@ from budgets.policy import (
 )
 from gateway.errors import BodyTooLarge, InvalidRequest
 
-BODY_BYTES_MAX = 64 * 1024
+BODY_BYTES_MAX = 16 * 1024
 PATTERNS_MAX = 32
 PATTERN_CHARS_MAX = 128
 TEXT_CHARS_MAX = 256

@@ -67,7 +67,7 @@ def list_command(admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Js
         rows = list(client.keys())
     columns = (
         field("id", is_id=True),
-        *map(field, ("name", "scope", "status", "models", "agent")),
+        *map(field, ("name", "scope", "status", "models", "agent", "minted_by")),
         Column("expires_at", lambda row: time_text(row.get("expires_at_ms")), spare=1),
     )
     show_rows(rows, columns, as_json=as_json)

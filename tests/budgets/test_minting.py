@@ -235,6 +235,17 @@ async def test_a_key_that_has_ended_counts_for_an_hour_more(timed: TimedDesk) ->
         await minted(timed, minter, 3)
 
 
+async def test_revoking_what_has_expired_takes_its_place_no_longer(timed: TimedDesk) -> None:
+    """Its hour has begun with its end."""
+    minter = await minter_of(timed)
+    ends_ms = timed.session.clock.now_ms() + 1_000
+    key, _ = await minted(timed, minter, 1, expires_at_ms=ends_ms)
+    await timed.advance(COUNTS_AFTER_END_MS)
+    await minting_of(timed).revoke(minter, key)
+    await timed.advance(1_001)
+    await minted(timed, minter, 1)
+
+
 async def test_a_minting_that_broke_off_gives_its_place_back(timed: TimedDesk) -> None:
     """Its place was taken on trial; that of a key that is there stays."""
     minter, secret = await minter_of(timed), new_secret()

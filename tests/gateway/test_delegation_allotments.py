@@ -102,7 +102,9 @@ async def test_what_a_budget_does_not_have_is_not_moved(stack: Stack) -> None:
     assert first["allotment"] == {"usd": "0.60", "tokens": 9}
     for amounts in ({"usd": "0.5"}, {"tokens": 999_980}):
         answer = await refused(stack, secret, **amounts, expires_in="1h")
-        assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+        error = answer.json()["error"]
+        assert (error["code"], error["reason"]) == ("rate_limit_exceeded", "held")
+        assert "The rest is held or allotted" in error["message"]
         assert int(answer.headers["retry-after"]) >= 1
     await delete(stack, secret, first["id"])
     await mint(stack, secret, allotment={"usd": "0.5", "expires_in": "1h"})
@@ -208,6 +210,10 @@ async def test_a_budget_beside_an_allotment(stack: Stack) -> None:
     )
     assert (await stack.chat(made["key"])).status_code == 200
     error_of(await stack.chat(made["key"]), 402, "budget_exceeded")
+    made = await mint(
+        stack, secret, budget=[{"usd": "0.5"}], allotment={"usd": "0.4"}, expires_in="1h"
+    )
+    assert made["budget"] == [{"usd": "0.40", "window": "total"}]
 
 
 async def test_who_moved_what_is_in_the_log(stack: Stack) -> None:
