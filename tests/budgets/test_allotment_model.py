@@ -129,15 +129,27 @@ class AllotmentMachine(LedgerMachine):
             if binding.scope == node and binding.counter in raised
         ]
 
-    @rule(worker=WORKER, pair=st.sampled_from(PAIRS), amounts=MOVED, share=st.integers(1, 100))
+    @rule(
+        worker=WORKER,
+        pair=st.sampled_from(PAIRS),
+        amounts=MOVED,
+        share=st.integers(1, 100),
+        asked=MODEST,
+    )
     def allot_within(
-        self, worker: int, pair: tuple[int, int], amounts: dict[Dimension, int], share: int
+        self,
+        worker: int,
+        pair: tuple[int, int],
+        amounts: dict[Dimension, int],
+        share: int,
+        asked: list[Ask],
     ) -> None:
-        """One, and a part of it to a scope below."""
+        """One, and a part of it to a scope below, which begins to spend it."""
         outer, inner = pair
         self.allot(worker, outer, amounts, 10**10)
         part = {name: max(1, amount * share // 100) for name, amount in amounts.items()}
         self.allot(worker, inner, part, 10**10)
+        self._spend(worker, self.organisation + CHILDREN[inner], MODELS[0], asked)
 
     @precondition(lambda self: self.model.allotments)
     @rule(worker=WORKER, pick=PICK)
@@ -152,6 +164,9 @@ class AllotmentMachine(LedgerMachine):
     def spend(self, worker: int, pick: int, model: str, asked: list[Ask]) -> None:
         """Where money was moved."""
         scope = self.model.allotments[pick % len(self.model.allotments)].scope
+        self._spend(worker, scope, model, asked)
+
+    def _spend(self, worker: int, scope: str, model: str, asked: list[Ask]) -> None:
         named = tuple((node, 2) for node in ScopePath(scope).nodes())
         for ask in asked:
             id_ = self.desks[worker].session.new_id()
@@ -161,8 +176,11 @@ class AllotmentMachine(LedgerMachine):
     @precondition(lambda self: self.model.leases)
     @rule(worker=WORKER, pick=PICK, usd=st.integers(0, 4000), tokens=st.integers(0, 4000))
     def overrun(self, worker: int, pick: int, usd: int, tokens: int) -> None:
-        """A truth that is seldom what was reserved."""
-        id_ = [*self.model.leases][pick % len(self.model.leases)]
+        """A truth that is seldom what was reserved, where money was moved if there is any."""
+        leases = self.model.leases
+        moved = [each for each in leases if any(":a" in name for name in leases[each].held)]
+        pool = moved or [*leases]
+        id_ = pool[pick % len(pool)]
         truth = Truth(usd, tokens, 1)
         settling = self.desks[worker].ledger.settle(self.organisation, id_, truth, b"over", b"")
         assert self.run(settling) == self.model.settle(id_, truth) == "SETTLED"
@@ -229,7 +247,10 @@ class AllotmentMachine(LedgerMachine):
 
 
 # Drawn often enough without money that moves; here they would take the place of what matters.
-for _name in ("reserve_again", "reserve_for_a_user", "release_unknown", "extend", "confirm"):
+for _name in (
+    *("reserve_again", "reserve_for_a_user", "release_unknown", "extend", "confirm"),
+    *("change_amounts", "clock_steps_back"),
+):
     setattr(AllotmentMachine, _name, None)
 
 
