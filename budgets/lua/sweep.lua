@@ -16,11 +16,11 @@ for i = 2, #ARGV do
   local expires = call('ZSCORE', KEYS[5], id)
   local lease = call('HGET', KEYS[4], id)
   if lease and expires and tonumber(expires) <= time_ms then
-    local booked, writes, request, output, usd, mark, charges = book(lease, {})
+    local booked, writes, request, output, usd, mark = book(lease, {})
     append_event('reservation_expired', id, request, booked, output, usd)
     write_counters(writes)
     drop_lease(id)
-    bury(KEYS[4 + i], id, expired_mark(charges, request, output, usd))
+    bury(KEYS[4 + i], id, expired_mark(booked, request, output, usd))
     if mark then end_mark(mark, id, 'expired', usd) end
     swept[#swept + 1] = id
   end

@@ -279,12 +279,12 @@ class ContractModel:
         """Charges what has expired in full, unless the ledger opened less than a lease ago."""
         if self.time_ms < self.opened_ms + self.lease_ms:
             return set()
-        due = {id_ for id_, lease in self.leases.items() if lease.expires_ms <= self.time_ms}
+        due = [id_ for id_, lease in self.leases.items() if lease.expires_ms <= self.time_ms]
         for id_ in due:
             self.expired[id_] = self._end(id_, Truth(None, None, None))
             self.event()
             self.ended()
-        return due
+        return set(due)
 
     def set_state(self, path: str, action: str, attempt: int) -> str:
         """Closed stays closed, a fence only rises."""

@@ -133,6 +133,7 @@ class MovingModel(ContractModel):
             return Answer("ALLOTTED")
         if expires_ms <= self.time_ms:
             return Answer("TOO_LATE")
+        amounts = {name: amounts[name] for name in NUMBERS if name in amounts}
         above = self._set_aside_in(nodes[:-1], set(amounts))
         refusal = self._opening_refusal(above, amounts)
         if refusal:

@@ -145,6 +145,7 @@ local function allotment_books(writes)
 
   function books.flush()
     local FIELDS_AT_ONCE = 1000
+    if #order == 0 then return end
     for from = 1, #order, FIELDS_AT_ONCE do
       local flat = {}
       for i = from, math.min(from + FIELDS_AT_ONCE - 1, #order) do

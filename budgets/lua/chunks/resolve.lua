@@ -29,10 +29,7 @@ local function book(lease, truth)
   local fields, booked, writes = {}, {}, {}
   local moved
   local count = #touched / 3
-  if count == 0 then
-    local none = cmsgpack.pack(booked)
-    return none, writes, request, output, usd, mark, none
-  end
+  if count == 0 then return cmsgpack.pack(booked), writes, request, output, usd, mark end
   for i = 1, count do fields[i] = touched[3 * i - 2] end
   local values = call('HMGET', KEYS[1], unpack(fields))
   for i = 1, count do
@@ -51,12 +48,12 @@ local function book(lease, truth)
       end
     end
   end
-  local charges = cmsgpack.pack(booked)
-  if not moved then return charges, writes, request, output, usd, mark, charges end
-  return pass_on(moved, booked, writes), writes, request, output, usd, mark, charges
+  local record = moved and pass_on(moved, booked, writes) or cmsgpack.pack(booked)
+  return record, writes, request, output, usd, mark
 end
 
--- What the sweeper leaves in place of a lease: enough to correct its charge, once.
+-- What the sweeper leaves in place of a lease: enough to correct its charge, once. Nothing that an
+-- allotment passed on is in it: none is closed while anything is held in it.
 local EXPIRED = 'expired:'
 local function expired_mark(booked, request, output, usd)
   return EXPIRED .. cmsgpack.pack(booked, request, output, usd)
