@@ -13,7 +13,8 @@ from tests.budgets.conftest import MakeTimedDesk
 from tests.budgets.harness import TimedDesk, dollars, granted, refused
 
 LEASE_MS = 60_000
-LOOK_AGAIN_MS = 20_000
+LOOK_AGAIN_MS = 20_000  # both are lua/chunks/closing.lua's
+CLOSED_AT_ONCE_MAX = 200
 
 
 @pytest.fixture
@@ -175,6 +176,24 @@ async def test_what_is_allotted_below_is_closed_first(tree: Tree) -> None:
     assert await kinds(tree, seq) == ["allotment_closed"] * 3
     assert await tree.above() == ((70, 0, 50), (70, 0, 50))
     assert await tree.state(tree.step) == "open"
+    await tree.recorded()
+
+
+async def test_more_below_than_are_closed_at_once_are_closed_by_the_sweeper(tree: Tree) -> None:
+    """A few at a time, so that no script is long; the outer one is the last."""
+    await tree.allot(tree.run, 300)
+    count = CLOSED_AT_ONCE_MAX + 3
+    for number in range(count):
+        await tree.allot(f"{tree.run}/{number}", 1)
+    assert await tree.close(tree.run) == "CLOSING"
+    assert sum(each[2] for each in await tree.above()) == 600
+    await tree.desk.advance(LOOK_AGAIN_MS - 1)
+    await tree.desk.ledger.sweep(tree.org)
+    assert await tree.state(tree.run) == "closing"
+    await tree.desk.advance(1)
+    await tree.desk.ledger.sweep(tree.org)
+    assert await tree.above() == ((0, 0, 0), (0, 0, 0))
+    assert await tree.state(tree.run) == "open"
     await tree.recorded()
 
 
