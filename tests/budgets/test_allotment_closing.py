@@ -133,6 +133,15 @@ async def test_an_expired_allotment_is_closed_by_the_sweeper(tree: Tree) -> None
     assert await tree.desk.outbox() == before
 
 
+async def test_one_that_has_time_left_is_not_closed_with_one_that_has_not(tree: Tree) -> None:
+    """To the millisecond."""
+    await tree.allot(tree.run, 300, for_ms=5000)
+    await tree.allot(f"{tree.team}/other", 200, for_ms=5001)
+    await tree.desk.advance(5000)
+    await tree.desk.ledger.sweep(tree.org)
+    assert await tree.above() == ((0, 0, 200), (0, 0, 200))
+
+
 async def test_an_expired_allotment_awaits_what_is_open(make_timed_desk: MakeTimedDesk) -> None:
     """Whoever ends last finishes it; both indexes are empty at rest."""
     tree = await Tree(await make_timed_desk(options=LedgerOptions(lease_ms=90_000))).planted()
