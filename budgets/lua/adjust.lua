@@ -24,7 +24,7 @@ for i = 5, #ARGV, 4 do
     corrected[field] = pack(COUNTER, spent + delta, reserved, allotted)
     writes[#writes + 1] = field
     writes[#writes + 1] = corrected[field]
-    if is_allotments(field) then moved[#moved + 1] = {field, spent, spent + delta} end
+    if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
   end
   local at = #booked
   booked[at + 1], booked[at + 2], booked[at + 3], booked[at + 4] = field, dimension, 0, delta

@@ -68,13 +68,13 @@ for dimension = 1, #MOVABLE do
     moves[MOVABLE[dimension]] = {amount = amount, raised = table.concat(raised[dimension], ' ')}
   end
 end
-local record = cjson.encode({
+local text = cjson.encode({
   id = 'a' .. id, scope = path, state = 'open', expires_ms = string.format('%.0f', expires_ms),
   event = event, moves = moves,
 })
 append_event('allotment_opened', 'a' .. id, event, '')
 local at = #writes
-writes[at + 1], writes[at + 2] = 'a:' .. id, record
+writes[at + 1], writes[at + 2] = 'a:' .. id, text
 writes[at + 3], writes[at + 4] = 'o:' .. path, id
 writes[at + 5], writes[at + 6] = 's:' .. path, struct.pack(SCOPE, state, seq, fence, pending)
 write_counters(writes)

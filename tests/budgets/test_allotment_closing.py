@@ -13,7 +13,8 @@ from tests.budgets.conftest import MakeTimedDesk
 from tests.budgets.harness import TimedDesk, dollars, granted, refused
 
 LEASE_MS = 60_000
-LOOK_AGAIN_MS = 20_000
+LOOK_AGAIN_MS = 20_000  # both are lua/chunks/closing.lua's
+CLOSED_AT_ONCE_MAX = 200
 
 
 @pytest.fixture
@@ -132,6 +133,15 @@ async def test_an_expired_allotment_is_closed_by_the_sweeper(tree: Tree) -> None
     assert await tree.desk.outbox() == before
 
 
+async def test_one_that_has_time_left_is_not_closed_with_one_that_has_not(tree: Tree) -> None:
+    """To the millisecond."""
+    await tree.allot(tree.run, 300, for_ms=5000)
+    await tree.allot(f"{tree.team}/other", 200, for_ms=5001)
+    await tree.desk.advance(5000)
+    await tree.desk.ledger.sweep(tree.org)
+    assert await tree.above() == ((0, 0, 200), (0, 0, 200))
+
+
 async def test_an_expired_allotment_awaits_what_is_open(make_timed_desk: MakeTimedDesk) -> None:
     """Whoever ends last finishes it; both indexes are empty at rest."""
     tree = await Tree(await make_timed_desk(options=LedgerOptions(lease_ms=90_000))).planted()
@@ -175,6 +185,24 @@ async def test_what_is_allotted_below_is_closed_first(tree: Tree) -> None:
     assert await kinds(tree, seq) == ["allotment_closed"] * 3
     assert await tree.above() == ((70, 0, 50), (70, 0, 50))
     assert await tree.state(tree.step) == "open"
+    await tree.recorded()
+
+
+async def test_more_below_than_are_closed_at_once_are_closed_by_the_sweeper(tree: Tree) -> None:
+    """A few at a time, so that no script is long; the outer one is the last."""
+    await tree.allot(tree.run, 300)
+    count = CLOSED_AT_ONCE_MAX + 3
+    for number in range(count):
+        await tree.allot(f"{tree.run}/{number}", 1)
+    assert await tree.close(tree.run) == "CLOSING"
+    assert sum(each[2] for each in await tree.above()) == 600
+    await tree.desk.advance(LOOK_AGAIN_MS - 1)
+    await tree.desk.ledger.sweep(tree.org)
+    assert await tree.state(tree.run) == "closing"
+    await tree.desk.advance(1)
+    await tree.desk.ledger.sweep(tree.org)
+    assert await tree.above() == ((0, 0, 0), (0, 0, 0))
+    assert await tree.state(tree.run) == "open"
     await tree.recorded()
 
 

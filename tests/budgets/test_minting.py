@@ -2,124 +2,25 @@
 there may be, and that nobody reaches beyond what it minted."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
 
-from budgets.allotments import AllotmentInvalid
-from budgets.answers import Standing
-from budgets.keys import Key, KeyRing, digest, new_key_id, new_secret
+from budgets.keys import Key, KeyRing, new_secret
 from budgets.minting import (
-    AllotmentRefused,
     MayNotMint,
     Minting,
     ScopeUnusable,
     TooManyKeys,
-    not_movable,
 )
 from budgets.overview import Overview
 from budgets.places import COUNTS_AFTER_END_MS, TRIAL_MS
-from budgets.plan import Bound, ScopePath
-from budgets.policy import Dimension, Limit, Policy, parse_policy
-from budgets.scripts import Script
-from budgets.transport import Argument, LedgerSilent, LedgerTransport, Reply
+from budgets.policy import Policy, parse_policy
+from budgets.transport import LedgerSilent
 from tests.budgets.conftest import MakeDesk
 from tests.budgets.harness import Desk, TimedDesk, dollars, granted, refused
-from tests.budgets.test_keys import Events, key_for, ring_of
-
-ONE_CENT = parse_policy([{"usd": "0.01"}])
-WRITES = ("SET", "DEL", "ZADD", "ZREM")
-MANY = 1_000
-
-
-class Acts(Events):
-    """What a key does to others, as short bytes."""
-
-    def allotted(self, key: Key, amounts: dict[Dimension, int]) -> bytes:
-        """JSON, as all that tells of allotments."""
-        return msgspec.json.encode({"key_id": key.id, **amounts})
-
-
-def minting_of(desk: Desk) -> Minting:
-    """What a worker mints with."""
-    return Minting(desk.session, desk.administration, lambda _: Acts())
-
-
-async def minter_of(desk: Desk) -> Key:
-    """An operator's key that delegates."""
-    key = key_for(desk, delegates=True, secret_sha256=digest(desk.organisation))
-    await ring_of(desk).mint(key, desk.organisation, ONE_CENT)
-    return key
-
-
-def below(minter: Key, secret: str, **fields: object) -> Key:
-    """A key as it is narrowed to its minter."""
-    key = Key(
-        *(new_key_id(), "helper", minter.key_scope, 1),
-        secret_sha256=digest(secret),
-        attempts=minter.attempts,
-        minters=(*minter.minters, minter.id),
-    )
-    return msgspec.structs.replace(key, **fields)
-
-
-async def minted(
-    desk: Desk, minter: Key, keys_max: int = MANY, **fields: object
-) -> tuple[Key, ScopePath]:
-    """A new key of the minter's, and where its requests count."""
-    secret = new_secret()
-    key = below(minter, secret, **fields)
-    await minting_of(desk).mint(minter, key, secret, Policy(), keys_max)
-    found = await ring_of(desk).find(secret.encode())
-    assert found is not None
-    return found
-
-
-class DiesAt(LedgerTransport):
-    """The way to the ledger of a worker that is killed at one of its writes: just before it, or
-    when it is done and not yet answered."""
-
-    def __init__(self, inner: LedgerTransport, write: int, *, done: bool) -> None:
-        self._inner = inner
-        self._left = write
-        self._done = done
-
-    async def _write(self, act: Callable[[], Awaitable[object]]) -> object:
-        self._left -= 1
-        if self._left < 0 or (self._left == 0 and not self._done):
-            raise LedgerSilent("killed")
-        answer = await act()
-        if self._left == 0:
-            raise LedgerSilent("killed")
-        return answer
-
-    async def call(
-        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
-        """Reads."""
-        return await self._inner.call(script, keys, args)
-
-    async def call_durably(
-        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
-        """A script that writes."""
-        answer = await self._write(lambda: self._inner.call_durably(script, keys, args))
-        assert isinstance(answer, list)
-        return answer
-
-    async def command(self, *args: Argument) -> object:
-        """A command, which may write."""
-        if args[0] not in WRITES:
-            return await self._inner.command(*args)
-        return await self._write(lambda: self._inner.command(*args))
-
-    async def command_durably(self, *args: Argument) -> object:
-        """A command that writes."""
-        return await self._write(lambda: self._inner.command_durably(*args))
-
-    async def close(self) -> None:
-        """The test's own."""
+from tests.budgets.minting import MANY, ONE_CENT, DiesAt, below, minted, minter_of, minting_of
+from tests.budgets.test_keys import key_for, ring_of
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
@@ -379,74 +280,3 @@ def test_keys_of_before_are_read(desk: Desk) -> None:
     key = msgspec.json.decode(b'{"id":"a","name":"a","scope":"o","created_at_ms":1}', type=Key)
     assert (key.delegates, key.minters) == (False, ())
     assert isinstance(ring_of(desk), KeyRing)
-
-
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", range(1, 7))
-async def test_an_allotment_that_is_killed_can_be_taken_back(
-    make_desk: MakeDesk, write: int, done: bool
-) -> None:
-    """At each of the six writes of a minting with an allotment: what holds money is in the list,
-    and revoking it there gives all of it back."""
-    killed, desk = await make_desk(), await make_desk()
-    minter, secret = await minter_of(desk), new_secret()
-    key = below(minter, secret, expires_at_ms=desk.session.clock.now_ms() + 60_000)
-    killed.session.transport = DiesAt(killed.transport, write, done=done)
-    with pytest.raises(LedgerSilent):
-        await minting_of(killed).mint(minter, key, secret, Policy(), MANY, {"usd": 4_000_000})
-    works = await ring_of(desk).find(secret.encode())
-    assert (works is not None) == (write == 6 and done)
-    listed = [each for each, _ in await minting_of(desk).keys(minter, "", MANY)]
-    holds = write == 6 or (write == 5 and done)
-    assert await allotted(desk, minter) == (4_000_000 if holds else 0)
-    assert listed or not holds
-    for each in listed:
-        await minting_of(desk).revoke(minter, each)
-    assert await allotted(desk, minter) == 0
-
-
-async def test_a_key_whose_allotment_is_refused_is_dead(desk: Desk) -> None:
-    """Whoever is beaten to the money leaves no key that works, and holds nothing."""
-    minter, secret = await minter_of(desk), new_secret()
-    key = below(minter, secret, expires_at_ms=desk.session.clock.now_ms() + 60_000)
-    with pytest.raises(AllotmentRefused) as raised:
-        await minting_of(desk).mint(minter, key, secret, Policy(), MANY, {"usd": 10_000_001})
-    assert (raised.value.refusal.code, raised.value.refusal.scope) == (
-        "TOO_LARGE",
-        minter.key_scope,
-    )
-    assert await ring_of(desk).find(secret.encode()) is None
-    assert [state for _, state in await minting_of(desk).keys(minter, "", MANY)] == ["closed"]
-    assert await allotted(desk, minter) == 0
-    late = below(minter, secret, expires_at_ms=5)
-    with pytest.raises(AllotmentInvalid):
-        await minting_of(desk).mint(minter, late, secret, Policy(), MANY, {"usd": 1})
-    assert await ring_of(desk).find(secret.encode()) is None
-
-
-async def allotted(desk: Desk, minter: Key) -> int:
-    """What of the minter's dollars is allotted."""
-    checked = await desk.ledger.check(minter.path())
-    return sum(each.allotted for each in checked.standings)
-
-
-@pytest.mark.parametrize(
-    ("asked", "code"),
-    [(0, None), (4, None), (5, "HELD"), (7, "HELD"), (8, "EXHAUSTED"), (11, "TOO_LARGE")],
-)
-def test_what_cannot_be_moved_is_known_before(asked: int, code: str | None) -> None:
-    """As the opening itself would answer; other dimensions, minutes and limits for some models are
-    not asked, also where they are overrun."""
-    overrun = [
-        standing_of(Limit("1.0", "tokens", "total", "1"), spent=9),
-        standing_of(Limit("1.1", "usd", "minute", "1"), spent=9),
-        standing_of(Limit("1.2", "usd", "total", "1", ("a*",)), spent=9),
-    ]
-    binding = standing_of(Limit("1.3", "usd", "day", "10"), spent=3, reserved=1, allotted=2)
-    refusal = not_movable({"usd": asked}, (*overrun, binding))
-    assert (refusal.code if refusal else None) == code
-
-
-def standing_of(limit: Limit, spent: int, reserved: int = 0, allotted: int = 0) -> Standing:
-    """A limit as it stands."""
-    return Standing(Bound("o", limit, 99), spent, reserved, allotted)

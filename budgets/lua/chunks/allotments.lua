@@ -6,12 +6,9 @@
 -- INVARIANT: on every counter that it raised an allotment stands for max(amount, spent) in
 -- `allotted` until it is closed, and for `spent` in `spent` from then on. Whatever changes what it
 -- has spent goes through these books in the same script.
-local ALLOTMENT = 97 -- 'a', the third byte of c:a<n>...
+local byte = string.byte
+local ALLOTMENT = 97 -- 'a', the third byte of c:a<n>...: says cheaply whose a counter is
 local MOVABLE = {'usd', 'tokens'}
-
-local function is_allotments(field)
-  return string.byte(field, 3) == ALLOTMENT
-end
 
 -- The books of one call, over the counters that it has not written yet (`writes`, flat). Nothing is
 -- written before `flush`. One function for all, so that a call without allotments makes only this.
@@ -51,7 +48,7 @@ local function allotment_books(writes)
       by = math.max(by, -spent)
       if by ~= spent_by then books.fell_short = field end
       put(field, pack(COUNTER, spent + by, reserved, allotted + allotted_by))
-      if by ~= 0 and is_allotments(field) then carry(noted, field, spent, spent + by) end
+      if by ~= 0 and byte(field, 3) == ALLOTMENT then carry(noted, field, spent, spent + by) end
     end
     if by ~= 0 then
       local at = #noted
@@ -107,10 +104,11 @@ local function allotment_books(writes)
       local move, spent = record.moves[MOVABLE[dimension]], spents[dimension]
       for raised in string.gmatch(move and move.raised or '', '%S+') do
         add(noted, raised, dimension, spent, -math.max(tonumber(move.amount), spent))
-        if is_allotments(raised) then above[#above + 1] = string.match(raised, '^c:a(%d+)%.') end
+        if byte(raised, 3) == ALLOTMENT then above[#above + 1] = string.match(raised, '^c:a(%d+)%.') end
       end
     end
-    put('a:' .. id, cjson.encode(record))
+    local text = cjson.encode(record)
+    put('a:' .. id, text)
     gone[#gone + 1] = 'o:' .. record.scope
     renew_scope(record.scope, CLOSING, OPEN)
     append_event('allotment_closed', record.id, record.event, cmsgpack.pack(noted))
@@ -131,7 +129,8 @@ local function allotment_books(writes)
     if books.finish(id) then return true end
     if record.state == 'open' then
       record.state = 'closing'
-      put('a:' .. id, cjson.encode(record))
+      local text = cjson.encode(record)
+      put('a:' .. id, text)
       renew_scope(record.scope, OPEN, CLOSING)
       append_event('budget_changed', record.id, record.event, '')
     end

@@ -3,7 +3,8 @@
 -- tombstone stays for an hour, so that a repeated or late call finds out and books nothing twice.
 local DONE_TTL_S = 7200
 
--- Takes changes of what allotments have spent (counter, before, after) to where it was moved from; the record with these changes. `writes` goes through their books when it is written.
+-- Takes changes of what allotments have spent (counter, before, after) to where it was moved from;
+-- the record with these changes. `writes` goes through their books when it is written.
 local function pass_on(moved, booked, writes)
   if #moved == 0 then return cmsgpack.pack(booked) end
   local books, own = allotment_books(writes), {}
@@ -42,7 +43,7 @@ local function book(lease, truth)
     if values[i] then
       writes[#writes + 1] = fields[i]
       writes[#writes + 1] = pack(COUNTER, spent + charged, reserved - held, allotted)
-      if is_allotments(fields[i]) then
+      if byte(fields[i], 3) == ALLOTMENT then
         moved = moved or {}
         moved[#moved + 1] = {fields[i], spent, spent + charged}
       end
@@ -78,7 +79,7 @@ local function rebook(done, truth)
       delta = math.max(delta, -spent)
       writes[#writes + 1] = field
       writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
-      if is_allotments(field) then moved[#moved + 1] = {field, spent, spent + delta} end
+      if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
     end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
