@@ -6,9 +6,19 @@ revoked. Nothing here is on the path of a request.
 
 from dataclasses import dataclass
 
+from budgets.allotments import Allotment, AllotmentInvalid, AllotmentOpen, checked_amounts
+from budgets.answers import Refusal, refusal_from
 from budgets.counters import window_ends
-from budgets.policy import Policy, decode_policy, encode_policy, named_after
-from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
+from budgets.opening import opening_of
+from budgets.policy import (
+    Dimension,
+    Policy,
+    ancestors,
+    decode_policy,
+    encode_policy,
+    named_after,
+)
+from budgets.session import STALE_RETRIES_MAX, Session, code_of, number, texts
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
 
@@ -68,11 +78,64 @@ class Administration:
     async def set_state(
         self, scope: str, action: str, event_type: str, event: bytes, *, attempt: int = 0
     ) -> str:
-        """freeze, thaw, close or fence (with `attempt`), durably: DONE, or CLOSED if it is."""
+        """freeze, thaw, close or fence (with `attempt`), durably: DONE, or CLOSED if it is. Closing
+        closes what is allotted to it and below it."""
         slot = await self._session.slot(scope.split("/", 1)[0])
         act = self._session.new_id()
         args = (act, scope, action, event_type, event)
-        return await self._act("state", slot, slot.keys_done(act), (attempt,), args)
+        keys = (*slot.keys_done(act), *slot.allotment_keys)
+        return await self._act("state", slot, keys, (attempt,), args)
+
+    async def allot(
+        self, scope: str, amounts: dict[Dimension, int], expires_at_ms: int, event: bytes
+    ) -> Allotment | Refusal:
+        """Moves nano-dollars or tokens to a scope from those above it until a time of the ledger's,
+        durably; or the refusal of a limit above, which then holds nothing of it. `event` (JSON)
+        tells of the end, too, where nobody else does. Raises AllotmentInvalid, AllotmentOpen."""
+        amounts = checked_amounts(scope, amounts)
+        event.decode()
+        slot = await self._session.slot(scope.split("/", 1)[0])
+        act, clock = self._session.new_id(), self._session.clock
+        keys = (*slot.keys_done(act), *slot.allotment_keys)
+        moved = (amounts.get("usd", 0), amounts.get("tokens", 0))
+        for _ in range(STALE_RETRIES_MAX):
+            records = await self._session.load(list(ancestors(scope)))
+            opening = opening_of(scope, amounts, records, clock.now_ms() + slot.ahead_ms)
+            numbers = (self._outbox_events_max, expires_at_ms, len(opening.nodes), *moved)
+            args: tuple[Argument, ...] = (act, scope, *opening.packed, event, *opening.fields)
+            epoch = slot.epoch
+            reply = await self._session.run_in_epoch(
+                slot, "allot", keys, numbers, args, durably=True
+            )
+            code = code_of(reply)
+            if code == "OPENED":
+                slot.saw(epoch, number(reply[1]))
+                (id_,) = texts(reply[2:])
+                return Allotment(id_, scope, amounts, expires_at_ms)
+            if code == "ALLOTTED":
+                raise AllotmentOpen(f"scope {scope} has an open allotment: close that one first")
+            if code == "TOO_LATE":
+                raise AllotmentInvalid(
+                    f"the allotment would expire at {expires_at_ms}, and the ledger's time is "
+                    f"{number(reply[1])} already: name a later time, in ms since 1970"
+                )
+            if code not in ("STALE", "UNKNOWN", "WINDOW"):
+                return refusal_from(reply, opening)
+        raise LedgerUnavailable(f"the budgets above {scope} keep changing: try again")
+
+    async def close_allotment(self, scope: str, event: bytes) -> str:
+        """Closes what is allotted to a scope, after what is allotted below it, durably: CLOSED;
+        CLOSING while requests are open in it (their ends, or the sweeper, finish it); NONE where
+        nothing is allotted to it."""
+        event.decode()
+        slot = await self._session.slot(scope.split("/", 1)[0])
+        act, epoch = self._session.new_id(), slot.epoch
+        keys = (*slot.keys_done(act), *slot.allotment_keys)
+        reply = await self._session.run_in_epoch(
+            slot, "reclaim", keys, (), (act, scope, event), durably=True
+        )
+        slot.saw(epoch, number(reply[1]))
+        return code_of(reply)
 
     async def record_key(
         self,

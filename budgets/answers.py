@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from budgets.opening import Opening
 from budgets.plan import Bound, Plan, ScopePath
 from budgets.policy import Payloads
 
@@ -19,6 +20,7 @@ RefusalCode = Literal[
     "HELD",
     "FROZEN",
     "CLOSED",
+    "CLOSING",
     "FENCED",
     "RECOVERING",
     "BACKLOG",
@@ -184,11 +186,11 @@ def _remaining(plan: Plan, number: int, free: int) -> Remaining | None:
     return Remaining(plan.bounds[number - 1], free) if number else None
 
 
-def refusal_from(reply: list[object], plan: Plan) -> Refusal:
+def refusal_from(reply: list[object], plan: Plan | Opening) -> Refusal:
     """Any other reply: a limit's (code, number, limit, spent, reserved, allotted, asked, fits,
     until), a state's (code, node number), or a bare code."""
     code = _text(reply[0])
-    if code in ("FROZEN", "CLOSED", "FENCED"):
+    if code in ("FROZEN", "CLOSED", "CLOSING", "FENCED"):
         number = reply[1]
         assert isinstance(number, int)
         return Refusal(cast(RefusalCode, code), plan.nodes[number - 1])

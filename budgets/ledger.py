@@ -39,6 +39,7 @@ from budgets.session import (
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerSilent, LedgerUnavailable, Reply
 
+LAPSED_AT_ONCE_MAX = 100
 _RESERVE = struct.Struct("<14q")
 _THREE = struct.Struct("<3q")
 
@@ -332,12 +333,25 @@ class Ledger:
                 self._kept.trim(organisation, epoch, seq)
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
-        """Charges up to `at_most` expired leases in full; the ids that it swept."""
+        """Charges up to `at_most` expired leases in full, the ids that it swept; and closes
+        allotments whose time has passed."""
         slot = await self._session.slot(organisation)
-        due = await self._session.run_in_epoch(slot, "due", slot.keys, (at_most,))
+        due_keys = (*slot.keys, slot.allotment_keys[1])
+        due = await self._session.run_in_epoch(slot, "due", due_keys, (at_most,))
         ids, marks = texts(due[1]), texts(due[2])
-        if not ids:
-            return []
+        swept = await self._sweep_leases(slot, ids, marks) if ids else []
+        if number(due[3]):
+            await self._lapse(slot)
+        return swept
+
+    async def _lapse(self, slot: Slot) -> None:
+        keys = (*slot.keys_done(self.new_id()), *slot.allotment_keys)
+        looked_at = LAPSED_AT_ONCE_MAX
+        while looked_at == LAPSED_AT_ONCE_MAX:
+            reply = await self._session.run_in_epoch(slot, "lapse", keys, (LAPSED_AT_ONCE_MAX,))
+            looked_at = number(reply[1])
+
+    async def _sweep_leases(self, slot: Slot, ids: list[str], marks: list[str]) -> list[str]:
         done = (slot.done_key(each) for each in ids)
         keys = (*slot.keys, *done, *(each.encode() for each in marks))
         reply = await self._session.run_in_epoch(

@@ -14,7 +14,15 @@ import msgspec
 
 from budgets.answers import STATES, Standing
 from budgets.keys import Key
-from budgets.plan import Bound, ScopeRecord, counter_field, limits_of, packed_limit
+from budgets.plan import (
+    KIND_OF_KEYS,
+    Bound,
+    ScopeRecord,
+    allotment_bounds,
+    counter_field,
+    limits_of,
+    packed_limit,
+)
 from budgets.policy import Policy, decode_policy
 from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
 from budgets.slots import Slot
@@ -34,7 +42,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class ScopeStanding:
     """A scope as it stands: `state` as in `budgets.answers.STATES`, its policy, and what binds it:
-    its own limits, or those of its parent's template."""
+    its own limits, or those of its parent's template, and what is allotted to it."""
 
     scope: str
     state: str
@@ -103,6 +111,14 @@ class Overview:
         records = await self._session.load(scopes, create=False) if scopes else {}
         return {scope: STATES[records[scope].state] for scope in scopes}
 
+    async def key_states(self, organisation: str, keys: list[Key]) -> dict[str, str]:
+        """What each key's own scope and those of its minters come to, by its id: "closed" where one
+        of them is closed or fenced against it, else "frozen" where one is, else "open"."""
+        scopes = list(dict.fromkeys(scope for key in keys for scope in key.own_scopes))
+        await self._session.slot(organisation)
+        records = await self._session.load(scopes, create=False) if scopes else {}
+        return {key.id: _state_of(key, records) for key in keys}
+
     async def standings(self, organisation: str, scopes: list[str]) -> list[ScopeStanding]:
         """How these scopes of the organisation stand (at most SCOPES_AT_ONCE_MAX), at one time."""
         assert len(scopes) <= SCOPES_AT_ONCE_MAX
@@ -144,6 +160,14 @@ class Overview:
         return epoch, seq
 
 
+def _state_of(key: Key, records: dict[str, ScopeRecord]) -> str:
+    attempts = dict(key.attempts)
+    own = {scope: records[scope] for scope in key.own_scopes}
+    if any(each.is_closed or each.fence > attempts.get(scope, 0) for scope, each in own.items()):
+        return "closed"
+    return "frozen" if any(STATES[each.state] == "frozen" for each in own.values()) else "open"
+
+
 class _Look:
     """One question for the script `check`, and what its answer means."""
 
@@ -156,13 +180,18 @@ class _Look:
         self._fields: list[bytes] = []
         for scope in scopes:
             policy = records[scope].policy
-            owner, limits = limits_of(scope, scope if policy.kind == "key" else "", records)
+            owner, limits = limits_of(scope, scope if policy.kind == KIND_OF_KEYS else "", records)
             for limit in limits:
                 start_s, end_s = window_bounds(limit.window, now_ms)
                 self._bounds.append(Bound(scope, limit, end_s * 1000))
                 self._limits += packed_limit(limit, owner.share_of_free_percent, start_s, end_s)
                 child = "" if owner is policy else scope
                 self._fields.append(counter_field(limit, start_s, child))
+            allotment = records[scope].allotment
+            for bound in allotment_bounds(allotment) if allotment else []:
+                self._bounds.append(bound)
+                self._limits += packed_limit(bound.limit, owner.share_of_free_percent, 0, 0)
+                self._fields.append(counter_field(bound.limit, 0))
 
     @property
     def knows_nothing(self) -> bool:

@@ -11,24 +11,28 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from budgets.allotments import Allotment, moved_below, moves_aside
 from budgets.policy import DIMENSIONS, Limit, Payloads, Policy, ancestors, strictest
 from budgets.windows import window_bounds
 
 _RECORD = struct.Struct("<BqqB")
 _OPEN = 0
-_CLOSING = 2
+_CLOSED = 3
 _FOREVER_MS = 2**62
 _NO_POLICY = Policy()
+KIND_OF_KEYS = "key"  # of a key's own scope
 
 
 @dataclass(frozen=True, slots=True)
 class ScopePath:
     """Where a request counts: `scope` and all above it, and besides the key's own scope when that
-    is not on the way. `attempts` are (scope, attempt) of fenced ancestors."""
+    is not on the way. `attempts` are (scope, attempt) of fenced ancestors; `minter_scopes` are the
+    own scopes of the keys that the key was minted by."""
 
     scope: str
     key_scope: str = ""
     attempts: tuple[tuple[str, int], ...] = ()
+    minter_scopes: tuple[str, ...] = ()
 
     @property
     def organisation(self) -> str:
@@ -43,10 +47,12 @@ class ScopePath:
 
 @dataclass(frozen=True, slots=True)
 class ScopeRecord:
-    """A scope as the ledger has it: its packed record (empty: unknown there) and its policy."""
+    """A scope as the ledger has it: its packed record (empty: unknown there), its policy, and the
+    allotment that it has until that is closed."""
 
     packed: bytes
     policy: Policy
+    allotment: Allotment | None = None
 
     @property
     def version(self) -> int:
@@ -59,9 +65,14 @@ class ScopeRecord:
         return int(_RECORD.unpack(self.packed)[0]) if self.packed else -1
 
     @property
+    def fence(self) -> int:
+        """The least attempt that it admits."""
+        return int(_RECORD.unpack(self.packed)[2]) if self.packed else 0
+
+    @property
     def is_closed(self) -> bool:
-        """Whether it is closing or closed: for good."""
-        return bool(self.packed) and _RECORD.unpack(self.packed)[0] >= _CLOSING
+        """Whether it is closed for good."""
+        return self.state == _CLOSED
 
     def admits(self, attempt: int) -> bool:
         """Whether it is open, counted in full, and not fenced against this attempt."""
@@ -74,12 +85,13 @@ class ScopeRecord:
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A limit as it binds one path: `scope` is the one it is checked for, `policy` all that binds
-    there, a template's limits included."""
+    there, a template's limits included. `allotment` is what it is the bound of, if of one."""
 
     scope: str
     limit: Limit
     resets_at_ms: int
     policy: Policy = field(default=_NO_POLICY, compare=False)
+    allotment: Allotment | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,8 @@ def build_plan(
     bounds: list[Bound] = []
     limits: list[int] = []
     counters: list[bytes] = []
+    allotments = allotments_of(nodes, records)
+    moved = moved_below(nodes, allotments) if allotments else {}
     for node in nodes:
         owner, own_limits = limits_of(node, path.key_scope, records)
         policy = msgspec.structs.replace(
@@ -120,13 +134,22 @@ def build_plan(
             limits=own_limits,
             share_of_free_percent=owner.share_of_free_percent,
         )
+        gone = moved.get(node, ())
         for limit in own_limits:
+            if limit.dimension in gone and moves_aside(limit):
+                continue
             if model is None or limit.covers(model):
                 start_s, end_s = window_bounds(limit.window, at_ms)
                 bounds.append(Bound(node, limit, end_s * 1000, policy))
                 limits += packed_limit(limit, owner.share_of_free_percent, start_s, end_s)
                 child = "" if owner is records[node].policy else node
                 counters.append(counter_field(limit, start_s, child))
+        if node in allotments:
+            for bound in allotment_bounds(allotments[node], policy):
+                if bound.limit.dimension not in gone:
+                    bounds.append(bound)
+                    limits += packed_limit(bound.limit, owner.share_of_free_percent, 0, 0)
+                    counters.append(counter_field(bound.limit, 0))
     policies = [records[node].policy for node in nodes]
     defaults = [each.output_tokens_default for each in policies if each.output_tokens_default]
     return Plan(
@@ -144,15 +167,29 @@ def build_plan(
     )
 
 
+def allotments_of(nodes: tuple[str, ...], records: dict[str, ScopeRecord]) -> dict[str, Allotment]:
+    """Those of these scopes, by scope."""
+    return {node: allotment for node in nodes if (allotment := records[node].allotment) is not None}
+
+
+def allotment_bounds(allotment: Allotment, policy: Policy = _NO_POLICY) -> list[Bound]:
+    """What an allotment bounds on its scope; `policy` as in Bound."""
+    return [Bound(allotment.scope, each, 0, policy, allotment) for each in allotment.limits]
+
+
 def limits_of(
     node: str, key_scope: str, records: dict[str, ScopeRecord]
 ) -> tuple[Policy, tuple[Limit, ...]]:
     """A scope's own limits, or its parent's template where it has none, with the policy that they
     come from. A key's own scope is nobody's template child: templates are for the users and runs
-    that a key names, and would else bind the key that serves all of them."""
+    that a key names, and would else bind the key that serves all of them. The template on a key's
+    own scope is for the keys that it mints."""
     policy = records[node].policy
     parent = node.rpartition("/")[0]
-    if not policy.limits and node != key_scope and parent in records:
+    if policy.limits or parent not in records:
+        return policy, policy.limits
+    is_key = node == key_scope or policy.kind == KIND_OF_KEYS
+    if not is_key or records[parent].policy.kind == KIND_OF_KEYS:
         template = records[parent].policy
         return template, template.per_child
     return policy, policy.limits

@@ -23,7 +23,7 @@ _FOUR = struct.Struct("<4q")
 _THREE = struct.Struct("<3q")
 
 # Where a write goes: the keys of restore.lua, in order; tombstones follow.
-LEDGER, LEASES, EXPIRY, POLICIES, KEYS, TOMBSTONES = range(1, 7)
+LEDGER, LEASES, EXPIRY, POLICIES, KEYS, ALLOTMENTS, ALLOTMENTS_EXPIRY, TOMBSTONES = range(1, 9)
 
 
 class Overtaken(LedgerUnavailable):
@@ -90,7 +90,8 @@ class Recovering:
     async def restore(self, organisation: str, writes: Iterable[Write], lease_ms: int) -> None:
         """Writes all of it, a bounded piece at a time. Raises Overtaken."""
         slot = self._session.known_slot(organisation)
-        fixed = (slot.keys[0], slot.keys[3], slot.keys[4], slot.policies_key, slot.keys_key)
+        own = (slot.keys[0], slot.keys[3], slot.keys[4], slot.policies_key, slot.keys_key)
+        fixed = (*own, *slot.allotment_keys)
         for piece in _pieces(writes):
             tombstones = sorted({slot.done_key(each.id) for each in piece if each.id})
             args: list[Argument] = [_THREE.pack(slot.epoch, slot.seq, lease_ms)]

@@ -14,6 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
+from budgets.allotments import decode_allotment
 from budgets.plan import ScopeRecord
 from budgets.policy import Policy, decode_policy
 from budgets.scripts import Script
@@ -278,7 +279,7 @@ class Session:
         raise LedgerUnavailable("the connection to the ledger is lost again and again")
 
     async def load(self, scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
-        """Records and policies; scopes used for the first time are created on the way."""
+        """Records, policies, allotments; scopes used for the first time are created on the way."""
         slot = await self.slot(scopes[0].split("/", 1)[0])
         keys = (*slot.keys_done(self.new_id()), slot.policies_key)
         for _ in range(STALE_RETRIES_MAX):
@@ -287,7 +288,11 @@ class Session:
             assert isinstance(loaded, list)
             slot.ahead_ms = number(time_ms) - self.clock.now_ms()
             records = {
-                scope: ScopeRecord(loaded[2 * n], decode_policy(loaded[2 * n + 1]))
+                scope: ScopeRecord(
+                    loaded[3 * n],
+                    decode_policy(loaded[3 * n + 1]),
+                    decode_allotment(loaded[3 * n + 2]),
+                )
                 for n, scope in enumerate(scopes)
             }
             missing = [scope for scope in scopes if not records[scope].packed]

@@ -1,8 +1,10 @@
 """An organisation's keys in Redis, all in one hash slot, and what this process knows of its head.
 
 Names: `{org}:ledger` (head, scopes, counters), `:outbox`, `:bodies`, `:leases`, `:expiry`,
-`:policies`, `:keys`, `:recorder`, `:done:<n>`, tombstones by ten minutes of the id's own time, and
-`:idempotency:<name>`, marks of requests that their clients have named.
+`:policies`, `:keys`, `:recorder`, `:allotments` and `:allotments:expiry` (those that are open, by
+scope and by time), `:done:<n>`, tombstones by ten minutes of the id's own time, and
+`:idempotency:<name>`, marks of requests that their clients have named; `:minted:<key>` is named in
+`budgets.places`.
 """
 
 DONE_BUCKET_MS = 600_000
@@ -15,6 +17,7 @@ class Slot:
         "_done",
         "_prefix",
         "ahead_ms",
+        "allotment_keys",
         "epoch",
         "generation",
         "keys",
@@ -32,6 +35,9 @@ class Slot:
         self.keys = tuple((self._prefix + name).encode() for name in names)
         self.policies_key = f"{self._prefix}policies".encode()
         self.keys_key = f"{self._prefix}keys".encode()
+        self.allotment_keys = tuple(
+            (self._prefix + name).encode() for name in ("allotments", "allotments:expiry")
+        )
         self.recorder_key = f"{self._prefix}recorder".encode()
         self.epoch = 0
         self.seq = 0

@@ -52,5 +52,6 @@ async def _declare_key(declared: DeclaredKey, session: Session, keyring: KeyRing
         agent=declared.agent,
         tags=declared.tags,
         secret_sha256=digest(declared.secret),
+        delegates=declared.delegates,
     )
     await keyring.mint(key, declared.secret, declared.budget, replaces=earlier)

@@ -58,6 +58,7 @@ OPTIONS = (
         choices=PAYLOADS,
         part="ledger",  # which decides, together with the policies of the scopes
     ),
+    Option("minted_keys_max", "gateway", 1_000, "Keys below one that delegates.", 0, 10_000),
     Option("drain_ms", "gateway", 30_000, "How long a stopping worker waits.", 0, 3_600_000),
     Option("connect_timeout_ms", "gateway", 10_000, "Connecting to a provider.", 1, 600_000),
     Option("first_byte_timeout_ms", "gateway", 600_000, "Wait for an answer.", 1, 7_200_000),

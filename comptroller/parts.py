@@ -10,6 +10,7 @@ from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
+from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.redispy import RedisPyTransport
 from budgets.redisurl import parse_redis_url
@@ -20,7 +21,7 @@ from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.demo import DemoUpstream
-from gateway.events import KeyEvents
+from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
@@ -80,6 +81,7 @@ def build_gateway(settings: Settings) -> Gateway:
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
+        minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
         refusals=refusal_log(session, settings.ledger),
         options=settings.gateway,

@@ -33,7 +33,7 @@ _UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "envi
 SETTING_CHARS_MAX = 4096
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
-    *("budget", "agent", "tags"),
+    *("budget", "agent", "tags", "delegates"),
 )
 _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
 _CLICKHOUSE_URL = re.compile(r"|https?://[A-Za-z0-9.:\[\]_-]+/?")
@@ -63,6 +63,7 @@ class DeclaredKey:
     expires_in_ms: int | None = None
     agent: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    delegates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +282,7 @@ def _key(item: Value, environment: Mapping[str, str]) -> DeclaredKey:
         expires_in_ms=_duration_ms(fields.get("expires_in")),
         agent=fields["agent"].text("agent") if "agent" in fields else "",
         tags=_tags(fields.get("tags")),
+        delegates=_boolean(fields.get("delegates")),
     )
 
 
@@ -291,6 +293,14 @@ def _duration_ms(value: Value | None) -> int | None:
     if not found_ms:
         raise value.error("expires_in is a duration, as in 30d, 12h, 10m or 45s, up to 36500d")
     return found_ms
+
+
+def _boolean(value: Value | None) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value.content, bool):
+        raise value.error(f"{value.name} is true or false")
+    return value.content
 
 
 def _tags(value: Value | None) -> dict[str, str]:

@@ -104,10 +104,11 @@ async def _standings(parts: Parts, name: str, samples: Samples) -> AsyncIterator
 
 def _add_budget(samples: Samples, standing: Standing) -> None:
     limit = standing.bound.limit
+    window = "allotment" if standing.bound.allotment else limit.window
     labels = dict(
         zip(
             _BUDGET_LABELS,
-            (standing.bound.scope, limit.dimension, limit.window, ",".join(limit.models)),
+            (standing.bound.scope, limit.dimension, window, ",".join(limit.models)),
             strict=True,
         )
     )

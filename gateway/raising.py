@@ -15,6 +15,11 @@ _DEFAULT = Policy()
 def how_to_raise(refusal: Refusal, bound: Bound) -> str:
     """A sentence with the command: this limit doubled, or more where what was asked needs more.
     Where the command line cannot say all that the budget says, with the ones to look and write."""
+    if bound.allotment:
+        return (
+            "An allotment is not raised: ask whoever opened it for a larger one. "
+            f"`comptroller budget show {bound.scope}` shows what it has left."
+        )
     policy = bound.policy
     raised = _raised(refusal, bound.limit)
     if raised <= bound.limit.amount or not _can_be_typed(policy):

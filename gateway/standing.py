@@ -9,7 +9,8 @@ from gateway.money import dollars
 def limit_shown(standing: Standing) -> dict[str, Any]:
     """`{dimension, window, models?, limit, spent, reserved, allotted, free, resets_at}`; for usd
     decimal strings, and nano-dollars beside (`limit_nusd`, ...). `resets_at` is in milliseconds
-    since 1970, None for never."""
+    since 1970, None for never. What bounds because it was allotted has `allotment`, its id, and
+    `expires_at`."""
     limit = standing.bound.limit
     amounts = {
         "limit": limit.amount,
@@ -27,4 +28,7 @@ def limit_shown(standing: Standing) -> dict[str, Any]:
     else:
         shown |= amounts
     shown["resets_at"] = standing.bound.resets_at_ms or None
+    if standing.bound.allotment:
+        shown["allotment"] = standing.bound.allotment.id
+        shown["expires_at"] = standing.bound.allotment.expires_at_ms
     return shown

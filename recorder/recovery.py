@@ -72,8 +72,9 @@ class Recovery:
 
     async def _restored(self, organisation: str, end: Head) -> Restoration:
         now_ms = max(end.time_ms, self._session.clock.now_ms())
-        standing = await self._snapshots.standing(organisation, end)
-        ended = await self._snapshots.ended_since(organisation, now_ms - TOMBSTONES_MS)
+        over_ms = now_ms - TOMBSTONES_MS
+        standing = await self._snapshots.standing(organisation, end, over_ms)
+        ended = await self._snapshots.ended_since(organisation, over_ms)
         present = await self._recovering.present(organisation)
         wanted = restoration(standing, ended, present, now_ms)
         await self._recovering.restore(organisation, wanted.writes, self._options.lease_ms)

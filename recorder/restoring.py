@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from budgets.allotments import Allotment, decode_allotment
 from budgets.counters import window_ends
 from budgets.keys import Key
 from budgets.policy import DIMENSIONS, Policy, decode_policy
 from budgets.recovering import (
+    ALLOTMENTS,
+    ALLOTMENTS_EXPIRY,
     EXPIRY,
     KEYS,
     LEASES,
@@ -25,7 +28,7 @@ from budgets.recovering import (
     Write,
 )
 from clickhouse.events import EventRow, WrittenEvent
-from recorder.snapshots import Ended, Standing
+from recorder.snapshots import ALLOTMENT, Ended, Standing
 
 CLOSING = 2  # as in chunks/scopes.lua; closed is more
 TOMBSTONES_MS = 7_200_000
@@ -58,13 +61,15 @@ def restoration(
 ) -> Restoration:
     """Everything that makes the ledger say what the records say."""
     states = standing.states
+    allotments = _allotments(states.get(ALLOTMENT, {}))
     policies = _policies(states.get("policy", {}), present.policies)
-    counters, booked = _counters(standing, present, policies, now_ms)
+    counters, booked = _counters(standing, present, policies, allotments, now_ms)
     writes = [
         *_fields(counters, present),
         *_scopes(states.get("scope", {})),
         *_texts(POLICIES, states.get("policy", {})),
         *_texts(KEYS, states.get("key", {})),
+        *_moved(states.get(ALLOTMENT, {}), allotments, present),
         *_leases(standing.open),
         *_tombstones(ended, now_ms),
     ]
@@ -82,10 +87,15 @@ def _policies(known: dict[str, str], present: dict[str, bytes]) -> list[Policy]:
 
 
 def _counters(
-    standing: Standing, present: Present, policies: list[Policy], now_ms: int
+    standing: Standing,
+    present: Present,
+    policies: list[Policy],
+    allotments: dict[str, Allotment],
+    now_ms: int,
 ) -> tuple[dict[str, tuple[int, int, int]], list[str | int]]:
     """(spent, reserved, allotted) by field, and what is to be booked. A counter whose window is
-    over and in which nothing is reserved has left the ledger for good."""
+    over and in which nothing is reserved has left the ledger for good, and so have those of an
+    allotment that is."""
     reserved: dict[str, int] = {}
     for request in standing.open:
         for name, _, held, _ in request.counters:
@@ -96,18 +106,72 @@ def _counters(
         known_spent = standing.spent.get(name, (0, 0))[1]
         if name.startswith("c:") and _COUNTER.unpack(raw)[0] > known_spent:
             beyond[name] = _COUNTER.unpack(raw)[0] - known_spent
-    names = {*standing.spent, *reserved, *beyond}
+    allotted = _allotted(allotments, standing.spent)
+    names = {*standing.spent, *reserved, *beyond, *allotted}
     ends = window_ends(names, policies)
     counters = {
-        name: (standing.spent.get(name, (0, 0))[1] + beyond.get(name, 0), reserved.get(name, 0), 0)
+        name: (
+            standing.spent.get(name, (0, 0))[1] + beyond.get(name, 0),
+            reserved.get(name, 0),
+            allotted.get(name, 0),
+        )
         for name in names
-        if name in reserved or not ends[name] or ends[name] * 1000 > now_ms
+        if name in reserved
+        or name in allotted
+        or ((not ends[name] or ends[name] * 1000 > now_ms) and _is_live(name, allotments))
     }
     booked: list[str | int] = []
     for name, delta in beyond.items():
         dimension = standing.spent.get(name, (dimensions.get(name.split(":")[1], 0), 0))[0]
         booked += (name, dimension, 0, delta)
     return counters, booked
+
+
+def _allotments(texts: dict[str, str]) -> dict[str, Allotment]:
+    found = (decode_allotment(text.encode()) for text in texts.values())
+    return {each.id: each for each in found if each is not None}
+
+
+def _is_live(name: str, allotments: dict[str, Allotment]) -> bool:
+    """False for an allotment's own counter once nothing can come about it any more."""
+    id_, _, number = name.split(":")[1].partition(".")
+    return not (id_.startswith("a") and number) or id_ in allotments
+
+
+def _allotted(
+    allotments: dict[str, Allotment], spent: dict[str, tuple[int, int]]
+) -> dict[str, int]:
+    """What is set aside in each counter: max(amount, spent) of each allotment that is not closed."""
+    found: dict[str, int] = {}
+    for each in allotments.values():
+        if each.state == "closed":
+            continue
+        for dimension, amount in each.amounts.items():
+            own = f"c:{each.id}.{DIMENSIONS.index(dimension) + 1}:0"
+            costs = max(amount, spent.get(own, (0, 0))[1])
+            for name in (each.raised or {}).get(dimension, ()):
+                found[name] = found.get(name, 0) + costs
+            found.setdefault(own, 0)
+    return found
+
+
+def _moved(
+    texts: dict[str, str], allotments: dict[str, Allotment], present: Present
+) -> Iterator[Write]:
+    """The fields of allotments, and the sets by which the sweeper finds them."""
+    for name in present.ledger:
+        if name[:2] in ("a:", "o:"):
+            yield Write(LEDGER, name, b"")
+    yield Write(ALLOTMENTS, EVERYTHING, b"")
+    yield Write(ALLOTMENTS_EXPIRY, EVERYTHING, b"")
+    for id_, each in allotments.items():
+        number = id_.removeprefix("a")
+        yield Write(LEDGER, f"a:{number}", texts[id_].encode())
+        if each.state != "closed":
+            yield Write(LEDGER, f"o:{each.scope}", number.encode())
+            yield Write(ALLOTMENTS, f"{each.scope} {number}", b"0")
+            due_ms = each.expires_at_ms if each.state == "open" else 0
+            yield Write(ALLOTMENTS_EXPIRY, number, str(due_ms).encode())
 
 
 def _dimensions(policies: Iterable[Policy]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from recorder.verification import CHAIN_COLUMNS
 
 SEQS_PER_EPOCH = 2**40
 """One number for (epoch, seq): a seq is below it, and so is an epoch below 2**24."""
+ALLOTMENT = "allotment"
 _INSERT = "INSERT INTO comptroller.snapshots (org, place, epoch, seq, time_ms, open)"
 _decode = msgspec.json.Decoder(EventRow, strict=False).decode
 
@@ -92,8 +93,9 @@ class Snapshots:
         await self._store.insert(_INSERT, row, sha256(row).hexdigest())
         return True
 
-    async def standing(self, organisation: str, head: Head) -> Standing:
-        """What stands at the end of the log."""
+    async def standing(self, organisation: str, head: Head, over_ms: int) -> Standing:
+        """What stands at the end of the log; of allotments that were closed before `over_ms`
+        nothing."""
         last = await self.last(organisation)
         where = _between(organisation, last, head)
         lines = await self._store.select(load_query("balances_at"), where)
@@ -105,7 +107,9 @@ class Snapshots:
         here: dict[str, str | int] = {"org": organisation, "epoch": head.epoch, "seq": head.seq}
         states: dict[str, dict[str, str]] = {}
         for line in (await self._store.select(load_query("states_at"), here)).splitlines():
-            kind, name, text = json.loads(line)
+            kind, name, text, since_ms = json.loads(line)
+            if kind == ALLOTMENT and int(since_ms) < over_ms and '"state":"closed"' in text:
+                continue  # no late truth about it can come any more
             states.setdefault(kind, {})[name] = text
         return Standing(head, spent, still_open, states)
 

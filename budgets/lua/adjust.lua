@@ -1,8 +1,10 @@
--- use: now meta scopes counters resolve
+-- use: now meta scopes counters allotments resolve
 -- Corrects what was spent: a price that was wrong, or the past of a limit that counts from an
 -- earlier time (then `scope` is named, and one of its pending limits becomes valid).
 -- INVARIANT: an adjustment is booked once, all or none, and never makes a counter negative. A
 -- counter that is no longer here (its window is over and was compacted) is corrected by the event.
+-- What an allotment has spent is corrected where it was moved from, too: the caller names the counters
+-- that a request touched, never those that its ending passed on to.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done
 -- ARGV  numbers (epoch, seq), adjustment id, scope or '', event, then counter, dimension, delta, end of
@@ -12,7 +14,7 @@ local id, path, event = ARGV[2], ARGV[3], ARGV[4]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
-local writes, booked, corrected = {}, {}, {}
+local writes, booked, corrected, moved = {}, {}, {}, {}
 for i = 5, #ARGV, 4 do
   local field, dimension, delta = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local raw, stop = call('HGET', KEYS[1], field), tonumber(ARGV[i + 3])
@@ -22,6 +24,7 @@ for i = 5, #ARGV, 4 do
     corrected[field] = pack(COUNTER, spent + delta, reserved, allotted)
     writes[#writes + 1] = field
     writes[#writes + 1] = corrected[field]
+    if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
   end
   local at = #booked
   booked[at + 1], booked[at + 2], booked[at + 3], booked[at + 4] = field, dimension, 0, delta
@@ -33,7 +36,10 @@ if path ~= '' then
   writes[#writes + 1] = 's:' .. path
   writes[#writes + 1] = struct.pack(SCOPE, state, version, fence, math.max(0, pending - 1))
 end
-append_event('correction', id, event, cmsgpack.pack(booked))
+local counters = pass_on(moved, booked, writes)
+local short = writes.books and writes.books.fell_short
+if short then return {'NEGATIVE', short} end
+append_event('correction', id, event, counters)
 write_counters(writes)
 bury(KEYS[6], id, 'adjusted')
 return {'DONE', seq}

@@ -1,8 +1,8 @@
 -- use: now meta
 -- The ids whose leases have expired, oldest first, and those of their marks that there are, for
--- `sweep`. Reads only.
+-- `sweep`; and whether there are allotments that `lapse` has to look at. Reads only.
 --
--- KEYS  ledger, outbox, bodies, leases, expiry
+-- KEYS  ledger, outbox, bodies, leases, expiry, allotments by expiry
 -- ARGV  numbers (epoch, seq, limit)
 local epoch_known, seq_known, limit = struct.unpack('<i8i8i8', ARGV[1])
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
@@ -15,4 +15,5 @@ for i = 1, #ids do
     marks[#marks + 1] = mark
   end
 end
-return {'DUE', ids, marks}
+local lapsed = call('ZRANGEBYSCORE', KEYS[6], '-inf', string.format('%.0f', time_ms), 'LIMIT', 0, 1)
+return {'DUE', ids, marks, #lapsed}

@@ -17,7 +17,7 @@ for i = 2, #ARGV, 3 do
     call('ZADD', KEYS[5], 'XX', expires, id)
     local fields = cmsgpack.unpack(ARGV[i + 2])
     local records = call('HMGET', KEYS[1], unpack(fields))
-    answer = refused_by_state(records, #fields, '', ARGV[i + 1])
+    answer = refused_by_state(records, #fields, '', ARGV[i + 1], true)
     if answer == 'STALE' or answer == 'RECOVERING' then answer = 'OK' end
   end
   answers[#answers + 1] = answer

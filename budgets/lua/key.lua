@@ -23,7 +23,7 @@ if attempt > 0 then
   local raw = call('HGET', KEYS[1], scope_field)
   local state, version, fence, pending = OPEN, seq, 0, 0
   if raw then state, version, fence, pending = struct.unpack(SCOPE, raw) end
-  if state == CLOSING or state == CLOSED then return {'CLOSED'} end
+  if state == CLOSED then return {'CLOSED'} end
   fence = math.max(fence, attempt)
   append_event('budget_changed', act, fence_event, '', 0, 0, '',
     {'scope', ARGV[8], scope_text(state, version, fence)})

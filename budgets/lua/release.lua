@@ -1,4 +1,4 @@
--- use: now meta counters resolve marks
+-- use: now meta scopes counters allotments resolve marks
 -- Gives a reservation back whole: only for what provably never reached a provider.
 -- INVARIANT: nothing is charged, and an unknown id leaves a tombstone, so that a reserve that was
 -- given up but is still on its way finds itself resolved. What had expired meanwhile is given back.

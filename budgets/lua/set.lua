@@ -15,7 +15,7 @@ local raw = call('HGET', KEYS[1], 's:' .. path)
 local state, version, fence = OPEN, -1, 0
 if raw then state, version, fence = struct.unpack(SCOPE, raw) end
 if version ~= expected then return {'STALE', version} end
-if state == CLOSING or state == CLOSED then return {'CLOSED'} end
+if state == CLOSED then return {'CLOSED'} end
 local named = seq + 1
 policy = string.gsub(policy, '"id":"@%.', '"id":"' .. string.format('%.0f', named) .. '.')
 append_event('budget_changed', act, event, '', 0, 0, '',

@@ -1,4 +1,4 @@
--- use: now meta counters resolve marks
+-- use: now meta scopes counters allotments resolve marks
 -- Books the true cost in place of a reservation and gives the rest back.
 -- INVARIANT: a reservation is charged once. After its expiry the truth replaces the charge, once;
 -- a second settlement books nothing. The truth is booked even above what was reserved.

@@ -1,8 +1,8 @@
--- use: now meta scopes counters resolve
--- Freezes, thaws, closes or fences a scope.
+-- use: now meta scopes counters allotments closing resolve
+-- Freezes, thaws, closes or fences a scope. Closing closes what is allotted to it and below it, too.
 -- INVARIANT: closed stays closed, and a fence only rises.
 --
--- KEYS  ledger, outbox, bodies, leases, expiry, done
+-- KEYS  ledger, outbox, bodies, leases, expiry, done, allotments by scope, allotments by expiry
 -- ARGV  numbers (epoch, seq, attempt), act id, scope, action, event type, event
 local epoch_known, seq_known, attempt = struct.unpack('<i8i8i8', ARGV[1])
 local act, path, action, kind, event = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -14,12 +14,12 @@ local state, version, fence, pending = OPEN, seq, 0, 0
 if raw then state, version, fence, pending = struct.unpack(SCOPE, raw) end
 if action == 'close' then
   state = CLOSED
-elseif state == CLOSING or state == CLOSED then
+elseif state == CLOSED then
   return {'CLOSED'}
 elseif action == 'freeze' then
   state = FROZEN
 elseif action == 'thaw' then
-  state = OPEN
+  state = is_closing(path) and CLOSING or OPEN
 elseif action == 'fence' then
   fence = math.max(fence, attempt)
 else
@@ -28,4 +28,5 @@ end
 append_event(kind, act, event, '', 0, 0, '', {'scope', path, scope_text(state, version, fence)})
 call('HSET', KEYS[1], 's:' .. path, struct.pack(SCOPE, state, version, fence, pending), 'meta', packed_meta())
 bury(KEYS[6], act, action)
+if action == 'close' then close_allotments(path, '') end
 return {'DONE', seq, state}

@@ -1,4 +1,4 @@
--- use: now meta counters resolve marks
+-- use: now meta scopes counters allotments resolve marks
 -- Charges expired leases in full; concurrency returns.
 -- INVARIANT: only a lease whose time has passed by the ledger's own clock is swept, and none
 -- sooner than one lease after the ledger (re)opened, because workers could not extend before.

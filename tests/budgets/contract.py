@@ -96,6 +96,27 @@ class ContractModel:
         """A counter; an untouched one is zero."""
         return self.counters.setdefault(name, CounterModel())
 
+    def spent(self, name: str) -> int:
+        """What a counter has spent."""
+        return self.counter(name).spent
+
+    def allotted(self, _name: str) -> int:
+        """What is moved away from a counter's limit: nothing in a ledger without allotments."""
+        return 0
+
+    def free(self, binding: Binding) -> int:
+        """What a limit has left."""
+        name = binding.counter
+        taken = self.spent(name) + self.counter(name).reserved + self.allotted(name)
+        return binding.limit.amount - taken
+
+    def state_of(self, path: str) -> str:
+        """The state of a scope."""
+        return self.scope(path).state
+
+    def ended(self) -> None:
+        """Something has ended: what waited for it goes on."""
+
     def event(self) -> None:
         """One more event; it stores the time."""
         self.seq += 1
@@ -122,14 +143,14 @@ class ContractModel:
                     found.append(Binding(node, limit, percent, counter, end_s * 1000))
         return found
 
-    def state_refusal(self, path: ScopePath) -> Answer | None:
-        """The first refusal by state, top down."""
+    def state_refusal(self, path: ScopePath, *, is_open: bool = False) -> Answer | None:
+        """The first refusal by state, top down; what `is_open` below a closing scope is awaited."""
         attempts = dict(path.attempts)
         for node in path.nodes():
-            scope = self.scope(node)
-            if scope.state != "open":
-                return Answer(scope.state.upper(), node)
-            if attempts.get(node, 0) < scope.fence:
+            state = self.state_of(node)
+            if state != "open" and not (is_open and state == "closing"):
+                return Answer(state.upper(), node)
+            if attempts.get(node, 0) < self.scope(node).fence:
                 return Answer("FENCED", node)
         return None
 
@@ -165,41 +186,41 @@ class ContractModel:
         resets: list[int] = []
         held: list[Binding] = []
         for binding in bindings:
-            limit, counter = binding.limit, self.counter(binding.counter)
+            limit = binding.limit
             need = asked(ask, limit.dimension, ask.output_least)
             if need > limit.amount:
                 too_large.append(largest_output(ask, limit.dimension, limit.amount))
-            elif counter.spent + need > limit.amount:
+            elif self.spent(binding.counter) + need > limit.amount:
                 resets.append(binding.resets_at_ms)
-            elif counter.spent + counter.reserved + need > limit.amount:
+            elif need > self.free(binding):
                 held.append(binding)
         if too_large:
             return Answer("TOO_LARGE", output=max(0, min(too_large)))
         if resets:
             return Answer("EXHAUSTED", until_ms=0 if 0 in resets else max(resets))
         if held:
-            return Answer("HELD", until_ms=max(self._freed_at(each, ask) for each in held))
+            freed = [self._freed_at(each, ask) for each in held]
+            return Answer("HELD", until_ms=0 if 0 in freed else max(freed))
         return None
 
     def _freed_at(self, binding: Binding, ask: Ask) -> int:
-        """The earliest expiry after which the least form would fit."""
+        """The earliest expiry after which the least form would fit, 0 if allotments hold it."""
         need = asked(ask, binding.limit.dimension, ask.output_least)
-        counter = self.counter(binding.counter)
-        room = binding.limit.amount - counter.spent - counter.reserved
+        room = self.free(binding)
         for lease in sorted(self.leases.values(), key=lambda each: each.expires_ms):
             room += lease.held.get(binding.counter, ("usd", 0))[1]
             if room >= need:
                 return lease.expires_ms
-        raise AssertionError("held, but not by leases")
+        assert self.allotted(binding.counter), "held, but not by leases"
+        return 0
 
     def _granted_output(self, bindings: list[Binding], ask: Ask) -> int:
         output = ask.output_wanted
         for binding in bindings:
             if not grows(ask, binding.limit.dimension):
                 continue
-            counter = self.counter(binding.counter)
-            free = binding.limit.amount - counter.spent - counter.reserved
-            if counter.reserved:
+            free = self.free(binding)
+            if self.counter(binding.counter).reserved:
                 free = free * binding.share_percent // 100
             fits = largest_output(ask, binding.limit.dimension, free)
             output = min(output, max(ask.output_least, fits))
@@ -211,6 +232,7 @@ class ContractModel:
             self._end(id_, truth)
             self.resolved.add(id_)
             self.event()
+            self.ended()
             return "SETTLED"
         if id_ in self.expired:
             self._replace(id_, truth)
@@ -223,6 +245,7 @@ class ContractModel:
         if id_ in self.leases:
             self._end(id_, nothing)
             self.event()
+            self.ended()
         elif id_ in self.expired:
             self._replace(id_, nothing)
         elif id_ in self.resolved:
@@ -249,18 +272,19 @@ class ContractModel:
         if id_ not in self.leases:
             return "GONE"
         self.leases[id_].expires_ms = self.time_ms + self.lease_ms
-        refusal = self.state_refusal(path)
+        refusal = self.state_refusal(path, is_open=True)
         return refusal.code if refusal else "OK"
 
     def sweep(self) -> set[str]:
         """Charges what has expired in full, unless the ledger opened less than a lease ago."""
         if self.time_ms < self.opened_ms + self.lease_ms:
             return set()
-        due = {id_ for id_, lease in self.leases.items() if lease.expires_ms <= self.time_ms}
+        due = [id_ for id_, lease in self.leases.items() if lease.expires_ms <= self.time_ms]
         for id_ in due:
             self.expired[id_] = self._end(id_, Truth(None, None, None))
             self.event()
-        return due
+            self.ended()
+        return set(due)
 
     def set_state(self, path: str, action: str, attempt: int) -> str:
         """Closed stays closed, a fence only rises."""

@@ -55,6 +55,9 @@ PATHS: tuple[tuple[str, str, dict[str, int]], ...] = (
 class LedgerMachine(RuleBasedStateMachine):
     """Two workers and the model, side by side."""
 
+    model_of = ContractModel
+    scopes = SCOPES
+
     def __init__(self, socket_path: str) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
@@ -81,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(start=st.sampled_from(STARTS), policies=st.lists(POLICIES, min_size=7, max_size=7))
     def begin(self, start: str, policies: list[Policy]) -> None:
         at_ms = datetime.fromisoformat(start + "+00:00")
-        self.model = ContractModel(int(at_ms.timestamp()) * 1000, LEASE_MS)
+        self.model = self.model_of(int(at_ms.timestamp()) * 1000, LEASE_MS)
         self.move_to(self.model.clock_ms)
         for desk in self.desks:
             self.run(desk.session.open_organisation(self.organisation, create=True))
@@ -92,6 +95,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.clock_ms = at_ms
         for desk in self.desks:
             self.run(desk.set_time(at_ms))
+
+    def place(self, number: int) -> str:
+        return self.organisation + self.scopes[number % len(self.scopes)]
 
     def path(self, number: int) -> ScopePath:
         scope, key_scope, attempts = PATHS[number % len(PATHS)]
@@ -156,8 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _assert_within_limits(self, path: ScopePath, model: str) -> None:
         """Invariant 1: a grant leaves no counter above its limit."""
         for binding in self.model.bindings(path, model):
-            counter = self.model.counter(binding.counter)
-            assert counter.spent + counter.reserved <= binding.limit.amount
+            assert self.model.free(binding) >= 0
 
     @precondition(lambda self: self.ids)
     @rule(worker=WORKER, picks=st.lists(PICK, min_size=1, max_size=4), truth=TRUTHS)
@@ -215,17 +220,16 @@ class LedgerMachine(RuleBasedStateMachine):
         attempt=st.integers(0, 2),
     )
     def set_state(self, worker: int, scope: int, action: str, attempt: int) -> None:
-        number = scope % len(SCOPES)
-        if action == "close" and number in (0, 1):
+        path = self.place(scope)
+        if action == "close" and scope % len(self.scopes) in (0, 1):
             return  # would end the example's interest: nothing below is granted any more
-        path = self.organisation + SCOPES[number]
         administration = self.desks[worker].administration
         setting = administration.set_state(path, action, action, b"", attempt=attempt)
         assert self.run(setting) == self.model.set_state(path, action, attempt)
 
     @rule(worker=WORKER, scope=PICK, policy=POLICIES)
     def set_policy(self, worker: int, scope: int, policy: Policy) -> None:
-        path = self.organisation + SCOPES[scope % len(SCOPES)]
+        path = self.place(scope)
         before = self.model.scopes.get(path)
         setting = self.desks[worker].administration.set_policy(path, policy, b"set")
         if before is not None and contract.kept(before.policy, policy) == before.policy:
@@ -245,12 +249,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER, scope=PICK, change=st.integers(-2, 2))
     def change_amounts(self, worker: int, scope: int, change: int) -> None:
-        current = self.model.scope(self.organisation + SCOPES[scope % len(SCOPES)]).policy
+        current = self.model.scope(self.place(scope)).policy
         changed = tuple(
             msgspec.structs.replace(limit, amount_text=str(max(0, limit.amount + change)))
             for limit in current.limits
         )
-        self.run(self.desks[0].session.load([self.organisation + SCOPES[scope % len(SCOPES)]]))
+        self.run(self.desks[0].session.load([self.place(scope)]))
         self.set_policy(worker, scope, msgspec.structs.replace(current, limits=changed))
 
     def _assert_named(self, before: Policy, after: Policy, wanted: Policy) -> None:
@@ -276,14 +280,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if refusal:
             return  # test_check has the limits of a path that refuses
         bindings = self.model.bindings(where, model)
-        counters = [self.model.counter(each.counter) for each in bindings]
         assert [
             (each.bound.scope, each.bound.limit, each.spent, each.reserved, each.allotted)
             for each in checked.standings
-        ] == [
-            (b.scope, b.limit, c.spent, c.reserved, 0)
-            for b, c in zip(bindings, counters, strict=True)
-        ]
+        ] == [(each.scope, each.limit, *self.standing(each.counter)) for each in bindings]
+
+    def standing(self, name: str) -> tuple[int, int, int]:
+        """(spent, reserved, allotted) as the model has them."""
+        model = self.model
+        return model.spent(name), model.counter(name).reserved, model.allotted(name)
 
     @precondition(lambda self: self.model.counters)
     @rule(worker=WORKER, pick=PICK, delta=st.integers(-300, 300), again=st.booleans())
@@ -296,7 +301,7 @@ class LedgerMachine(RuleBasedStateMachine):
         counter = self.model.counter(name)
         id_ = self.desks[worker].session.new_id()
         for answer in ("DONE", "ALREADY") if again else ("DONE",):
-            negative = counter.spent + delta < 0 and answer == "DONE"
+            negative = answer == "DONE" and self._least_of(name) + delta < 0
             adjusting = self.desks[worker].administration.adjust(
                 self.organisation, id_, [(name, 1, delta)], b"adjusted"
             )
@@ -306,6 +311,10 @@ class LedgerMachine(RuleBasedStateMachine):
             if answer == "DONE":
                 counter.spent += delta
                 self.model.event()
+
+    def _least_of(self, name: str) -> int:
+        """What is spent in the counters that change with this one, in that with the least."""
+        return self.model.spent(name)
 
     def _expired_in(self, name: str) -> bool:
         return any(name in charges for charges in self.model.expired.values())
@@ -336,16 +345,14 @@ class LedgerMachine(RuleBasedStateMachine):
         raw: Any = ledger
         fields = dict(zip(raw[::2], raw[1::2], strict=True))
         counters = {name: values for name, values in counters_of(fields).items() if any(values)}
-        assert counters == {
-            name: (counter.spent, counter.reserved, 0)
-            for name, counter in self.model.counters.items()
-            if counter.spent or counter.reserved
-        }
+        standings = {name: self.standing(name) for name in self.model.counters.keys() | counters}
+        assert counters == {name: values for name, values in standings.items() if any(values)}
         assert all(value >= 0 for values in counters.values() for value in values)
         self._follow(entries)
         assert self.seq == self.model.seq == head_of(fields).seq
-        summed = {name: (*both, 0) for name, both in self.booked.items() if any(both)}
-        assert counters == summed, "the records must sum to the counters"
+        summed = {name: both for name, both in self.booked.items() if any(both)}
+        found = {name: values[:2] for name, values in counters.items() if any(values[:2])}
+        assert found == summed, "the records must sum to the counters"
         self._compare_leases(leases, expiry, counters)
 
     def _follow(self, entries: Any) -> None:

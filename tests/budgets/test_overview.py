@@ -8,6 +8,7 @@ from budgets.keys import Key
 from budgets.overview import SCOPES_AT_ONCE_MAX, Overview
 from budgets.plan import ScopePath
 from budgets.session import OrganisationUnknown
+from tests.budgets.allotting import Tree
 from tests.budgets.harness import Desk, TimedDesk, dollars, granted
 
 MANY = 2_500  # more than one step of a scan
@@ -49,6 +50,22 @@ async def test_standings_are_those_of_a_check(timed: TimedDesk) -> None:
             assert each.standings == own
         assert [len(each.standings) for each in shown] == [2, 0, 1]
         await timed.advance(60_000)
+
+
+async def test_standings_have_what_is_allotted(timed: TimedDesk) -> None:
+    """To the scope itself, as a bound of its own, and away from the limits above it."""
+    tree = await Tree(timed).planted()
+    allotment = await tree.allot(tree.run, 300)
+    await tree.spend(tree.run, 120)
+    team, run = await Overview(timed.session).standings(tree.org, [tree.team, tree.run])
+    assert [(each.allotted, each.free) for each in team.standings] == [(300, 500)]
+    (own,) = run.standings
+    assert own.bound.allotment is not None
+    assert (own.bound.allotment.id, own.spent, own.free) == (allotment.id, 120, 180)
+    assert run.standings == (await timed.ledger.check(ScopePath(tree.run))).standings
+    await tree.close(tree.run)
+    (run,) = await Overview(timed.session).standings(tree.org, [tree.run])
+    assert run.standings == ()
 
 
 async def test_standings_follow_states_and_other_workers(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """Which limits bind a path, in which counters, and until when a plan holds."""
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from budgets.allotments import Allotment
 from budgets.plan import Plan, ScopePath, ScopeRecord, build_plan
 from budgets.policy import PAYLOADS, SEGMENTS_MAX, Limit, Payloads, Policy, ancestors
 from tests.budgets.conftest import START_MS
@@ -185,3 +187,29 @@ def test_a_path_without_a_policy_for_payloads_has_the_full_ones() -> None:
     assert plan_of(ScopePath("o/a"), {}).payloads == "full"
     frozen = {"o": record(Policy(payloads="hash"), state=FROZEN)}
     assert plan_of(ScopePath("o/a"), frozen).payloads == "hash"
+
+
+def test_what_an_allotment_moves_is_asked_up_to_its_scope_only() -> None:
+    """Its own bound stands for the limits above; minutes, models and other dimensions stay; below
+    a second one the first is not asked either."""
+    limits = (
+        limit("3.0", 50),
+        limit("3.1", 50, "usd", "minute"),
+        limit("3.2", 50, "usd", "total", "m"),
+        limit("3.3", 50, "tokens"),
+    )
+    own = Policy(limits=(limit("5.0", 9),))
+    outer = Allotment("a7", "o/a", {"usd": 20}, 9)
+    inner = Allotment("a8", "o/a/b", {"usd": 5}, 9)
+    records = {"o": record(Policy(limits=limits)), "o/a": replace(record(own), allotment=outer)}
+    rest = [b"c:3.1:%d" % MINUTE_S, b"c:3.2:0", b"c:3.3:0"]
+    plan = plan_of(ScopePath("o/a/b"), records)
+    assert plan.fields[3:] == (*rest, b"c:5.0:0", b"c:a7.1:0")
+    assert packed(plan)[-1] == (1, 25, 20, 0, 0)
+    assert plan.bounds[-1].allotment is outer
+    records["o/a/b"] = replace(record(), allotment=inner)
+    assert plan_of(ScopePath("o/a/b/c"), records).fields[4:] == (*rest, b"c:a8.1:0")
+    beside = plan_of(ScopePath("o/a/x", "o/a/b"), records)
+    assert beside.fields[4:] == (*rest, b"c:a8.1:0"), "the key's own scope is a node, too"
+    alone = plan_of(ScopePath("o/a"), records)
+    assert alone.fields[2:] == (*rest, b"c:5.0:0", b"c:a7.1:0")

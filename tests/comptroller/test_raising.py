@@ -4,12 +4,14 @@ changes nothing else of the budget."""
 import re
 import shlex
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from budgets.allotments import Allotment
 from budgets.answers import Refusal
 from budgets.plan import Bound
 from budgets.policy import AMOUNT_MAX, parse_policy
@@ -112,3 +114,13 @@ def test_what_cannot_be_typed_is_not_pretended(document: Any) -> None:
         f"comptroller budget show {SCOPE}",
         f"comptroller budget set {SCOPE} LIMIT...",
     ]
+
+
+def test_an_allotment_is_not_raised_by_a_budget() -> None:
+    """The scope's own budget would not help: the text names who can, and the command that shows."""
+    refusal, bound = refusal_of([{"usd": "1"}], 0)
+    allotted = replace(bound, allotment=Allotment("a5", SCOPE, {"usd": 10**9}, 1))
+    said = how_to_raise(refusal, allotted)
+    assert "whoever opened it" in said
+    assert f"`comptroller budget show {SCOPE}`" in said
+    assert "budget set" not in said

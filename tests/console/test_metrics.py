@@ -32,6 +32,21 @@ def value(found: Found, name: str, labels: Mapping[str, str]) -> float:
     return found[f"comptroller_{name}", frozenset(labels.items())]
 
 
+async def test_an_allotment_is_a_series_of_its_own(console: Console) -> None:
+    """Beside a limit of the same dimension, which would else have the same labels."""
+    for scope in ("acme", "acme/run"):
+        body = {"scope": scope, "limits": [{"usd": "2.50"}]}
+        await console.done("PUT", "/v1/budgets", body)
+    allot = console.desk.administration.allot
+    await allot("acme/run", {"usd": 10**9}, 2**42, b"{}")
+    found = await scraped(console)
+    labels = {"scope": "acme/run", "dimension": "usd", "models": ""}
+    assert value(found, "budget_free", {**labels, "window": "total"}) == 2.5
+    assert value(found, "budget_free", {**labels, "window": "allotment"}) == 1.0
+    above = {**labels, "scope": "acme", "window": "total"}
+    assert value(found, "budget_allotted", above) == 1.0
+
+
 async def test_budgets_are_gauges(console: Console) -> None:
     """Dollars are dollars, counts are counts; closed scopes are left out."""
     limits = [{"usd": "2.50", "window": "day"}, {"requests": 9, "models": ["a", "b*"]}]

@@ -23,6 +23,7 @@ from budgets.endings import Endings
 from budgets.keys import Key, KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger, LedgerOptions
+from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.policy import parse_policy
 from budgets.scripts import load_scripts
@@ -31,7 +32,7 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
 from gateway.demo import DemoUpstream
-from gateway.events import KeyEvents
+from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
@@ -217,6 +218,7 @@ class Stack:
         expires_at_ms: int | None = None,
         models: tuple[str, ...] = (),
         endpoints: tuple[str, ...] = (),
+        **more: Any,
     ) -> str:
         """Mints a key and gives its secret."""
         secret = f"ck-{secrets.token_hex(16)}"
@@ -229,6 +231,7 @@ class Stack:
             expires_at_ms=expires_at_ms,
             models=models,
             endpoints=endpoints,
+            **more,
         )
         await self.keyring.mint(key, secret, parse_policy(list(budget or [])))  # type: ignore[call-overload]  # lists only
         self.keys[secret] = key
@@ -303,6 +306,7 @@ async def running_stack(
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
         routes=routes,
+        minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
         options=options,

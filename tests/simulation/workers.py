@@ -11,10 +11,11 @@ from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger, LedgerOptions
+from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
-from gateway.events import KeyEvents
+from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import RefusalLog, refusal_log
@@ -88,6 +89,7 @@ class Worker:
             keeper=LeaseKeeper(ledger, session.clock),
             keyring=KeyRing(session, administration, KeyEvents("simulation")),
             routes=Routes([_route(kind, upstream) for kind in KINDS]),
+            minting=Minting(session, administration, acts_of),
             lines=WaitingLines(GATEWAY.wait_ms),
             refusals=refusal_log(session, ledger.options),
             options=GATEWAY,

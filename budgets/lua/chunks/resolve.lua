@@ -3,6 +3,19 @@
 -- tombstone stays for an hour, so that a repeated or late call finds out and books nothing twice.
 local DONE_TTL_S = 7200
 
+-- Takes changes of what allotments have spent (counter, before, after) to where it was moved from;
+-- the record with these changes. `writes` goes through their books when it is written.
+local function pass_on(moved, booked, writes)
+  if #moved == 0 then return cmsgpack.pack(booked) end
+  local books, own = allotment_books(writes), {}
+  for i = 1, #moved do
+    books.carry(booked, unpack(moved[i]))
+    own[i] = moved[i][1]
+  end
+  writes.books, writes.allotments = books, own
+  return cmsgpack.pack(booked)
+end
+
 -- Moves what the lease holds from reserved to spent: `truth` by dimension, or as reserved where
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
 -- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
@@ -15,6 +28,7 @@ local function book(lease, truth)
   local _, _, _, counters, output, usd = cmsgpack.unpack(facts)
   local touched = cmsgpack.unpack(counters)
   local fields, booked, writes = {}, {}, {}
+  local moved
   local count = #touched / 3
   if count == 0 then return cmsgpack.pack(booked), writes, request, output, usd, mark end
   for i = 1, count do fields[i] = touched[3 * i - 2] end
@@ -29,12 +43,18 @@ local function book(lease, truth)
     if values[i] then
       writes[#writes + 1] = fields[i]
       writes[#writes + 1] = pack(COUNTER, spent + charged, reserved - held, allotted)
+      if byte(fields[i], 3) == ALLOTMENT then
+        moved = moved or {}
+        moved[#moved + 1] = {fields[i], spent, spent + charged}
+      end
     end
   end
-  return cmsgpack.pack(booked), writes, request, output, usd, mark
+  local record = moved and pass_on(moved, booked, writes) or cmsgpack.pack(booked)
+  return record, writes, request, output, usd, mark
 end
 
--- What the sweeper leaves in place of a lease: enough to correct its charge, once.
+-- What the sweeper leaves in place of a lease: enough to correct its charge, once. Nothing that an
+-- allotment passed on is in it: none is closed while anything is held in it.
 local EXPIRED = 'expired:'
 local function expired_mark(booked, request, output, usd)
   return EXPIRED .. cmsgpack.pack(booked, request, output, usd)
@@ -48,7 +68,7 @@ end
 local function rebook(done, truth)
   local booked, request, output, usd = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
   local charges = cmsgpack.unpack(booked)
-  local writes, changed = {}, {}
+  local writes, changed, moved = {}, {}, {}
   for i = 1, #charges, 4 do
     local field, dimension, charged = charges[i], charges[i + 1], charges[i + 3]
     local actual = dimension == 4 and 0 or truth[dimension]
@@ -59,16 +79,22 @@ local function rebook(done, truth)
       delta = math.max(delta, -spent)
       writes[#writes + 1] = field
       writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
+      if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
     end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
-  return cmsgpack.pack(changed), writes, request, output, usd
+  return pass_on(moved, changed, writes), writes, request, output, usd
 end
 
+-- Also ends the allotments that only waited for this, with an event of their own each.
 local function write_counters(writes)
   local at = #writes
   writes[at + 1], writes[at + 2] = 'meta', packed_meta()
   call('HSET', KEYS[1], unpack(writes))
+  if writes.books then
+    writes.books.finish_all(writes.allotments)
+    writes.books.flush()
+  end
 end
 
 local function bury(done_key, id, outcome)

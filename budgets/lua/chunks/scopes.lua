@@ -12,8 +12,9 @@ end
 
 -- The first refusal by state, top down: code and the node's number (from 1), or nil where every
 -- record still is what the caller has read. `expected` holds those records joined, `attempts` the
--- attempt for each node, packed. Where a record changed but admits, the caller is STALE.
-local function refused_by_state(records, count, expected, attempts)
+-- attempt for each node, packed. Where a record changed but admits, the caller is STALE. CLOSING is
+-- for the time only: an allotment is being closed, and what is open below (`is_open`) is awaited.
+local function refused_by_state(records, count, expected, attempts, is_open)
   for i = 1, count do
     if not records[i] then return 'UNKNOWN', i end
   end
@@ -22,7 +23,8 @@ local function refused_by_state(records, count, expected, attempts)
   for i = 1, count do
     local state, _, fence = unpack_from(SCOPE, records[i])
     if state == FROZEN then return 'FROZEN', i end
-    if state ~= OPEN then return 'CLOSED', i end
+    if state == CLOSED then return 'CLOSED', i end
+    if state == CLOSING and not is_open then return 'CLOSING', i end
     if attempts[i] < fence then return 'FENCED', i end
   end
   for i = 1, count do
