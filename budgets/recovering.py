@@ -47,7 +47,6 @@ class Present:
     ledger: dict[str, bytes]
     policies: dict[str, bytes]
     keys: dict[str, bytes]
-    leases: frozenset[str]
 
 
 class Recovering:
@@ -78,13 +77,10 @@ class Recovering:
     async def present(self, organisation: str) -> Present:
         """What is there."""
         slot = self._session.known_slot(organisation)
-        leases = await self._session.transport.command("HKEYS", slot.keys[3])
-        assert isinstance(leases, list)
         return Present(
             ledger=await self._hash(slot.keys[0]),
             policies=await self._hash(slot.policies_key),
             keys=await self._hash(slot.keys_key),
-            leases=frozenset(each.decode() for each in leases),
         )
 
     async def restore(self, organisation: str, writes: Iterable[Write], lease_ms: int) -> None:

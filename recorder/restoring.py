@@ -141,7 +141,7 @@ def _is_live(name: str, allotments: dict[str, Allotment]) -> bool:
 def _allotted(
     allotments: dict[str, Allotment], spent: dict[str, tuple[int, int]]
 ) -> dict[str, int]:
-    """What is set aside in each counter: max(amount, spent) of each allotment that is not closed."""
+    """What is set aside in each counter: max(amount, spent) of each that is not closed."""
     found: dict[str, int] = {}
     for each in allotments.values():
         if each.state == "closed":
