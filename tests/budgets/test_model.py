@@ -147,8 +147,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if isinstance(answer, Reservation):
             assert ("GRANTED", answer.output_tokens) == (expected.code, expected.output)
             assert answer.reserved_nusd == contract.asked(ask, "usd", answer.output_tokens)
-            if not again:
-                self._assert_within_limits(path, model)
+            if not again:  # invariant 1: a grant leaves no counter above its limit
+                assert all(self.model.free(each) >= 0 for each in self.model.bindings(path, model))
             return
         assert isinstance(answer, Refusal)
         assert answer.code == expected.code, (answer, expected)
@@ -158,11 +158,6 @@ class LedgerMachine(RuleBasedStateMachine):
             assert answer.fits_output == expected.output
         if expected.code in ("EXHAUSTED", "HELD"):
             assert answer.until_ms == expected.until_ms
-
-    def _assert_within_limits(self, path: ScopePath, model: str) -> None:
-        """Invariant 1: a grant leaves no counter above its limit."""
-        for binding in self.model.bindings(path, model):
-            assert self.model.free(binding) >= 0
 
     @precondition(lambda self: self.ids)
     @rule(worker=WORKER, picks=st.lists(PICK, min_size=1, max_size=4), truth=TRUTHS)

@@ -1,8 +1,8 @@
 -- Allotments: money moved to a scope. Field a:<n> of the ledger has one as JSON (id a<n>, scope,
 -- state open | closing | closed, expires_ms, event, and for each dimension that it moves its amount
--- and the counters that it raised, joined by spaces), until late truth can no longer come. Its own
--- counters are c:a<n>.<dimension>:0; o:<scope> says <n> while it is open or closing. Two sorted sets
--- serve the sweeper and may be behind: `<scope> <n>` by name, and <n> by when to look at it.
+-- and the counters that it raised, joined by spaces), closed ones too, for truth that comes late. Its
+-- own counters are c:a<n>.<dimension>:0; o:<scope> says <n> while it is open or closing. Two sorted
+-- sets serve the sweeper and may be behind: `<scope> <n>` by name, and <n> by when to look at it.
 -- INVARIANT: on every counter that it raised an allotment stands for max(amount, spent) in
 -- `allotted` until it is closed, and for `spent` in `spent` from then on. Whatever changes what it
 -- has spent goes through these books in the same script.
