@@ -182,8 +182,8 @@ class Ledger:
         self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes, mark: str = ""
     ) -> str:
         """Books the truth; `mark` as in its Reservation. Answers SETTLED, CORRECTED (after expiry),
-        ALREADY, UNKNOWN; raises LedgerUnavailable while the ledger cannot take it (RECOVERING
-        included): try again."""
+        ALREADY, UNKNOWN (no such reservation any more: an event that charges nothing); raises
+        LedgerUnavailable while the ledger cannot take it (RECOVERING included): try again."""
         slot = await self._session.slot(organisation)
         numbers = (
             -1 if truth.usd_nusd is None else truth.usd_nusd,
@@ -211,7 +211,7 @@ class Ledger:
             keys = (*keys, slot.mark_key(mark))
         reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
         code = code_of(reply)
-        if code in ("SETTLED", "CORRECTED", "RELEASED"):
+        if code in ("SETTLED", "CORRECTED", "RELEASED", "UNKNOWN"):
             slot.saw(epoch, number(reply[1]))
         return code
 

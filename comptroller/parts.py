@@ -1,5 +1,6 @@
 """Puts a worker together from its settings: the one place where floors meet."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Literal
 from urllib.parse import urlsplit
@@ -15,11 +16,12 @@ from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session
 from budgets.transport import LedgerTransport
+from comptroller.data_dir import absolute, endings_folder
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.demo import DemoUpstream
-from gateway.events import KeyEvents
+from gateway.events import KeyEvents, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
@@ -71,7 +73,7 @@ def build_gateway(settings: Settings, redis_url: str) -> Gateway:
     parts = Parts(
         clock=session.clock,
         ledger=ledger,
-        endings=Endings(ledger),
+        endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
@@ -80,6 +82,12 @@ def build_gateway(settings: Settings, redis_url: str) -> Gateway:
         options=settings.gateway,
     )
     return Gateway(parts, _closer(session.transport, upstream))
+
+
+def endings_of(ledger: Ledger, settings: Settings) -> Endings:
+    """What waits for the ledger waits in the data dir, too."""
+    folder = endings_folder(absolute(settings.data_dir))
+    return Endings(ledger, dataclasses.replace(settings.endings, folder=folder), without_body)
 
 
 def _closer(transport: LedgerTransport, upstream: OwnedUpstream) -> Callable[[], Awaitable[None]]:

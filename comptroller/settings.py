@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from budgets.duration import duration_ms
+from budgets.endingdisk import EndingsOptions
 from budgets.ledger import LedgerOptions
 from budgets.policy import (
     DIMENSIONS,
@@ -81,6 +82,7 @@ class Settings:
     record: bool
     gateway: GatewayOptions
     ledger: LedgerOptions
+    endings: EndingsOptions
     records: RecordsOptions
     recorder: RecorderOptions
     models: tuple[ModelEntry, ...]
@@ -106,6 +108,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         record=bool(values["record"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
+        endings=EndingsOptions(**_of_part("endings", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
         recorder=RecorderOptions(**_of_part("recorder", values)),  # type: ignore[arg-type]
         models=read_models(top.get("model_list"), environment),

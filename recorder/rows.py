@@ -150,8 +150,10 @@ def _project(written: WrittenEvent) -> str:
 def _money(entry: Entry, written: WrittenEvent) -> tuple[int, int]:
     """Reserved and charged nano-dollars. Where the request speaks for an ending, the ledger says
     what was reserved. A correction is what the ledger changed, or the difference to the whole
-    reservation, which its expiry had charged."""
+    reservation, which its expiry had charged. What was not booked is in the detail alone."""
     reserved = entry.reserved_nusd or written.reserved_nusd
+    if entry.event_type == "settlement_unbooked":
+        return reserved, 0
     charged = reserved if entry.event_type == "reservation_expired" else written.charged_nusd
     booked = next((each[3] for each in entry.counters if each[1] == USD), None)
     if entry.event_type == "correction" and written.request_id:

@@ -10,7 +10,8 @@ from typing import Literal
 import pytest
 
 from budgets.answers import Reservation, Truth
-from budgets.endings import ENDINGS_WAITING_MAX, Endings
+from budgets.endingdisk import EndingsOptions
+from budgets.endings import Endings
 from budgets.scripts import Script
 from budgets.transport import (
     Argument,
@@ -199,13 +200,14 @@ async def test_an_ending_outlives_a_recovery(desk: Desk, faulty: FaultyTransport
 async def test_a_full_queue_admits_nothing_new(desk: Desk, faulty: FaultyTransport) -> None:
     """What waits is bounded: when it is full the worker is told to admit no more."""
     endings, reservation = Endings(desk.ledger), await running(desk)
+    most = EndingsOptions().endings_waiting_max
     faulty.down = True
-    for n in range(ENDINGS_WAITING_MAX):
+    for n in range(most):
         assert not endings.full
         id_ = reservation.id if n == 0 else desk.session.new_id()
         await endings.release(desk.organisation, id_, b"")
     assert endings.full
-    assert await endings.drain(1) == ENDINGS_WAITING_MAX
+    assert await endings.drain(1) == most
     assert await desk.totals() == (0, 100)
 
 

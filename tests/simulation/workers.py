@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.administration import Administration
+from budgets.endingdisk import EndingsOptions
 from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
@@ -14,7 +15,7 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.session import Session
 from gateway.app import Gateway
-from gateway.events import KeyEvents
+from gateway.events import KeyEvents, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import RefusalLog, refusal_log
@@ -82,7 +83,7 @@ class Worker:
         parts = Parts(
             clock=session.clock,
             ledger=ledger,
-            endings=Endings(ledger),
+            endings=Endings(ledger, endings_options(world), without_body),
             keeper=LeaseKeeper(ledger, session.clock),
             keyring=KeyRing(session, administration, KeyEvents("simulation")),
             routes=Routes([_route(kind, upstream) for kind in KINDS]),
@@ -138,7 +139,20 @@ class Worker:
         self._stopping.set()
 
     def _died(self) -> None:
+        """The kernel lets go of the locks."""
         self.ready = False
+        if self.endings is not None:
+            assert self.endings._disk is not None
+            self.endings._disk.let_go()
+
+
+def endings_options(world: World) -> EndingsOptions:
+    """All workers are on one machine, with a disk that is almost too small for what they answer."""
+    return EndingsOptions(
+        endings_bytes_max=60_000,
+        endings_body_bytes_max=400,
+        folder=world.endings_folder,
+    )
 
 
 def _route(kind: str, upstream: PooledUpstream) -> Route:

@@ -74,6 +74,7 @@ class World:
         self.weather = Weather(random.Random(self.rng.getrandbits(64)), tally)
         self.weather.fine()
         self.folder = folder
+        self.endings_folder = folder / "endings"
         self.scripts = scripts
         self.start_ms = start_ms
         self.books = Books(tally, line.ask)
