@@ -261,6 +261,7 @@ class EndingDisk:
         endings are elsewhere."""
         found = await self._in_thread(self._first_left)
         if found is None:
+            self.bytes_used = await self._in_thread(bytes_in, self.folder)
             return None
         file, endings = found
         place = _Open(file)

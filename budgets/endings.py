@@ -16,6 +16,7 @@ from budgets.answers import Reservation, Truth
 from budgets.endingdisk import EndingDisk, EndingsOptions, Waiting
 from budgets.endingrecords import Ending
 from budgets.ledger import Ledger
+from budgets.transport import LedgerRejected, LedgerSilent, LedgerUnavailable
 
 RETRY_DELAY_MS_FIRST = 50
 RETRY_DELAY_MS_MAX = 2_000
@@ -187,7 +188,8 @@ class Endings:
                 await self._take(first.ending)
             except Exception as error:  # noqa: BLE001  # whatever it is, money hangs on it
                 _log.warning("%d endings wait: %r", self.waiting, error)
-                queue.rotate(-1)  # one that is never taken must not hold up the rest
+                if _is_its_own(error):
+                    queue.rotate(-1)  # one that is never taken must not hold up the rest
                 return taken
             self._forget(queue.popleft())
             if not queue:
@@ -267,6 +269,12 @@ class Endings:
         lost = sum(not (each.taken or each.file) for each in left)
         await self._disk.close()
         return lost
+
+
+def _is_its_own(error: Exception) -> bool:
+    """Whether another ending of the same organisation might fare better."""
+    away = isinstance(error, LedgerUnavailable)
+    return not away or isinstance(error, LedgerSilent | LedgerRejected)
 
 
 def _bytes_of(waiting: Waiting) -> int:

@@ -4,67 +4,17 @@ booked twice."""
 import asyncio
 import dataclasses
 import random
-from collections import deque
-from typing import Literal
 
 import pytest
 
 from budgets.answers import Reservation, Truth
 from budgets.endingdisk import EndingsOptions
 from budgets.endings import Endings
-from budgets.scripts import Script
-from budgets.transport import (
-    Argument,
-    LedgerRejected,
-    LedgerSilent,
-    LedgerTransport,
-    LedgerUnavailable,
-    Reply,
-)
+from budgets.transport import LedgerUnavailable
+from tests.budgets.faults import Fault, FaultyTransport
 from tests.budgets.harness import Desk, dollars, granted
 
-Fault = Literal["", "answer lost", "refused", "rejected", "hangs"]
 DRAIN_MS = 20_000
-
-
-class FaultyTransport:
-    """Passes calls on, but for the faults that a test has put in their way."""
-
-    def __init__(self, inner: LedgerTransport) -> None:
-        self._inner = inner
-        self.faults: deque[Fault] = deque()
-        self.down = False
-        self.asked = asyncio.Event()
-
-    async def call(
-        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
-        """One call under the next fault."""
-        self.asked.set()
-        fault = "refused" if self.down else self.faults.popleft() if self.faults else ""
-        if fault == "refused":
-            raise LedgerUnavailable("the ledger cannot be reached")
-        if fault == "hangs":
-            await asyncio.Event().wait()
-        if fault == "rejected":
-            raise LedgerRejected("OOM command not allowed")
-        reply = await self._inner.call(script, keys, args)
-        if fault == "answer lost":
-            raise LedgerSilent("the answer was lost")
-        return reply
-
-    call_durably = call
-
-    async def command(self, *args: Argument) -> object:
-        """As it is."""
-        return await self._inner.command(*args)
-
-    async def command_durably(self, *args: Argument) -> object:
-        """As it is."""
-        return await self._inner.command_durably(*args)
-
-    async def close(self) -> None:
-        """Nothing of its own."""
 
 
 @pytest.fixture

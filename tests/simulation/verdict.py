@@ -70,6 +70,12 @@ def _records_are_whole(world: World, account: Account) -> None:
 def _money_is_right(world: World, held: Held, call: int) -> None:
     must, served = world.books.must, world.served.get(held.id)
     about = (held.id, call, held.usage_source, held.charged_nusd, held.reserved_nusd, served)
+    left_by = world.left_on_disk.get(held.id)
+    must(
+        left_by is None or held.state == "ended",
+        "%s left the ending of %s on the disk, and it is %s",
+        *(left_by, held.id, held.state),
+    )
     if served is None or served.obedient:
         invented = held.usage_source == "provider" and served is not None and not served.reported
         must(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.administration import Administration
-from budgets.endingdisk import EndingsOptions
+from budgets.endingdisk import EndingsOptions, Waiting
 from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
@@ -139,11 +139,17 @@ class Worker:
         self._stopping.set()
 
     def _died(self) -> None:
-        """The kernel lets go of the locks."""
+        """The kernel lets go of the locks; what is on the disk is others' to take up."""
         self.ready = False
-        if self.endings is not None:
-            assert self.endings._disk is not None
-            self.endings._disk.let_go()
+        if self.endings is None:
+            return
+        assert self.endings._disk is not None
+        self.endings._disk.let_go()
+        queued = [each for queue in self.endings._waiting.values() for each in queue]
+        for each in (*queued, *self.endings._under_way.values()):
+            if isinstance(each, Waiting) and each.file is not None:
+                self.world.left_on_disk[each.ending.id] = self.process.name
+                self.world.tally["rare:died with an ending on the disk"] += 1
 
 
 def endings_options(world: World) -> EndingsOptions:

@@ -95,6 +95,7 @@ class World:
         self.served: dict[str, Served] = {}
         self.calls = itertools.count(1)
         self.nodes: dict[str, Path] = {}
+        self.left_on_disk: dict[str, str] = {}  # endings of dead workers, by id
 
     def clock(self, skew_ms: int = 0) -> ProcessClock:
         """For one process."""
