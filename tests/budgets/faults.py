@@ -25,6 +25,8 @@ class FaultyTransport:
         self.faults: deque[Fault] = deque()
         self.down = False
         self.asked = asyncio.Event()
+        self.open = asyncio.Event()  # while it is not set, calls are answered late
+        self.open.set()
 
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
@@ -36,6 +38,7 @@ class FaultyTransport:
             raise LedgerUnavailable("the ledger cannot be reached")
         if fault == "hangs":
             await asyncio.Event().wait()
+        await self.open.wait()
         if fault == "rejected":
             raise LedgerRejected("OOM command not allowed")
         reply = await self._inner.call(script, keys, args)

@@ -10,23 +10,24 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-import budgets.endingfile
 from budgets.answers import Reservation, Truth
-from budgets.endingdisk import COMPACTED_FROM_BYTES, EndingsOptions
+from budgets.endingdisk import COMPACTED_FROM_BYTES, EndingDisk, EndingsOptions
 from budgets.endingfile import EndingFile, bytes_in, files_in
 from budgets.endingrecords import Ending, read_records
 from budgets.endings import LATE_MS, Endings
 from budgets.ledger import LedgerOptions
 from tests.budgets.conftest import MakeDesk
-from tests.budgets.faults import FaultyTransport
+from tests.budgets.faults import Fault, FaultyTransport
 from tests.budgets.harness import Desk, dollars, granted
 
 DRAIN_MS = 20_000
 WAIT_S_MAX = 15
 LEASE_MS = 300
+REFUSALS: list[Fault] = ["refused"] * 50
 
 
 class Worker:
@@ -38,6 +39,16 @@ class Worker:
         desk.session.transport = self.line
         self.endings = Endings(desk.ledger, options, said_to_be_dropped)
 
+    @property
+    def disk(self) -> EndingDisk:
+        """What it has on the disk."""
+        assert self.endings._disk is not None
+        return self.endings._disk
+
+    def lets_in(self) -> bool:
+        """Whether it admits requests."""
+        return not self.endings.full
+
     async def running(self, nusd: int = 100) -> Reservation:
         """A reservation in flight."""
         return granted(await self.desk.ask(dollars(nusd)))
@@ -48,13 +59,11 @@ class Worker:
 
     async def kept(self) -> None:
         """Returns when all that waits is on the disk."""
-        assert self.endings._disk is not None
-        await self.endings._disk.flush()
+        await self.disk.flush()
 
     async def die(self) -> None:
         """As by kill -9: what is on the disk stays there, the kernel lets go of the locks."""
-        disk, work = self.endings._disk, self.endings._worker
-        assert disk is not None
+        disk, work = self.disk, self.endings._worker
         if work is not None:
             work.cancel()
             await asyncio.wait({work})
@@ -141,7 +150,7 @@ async def test_a_ledger_that_answers_costs_no_file(hired: Hire, folder: Path) ->
     for _ in range(20):
         await worker.settle(await worker.running(), 5)
     assert names_in(folder) is None
-    disk = worker.endings._disk
+    disk = worker.disk
     assert not disk._thread._threads
     assert disk._writer is None
 
@@ -250,10 +259,11 @@ async def test_a_worker_that_dies_while_it_takes_up_loses_nothing(
     await left_by_a_dead_worker(hired, [10, 20, 30, 40])
     for taken in (0, 1, 1):
         worker = await hired()
-        worker.line.faults.extend([*[""] * taken, "answer lost", *["refused"] * 30])
+        answered: list[Fault] = [""] * taken
+        worker.line.faults.extend([*answered, "answer lost", *REFUSALS])
         await worker.endings.take_up()
         async with asyncio.timeout(WAIT_S_MAX):
-            while len(worker.line.faults) > 28:  # noqa: ASYNC110  # nothing tells
+            while len(worker.line.faults) > len(REFUSALS) - 2:  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0.005)
         await worker.die()
         assert len(files_in(folder)) == 1
@@ -273,13 +283,13 @@ async def test_what_was_taken_is_not_sent_again(hired: Hire) -> None:
         await worker.settle(each, 70)
     await worker.kept()
     worker.line.down = False
-    worker.line.faults.extend(["", "", "refused", *["refused"] * 50])
+    worker.line.faults.extend(["", "", *REFUSALS])
     async with asyncio.timeout(WAIT_S_MAX):
         while worker.endings.waiting > 1:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.005)
     await worker.kept()
     await worker.die()
-    (path,) = files_in(worker.endings._disk.folder)
+    (path,) = files_in(worker.disk.folder)
     (left,) = read_records(path.read_bytes()).endings.values()
     assert left.id == reservations[2].id
 
@@ -310,19 +320,12 @@ async def test_a_call_that_was_only_late_leaves_nothing_behind(hired: Hire, fold
     """The ledger takes it after all: its copy on the disk goes."""
     worker = await hired()
     reservation = await worker.running()
-    gate = asyncio.Event()
-    call = worker.line.call
-
-    async def late(*args: object) -> object:
-        await gate.wait()
-        return await call(*args)
-
-    worker.line.call = late
+    worker.line.open.clear()
     settling = asyncio.create_task(worker.settle(reservation, 70))
     async with asyncio.timeout(WAIT_S_MAX):
         while not files_in(folder):  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
-    gate.set()
+    worker.line.open.set()
     await settling
     await worker.kept()
     assert files_in(folder) == []
@@ -439,7 +442,7 @@ async def test_a_new_file_that_is_taken_for_a_dead_ones_is_made_again(
                 found[0].remove()  # the second time it is still looking
         return descriptor
 
-    monkeypatch.setattr(budgets.endingfile.os, "open", stealing)
+    monkeypatch.setattr(os, "open", stealing)
     file = EndingFile.create(tmp_path, "ab" * 16)
     file.keep([(1, Ending("acme", "0" * 32, None, b"", b"", ""))])
     file.close()
@@ -486,7 +489,7 @@ async def test_an_organisation_that_recovers_does_not_hold_up_the_others(
 
 
 async def test_one_that_waits_for_long_does_not_keep_the_disk_full(
-    hired: Hire, folder: Path
+    hired: Hire, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is taken gives its room back, although something in the same file still waits."""
     worker = await hired()
@@ -498,14 +501,14 @@ async def test_one_that_waits_for_long_does_not_keep_the_disk_full(
         await worker.settle(each, 1, body)
     await worker.kept()
     assert bytes_in(folder) > 4_000_000
-    take, missing = worker.desk.ledger.settle, last.id
+    take = worker.desk.ledger.settle
 
-    async def settle(organisation: str, id_: str, *rest: object) -> object:
-        if id_ == missing:
+    async def settle(organisation: str, id_: str, *rest: Any) -> str:
+        if id_ == last.id:
             raise ConnectionError("not this one")
         return await take(organisation, id_, *rest)
 
-    worker.desk.ledger.settle = settle
+    monkeypatch.setattr(worker.desk.ledger, "settle", settle)
     worker.line.down = False
     async with asyncio.timeout(WAIT_S_MAX):
         while worker.endings.waiting > 1:  # noqa: ASYNC110  # nothing tells
@@ -526,15 +529,15 @@ async def test_a_full_queue_admits_nothing_new(hired: Hire, bound: str) -> None:
     reservations = [await worker.running() for _ in range(4)]
     worker.line.down = True
     for each in reservations[:3]:
-        assert not worker.endings.full
+        assert worker.lets_in()
         await worker.settle(each, 5, bytes(1_000 if bound == "bytes" else 0))
-    assert worker.endings.full
+    assert not worker.lets_in()
     await worker.settle(reservations[3], 5)
     await worker.kept()
     worker.line.down = False
     assert await worker.endings.drain(DRAIN_MS) == 0
     await worker.kept()
-    assert not worker.endings.full
+    assert worker.lets_in()
     assert await worker.desk.totals() == (20, 0)
 
 
@@ -548,9 +551,9 @@ async def test_what_others_have_left_on_the_disk_counts(hired: Hire, folder: Pat
     await other.kept()
     worker = await hired(endings_bytes_max=bytes_in(folder))
     first = await worker.running()
-    assert not worker.endings.full
+    assert worker.lets_in()
     await worker.endings.take_up()
-    assert worker.endings.full
+    assert not worker.lets_in()
     worker.line.down = True
     await worker.settle(first, 5, b"an answer")
     await worker.kept()
@@ -560,7 +563,7 @@ async def test_what_others_have_left_on_the_disk_counts(hired: Hire, folder: Pat
         each.line.down = False
         assert await each.endings.drain(DRAIN_MS) == 0
         await each.kept()
-    assert not worker.endings.full
+    assert worker.lets_in()
     assert await worker.desk.totals() == (6, 0)
 
 
@@ -599,7 +602,7 @@ async def test_a_burst_costs_few_syncs(hired: Hire, monkeypatch: pytest.MonkeyPa
         syncs.append(descriptor)
         real(descriptor)
 
-    monkeypatch.setattr(budgets.endingfile.os, "fdatasync", counted)
+    monkeypatch.setattr(os, "fdatasync", counted)
     worker = await hired()
     worker.line.down = True
     ids = [worker.desk.session.new_id() for _ in range(3_000)]
@@ -607,7 +610,7 @@ async def test_a_burst_costs_few_syncs(hired: Hire, monkeypatch: pytest.MonkeyPa
     await asyncio.gather(*(worker.endings.release(organisation, each, b"") for each in ids))
     await worker.kept()
     assert 0 < len(syncs) < 30
-    (path,) = files_in(worker.endings._disk.folder)
+    (path,) = files_in(worker.disk.folder)
     assert {each.id for each in read_records(path.read_bytes()).endings.values()} == set(ids)
 
 
@@ -654,7 +657,6 @@ async def test_a_disk_that_refuses_leaves_endings_in_memory(
 
 
 def _break(patched: pytest.MonkeyPatch, fault: str) -> None:
-    module = budgets.endingfile.os
     write = os.pwrite
 
     def refuse(*_args: object) -> int:
@@ -671,11 +673,11 @@ def _break(patched: pytest.MonkeyPatch, fault: str) -> None:
         def no_new(path: Path, flags: int, *mode: int) -> int:
             return refuse() if flags & os.O_CREAT else opened(path, flags, *mode)
 
-        patched.setattr(module, "open", no_new)
+        patched.setattr(os, "open", no_new)
     elif fault == "half":
-        patched.setattr(module, "pwrite", half)
+        patched.setattr(os, "pwrite", half)
     else:
-        patched.setattr(module, fault, refuse)
+        patched.setattr(os, fault, refuse)
 
 
 async def test_a_file_that_cannot_be_removed_is_not_sent_again(
@@ -691,7 +693,7 @@ async def test_a_file_that_cannot_be_removed_is_not_sent_again(
         def refuse(_path: Path, *, missing_ok: bool = False) -> None:
             raise OSError(30, "Read-only file system")
 
-        patched.setattr(budgets.endingfile.Path, "unlink", refuse)
+        patched.setattr(Path, "unlink", refuse)
         await worker.take_up()
         await other.take_up()
         assert len(files_in(folder)) == 1
