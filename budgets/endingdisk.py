@@ -17,6 +17,8 @@ from budgets.endingfile import EndingFile, bytes_in, files_in
 from budgets.endingrecords import Ending
 
 DISK_RETRY_S = 2.0
+FLUSH_S_MAX = 10.0
+BATCH_BYTES_MAX = 8 * 1024 * 1024
 COMPACTED_FROM_BYTES = 1024 * 1024
 _log = logging.getLogger("comptroller.endings")
 _T = TypeVar("_T")
@@ -191,8 +193,7 @@ class EndingDisk:
         taken, self._taken = self._taken, {}
         for place, numbers in taken.items():
             await self._marked(place, numbers)
-        batch, self._wanted = [each for each in self._wanted if not each.taken], []
-        if batch:
+        if batch := self._next_batch():
             await self._kept(batch)
             if self._refused:
                 self._refused = False
@@ -200,6 +201,19 @@ class EndingDisk:
         if self._own is not None and not self._own.live:
             self._end(self._own)
         self.bytes_used = await self._in_thread(bytes_in, self.folder)
+
+    def _next_batch(self) -> list[Waiting]:
+        """Those that have waited longest, as many as are copied at once."""
+        batch: list[Waiting] = []
+        size_bytes = n = 0
+        for n, each in enumerate(self._wanted, 1):  # noqa: B007  # how many were looked at
+            if not each.taken:
+                batch.append(each)
+                size_bytes += len(each.ending.body) + len(each.ending.event)
+            if size_bytes >= BATCH_BYTES_MAX:
+                break
+        del self._wanted[:n]
+        return batch
 
     async def _marked(self, place: _Open, numbers: list[int]) -> None:
         try:
@@ -302,16 +316,19 @@ class EndingDisk:
             self._complained.add(path)
 
     async def flush(self) -> None:
-        """Returns when all that is wanted is on the disk, or the disk has refused it."""
+        """Returns when all that is wanted is on the disk, or the disk has refused it, or is as
+        silent as the ledger."""
         self.look_again()
-        while self._writer is not None:
-            await asyncio.wait({self._writer})
+        await self._written()
+
+    async def _written(self) -> None:
+        if self._writer is not None:
+            await asyncio.wait({self._writer}, timeout=FLUSH_S_MAX)
 
     async def close(self) -> None:
         """Lets go of all files: the next worker takes them up."""
         self._closed = True
-        while self._writer is not None:
-            await asyncio.wait({self._writer})
+        await self._written()
         self.let_go()
         self._thread.shutdown(wait=False)
 

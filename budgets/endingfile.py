@@ -111,10 +111,17 @@ class EndingFile:
                 left, at = left[written:], at + written
             if sync:
                 os.fdatasync(self._descriptor)
+                self._must_have_a_name()
         except OSError:
             self._forget_the_rest()
             raise
         self.size_bytes = at
+
+    def _must_have_a_name(self) -> None:
+        """Somebody may have removed the file: nobody would find what is in it."""
+        if not os.fstat(self._descriptor).st_nlink:
+            self.is_damaged = True
+            raise OSError(errno.ENOENT, f"{self.path} was removed while it was written")
 
     def _forget_the_rest(self) -> None:
         """After a write that failed nobody knows what is on the disk behind the whole records."""
