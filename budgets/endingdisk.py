@@ -237,11 +237,8 @@ class EndingDisk:
             sizes = await self._in_thread(self._put, own.file, endings)
         except Exception:
             self._wanted = batch + self._wanted
-            if own is not None and own.live:
-                own.retired = True
-                self._own = None
-            elif own is not None:
-                self._end(own)
+            if own is not None:
+                self._abandon(own)
             raise
         for waiting, number, size_bytes in zip(batch, numbers, sizes, strict=True):
             before = waiting.file
@@ -255,6 +252,20 @@ class EndingDisk:
             own.add(waiting, number, size_bytes)
         if not own.live:
             self._end(own)
+
+    def _abandon(self, place: _Open) -> None:
+        """A write has failed: what was written before stays there, if there is anything left of
+        the file."""
+        if place.file.is_gone:
+            lost = list(place.live.values())
+            for each in lost:
+                place.drop(each)
+            self._wanted = lost + self._wanted
+        if place.live:
+            place.retired = True
+            self._own = None
+        else:
+            self._end(place)
 
     def _put(self, file: EndingFile, endings: list[tuple[int, Ending]]) -> list[int]:
         """In the thread."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from budgets.endingrecords import (
     HEADER_BYTES,
     Ending,
-    Found,
     kept_record,
     mark_in,
     new_header,
@@ -36,7 +35,7 @@ class EndingFile:
     def __init__(self, path: Path, descriptor: int, mark: bytes, size_bytes: int) -> None:
         self.path = path
         self.size_bytes = size_bytes
-        self.is_damaged = False
+        self.is_damaged = self.is_gone = False
         self._descriptor = descriptor
         self._mark = mark
 
@@ -75,22 +74,16 @@ class EndingFile:
                 return None
             found = read_records(_content(descriptor))
             file = cls(path, descriptor, found.mark, found.whole_bytes)
-            file._mend(found)
+            file.is_damaged = found.is_damaged
         except BaseException:
             os.close(descriptor)
             raise
         return file, found.endings
 
-    def _mend(self, found: Found) -> None:
-        """What was cut off goes, so that records can be written behind the whole ones."""
-        self.is_damaged = found.is_damaged
-        if not found.is_damaged:
-            os.ftruncate(self._descriptor, found.whole_bytes)
-
     @property
     def takes_more(self) -> bool:
         """Whether records can be written behind those that are there."""
-        return self.size_bytes >= HEADER_BYTES and not self.is_damaged
+        return self.size_bytes >= HEADER_BYTES and not (self.is_damaged or self.is_gone)
 
     def keep(self, endings: Iterable[tuple[int, Ending]]) -> list[int]:
         """All of them or none, synced; the sizes of their records. Raises OSError."""
@@ -120,7 +113,7 @@ class EndingFile:
     def _must_have_a_name(self) -> None:
         """Somebody may have removed the file: nobody would find what is in it."""
         if not os.fstat(self._descriptor).st_nlink:
-            self.is_damaged = True
+            self.is_gone = True
             raise OSError(errno.ENOENT, f"{self.path} was removed while it was written")
 
     def _forget_the_rest(self) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -330,6 +331,45 @@ async def test_a_call_that_was_only_late_leaves_nothing_behind(hired: Hire, fold
     await worker.kept()
     assert files_in(folder) == []
     assert await worker.desk.totals() == (70, 0)
+
+
+async def test_what_is_taken_while_it_is_being_written_is_not_sent_again(
+    hired: Hire, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk has it only when the ledger has it, too: the file says so."""
+    worker = await hired()
+    first, second = await worker.running(), await worker.running()
+    worker.line.down = True
+    await worker.settle(first, 10)
+    await worker.kept()
+    disk_is_slow, sync = threading.Event(), os.fdatasync
+    begun = threading.Event()
+
+    def slowly(descriptor: int) -> None:
+        begun.set()
+        assert disk_is_slow.wait(WAIT_S_MAX)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", slowly)
+    take = worker.desk.ledger.settle
+
+    async def settle(organisation: str, id_: str, *rest: Any) -> str:
+        if id_ == first.id:
+            raise ConnectionError("not this one")
+        return await take(organisation, id_, *rest)
+
+    monkeypatch.setattr(worker.desk.ledger, "settle", settle)
+    worker.line.down = False
+    worker.line.open.clear()
+    settling = asyncio.create_task(worker.settle(second, 20))
+    await asyncio.to_thread(begun.wait, WAIT_S_MAX)
+    worker.line.open.set()
+    await settling
+    disk_is_slow.set()
+    await worker.kept()
+    await worker.die()
+    (path,) = files_in(folder)
+    assert [each.id for each in read_records(path.read_bytes()).endings.values()] == [first.id]
 
 
 async def test_a_file_that_was_cut_gives_what_is_whole(hired: Hire, folder: Path) -> None:
@@ -680,6 +720,24 @@ def _break(patched: pytest.MonkeyPatch, fault: str) -> None:
         patched.setattr(os, fault, refuse)
 
 
+async def test_a_file_that_somebody_has_removed_is_written_anew(hired: Hire, folder: Path) -> None:
+    """What was in it is put into another one, as soon as the next ending shows that it is gone."""
+    worker = await hired()
+    reservations = [await worker.running() for _ in range(2)]
+    worker.line.down = True
+    await worker.settle(reservations[0], 10)
+    await worker.kept()
+    files_in(folder)[0].unlink()
+    await worker.settle(reservations[1], 10)
+    await worker.kept()
+    await worker.kept()
+    await worker.die()
+    other = await hired()
+    await other.take_up()
+    assert await other.desk.totals() == (20, 0)
+    assert names_in(folder) == []
+
+
 async def test_a_file_that_cannot_be_removed_is_not_sent_again(
     hired: Hire,
     folder: Path,
@@ -695,7 +753,9 @@ async def test_a_file_that_cannot_be_removed_is_not_sent_again(
 
         patched.setattr(Path, "unlink", refuse)
         await worker.take_up()
+        other.line.asked.clear()
         await other.take_up()
+        assert not other.line.asked.is_set()
         assert len(files_in(folder)) == 1
     await worker.kept()
     assert files_in(folder) == []
