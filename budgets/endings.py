@@ -52,7 +52,7 @@ class Endings:
         self._under_way: dict[int, Ending | Waiting] = {}
         self._begun = self._begun_when_looked = 0
         self._look: asyncio.TimerHandle | None = None
-        self._none_taken = asyncio.Event()
+        self._fewer = asyncio.Event()
         self._stopping = asyncio.Event()
         self._closed = False
 
@@ -101,7 +101,7 @@ class Endings:
                 self._took(taken)
         finally:
             if not self._under_way:
-                self._none_taken.set()
+                self._fewer.set()
 
     async def _take(self, ending: Ending) -> None:
         if ending.truth is None:
@@ -203,6 +203,8 @@ class Endings:
         else:
             self._own -= 1
             self._own_bytes -= _bytes_of(taken)
+            if not self._own:
+                self._fewer.set()
         self._took(taken)
 
     # Those of the dead.
@@ -234,18 +236,17 @@ class Endings:
     # The end.
 
     async def drain(self, timeout_ms: int) -> int:
-        """Waits until the ledger has taken all, at most this long; how many endings are left."""
+        """Waits until the ledger has taken all that ended here, at most this long; how many endings
+        are left. Those of dead workers are not waited for: they have a file."""
         self._stopping.set()
-        deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
-        self._none_taken.clear()
-        if self._under_way:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._none_taken.wait(), timeout_ms / 1000)
-        self._start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_ms / 1000):
+                while self._under_way or self._own:
+                    self._start()
+                    self._fewer.clear()
+                    await self._fewer.wait()
         if self._worker is not None:
             worker = self._worker
-            left_s = max(0.0, deadline - asyncio.get_running_loop().time())
-            await asyncio.wait({worker}, timeout=left_s)
             worker.cancel()
             await asyncio.wait({worker})
         return self.waiting + len(self._under_way)

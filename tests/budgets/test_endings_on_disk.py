@@ -787,6 +787,24 @@ async def test_a_stop_that_could_not_drain_leaves_them_to_the_next(
     assert files_in(folder) == []
 
 
+async def test_a_stop_does_not_wait_for_the_endings_of_others(hired: Hire, folder: Path) -> None:
+    """Those of an organisation that is not there any more would hold up every stop: they have a
+    file, and stay in it."""
+    await left_by_a_dead_worker(hired, [10, 20])
+    worker = await hired()
+    reservation = await worker.running()
+    worker.line.down = True
+    await worker.endings.take_up()
+    async with asyncio.timeout(WAIT_S_MAX / 3):
+        assert await worker.endings.drain(60_000) == 2
+        assert await worker.endings.close() == 0
+    await worker.die()
+    other = await hired()
+    await other.take_up()
+    assert await other.desk.totals() == (30, reservation.reserved_nusd)
+    assert files_in(folder) == []
+
+
 async def test_without_a_disk_closing_says_what_is_lost(desk: Desk) -> None:
     """As many as wait."""
     await desk.set_budget(desk.organisation, [{"usd": "1"}])
