@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from budgets.endingfile import EndingFile, bytes_in, files_in
 from budgets.endingrecords import Ending
 
@@ -275,7 +277,7 @@ class EndingDisk:
             kept, size_bytes = ending, len(ending.body)
             if size_bytes and size_bytes > min(room, self._options.endings_body_bytes_max):
                 event = self._without_body(ending.event)
-                kept = Ending(ending.organisation, ending.id, ending.truth, event, b"", ending.mark)
+                kept = msgspec.structs.replace(ending, event=event, body=b"")
             room -= len(kept.body) + len(kept.event)
             reduced.append((number, kept))
         return file.keep(reduced)

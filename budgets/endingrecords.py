@@ -23,7 +23,9 @@ _TIME_DIGITS = 12  # of an id, see Session.new_id
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
-    """How one reservation ends: `truth` settles it, None releases it; `mark` names its mark."""
+    """How one reservation ends: `truth` settles it, None releases it; `mark` names its mark;
+    `known` is the (epoch, seq) of its grant: a ledger that is behind that was rolled back. Fields
+    are only ever added at the end, with a default."""
 
     organisation: str
     id: str
@@ -31,6 +33,7 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
     event: bytes
     body: bytes
     mark: str
+    known: tuple[int, int] = (0, 0)
 
 
 _Content = tuple[int, Ending | None]

@@ -76,7 +76,8 @@ class Endings:
     ) -> None:
         """Books the truth now, or as soon as the ledger takes it."""
         organisation, mark = reservation.path.organisation, reservation.mark
-        await self._end(Ending(organisation, reservation.id, truth, event, body, mark))
+        known = (reservation.epoch, reservation.seq)
+        await self._end(Ending(organisation, reservation.id, truth, event, body, mark, known))
 
     async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> None:
         """Gives a reservation back, also one whose reserve was never answered."""
@@ -114,6 +115,7 @@ class Endings:
             ending.event,
             ending.body,
             ending.mark,
+            ending.known,
         )
         if outcome == "UNKNOWN":
             _log.error(

@@ -179,18 +179,28 @@ class Ledger:
         )
 
     async def settle(
-        self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes, mark: str = ""
+        self,
+        organisation: str,
+        id_: str,
+        truth: Truth,
+        event: bytes,
+        body: bytes,
+        mark: str = "",
+        known: tuple[int, int] = (0, 0),
     ) -> str:
-        """Books the truth; `mark` as in its Reservation. Answers SETTLED, CORRECTED (after expiry),
-        ALREADY, UNKNOWN (no such reservation any more: an event that charges nothing); raises
-        LedgerUnavailable while the ledger cannot take it (RECOVERING included): try again."""
+        """Books the truth; `mark` and `known` (epoch, seq) as in its Reservation, which may be
+        another process's: a ledger that is behind it has lost it, and is recovering. Answers
+        SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN (no such reservation any more: an event
+        that charges nothing); raises LedgerUnavailable while the ledger cannot take it (RECOVERING
+        included): try again."""
         slot = await self._session.slot(organisation)
         numbers = (
             -1 if truth.usd_nusd is None else truth.usd_nusd,
             -1 if truth.tokens is None else truth.tokens,
             -1 if truth.requests is None else truth.requests,
         )
-        return await self._resolved("settle", slot, id_, mark, numbers, (id_, event, body))
+        args = (id_, event, body)
+        return await self._resolved("settle", slot, id_, mark, numbers, args, known)
 
     async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
@@ -205,11 +215,12 @@ class Ledger:
         mark: str,
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
+        known: tuple[int, int] = (0, 0),
     ) -> str:
         keys, epoch = slot.keys_done(id_), slot.epoch
         if mark:
             keys = (*keys, slot.mark_key(mark))
-        reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
+        reply = await self._session.run_in_epoch(slot, script, keys, numbers, args, known=known)
         code = code_of(reply)
         if code in ("SETTLED", "CORRECTED", "RELEASED", "UNKNOWN"):
             slot.saw(epoch, number(reply[1]))

@@ -75,13 +75,16 @@ class Session:
         args: tuple[Argument, ...] = (),
         *,
         durably: bool = False,
+        known: tuple[int, int] = (0, 0),
     ) -> Reply:
         """One script call whose first argument is packed epoch, seq and `numbers`. It follows the
-        ledger into a later epoch, and raises LedgerUnavailable while there is none to follow."""
+        ledger into a later epoch, and raises LedgerUnavailable while there is none to follow.
+        `known` is an epoch and seq that this call knows of, whatever this process does."""
         run = self.run_durably if durably else self.run
         head = _HEADS[len(numbers)]
         while True:
-            reply = await run(script, keys, (head.pack(slot.epoch, slot.seq, *numbers), *args))
+            seq = max(slot.seq, known[1]) if known[0] == slot.epoch else slot.seq
+            reply = await run(script, keys, (head.pack(slot.epoch, seq, *numbers), *args))
             if reply[0] != b"RECOVERING" or len(reply) > 1:
                 return reply
             if not await self.moved_on(slot):

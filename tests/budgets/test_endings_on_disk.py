@@ -234,6 +234,44 @@ async def test_what_the_ledger_does_not_know_any_more_is_recorded_once(
     assert (await desk.head()).seq == entry.seq
 
 
+async def test_a_ledger_that_was_rolled_back_gets_them_when_it_is_recovered(
+    hired: Hire, folder: Path
+) -> None:
+    """A power cut took the ledger's last second and the worker. Whoever takes up its file knows by
+    it that the ledger has lost the reservation: it waits for the recovery, and then the truth is
+    booked like any other. Meanwhile the file stays, and others are served."""
+    dead, worker = await hired(), await hired()
+    desk = dead.desk
+    earlier = await desk.everything()
+    for _ in range(5):
+        reservation = await dead.running()
+    dead.line.down = True
+    await dead.settle(reservation, 70)
+    await dead.kept()
+    await dead.die()
+    head, later = await desk.head(), await desk.everything()
+    await roll_to(desk, earlier)
+    await worker.endings.take_up()
+    await worker.settle(await worker.running(), 5)
+    await asyncio.sleep(0.3)
+    assert (worker.endings.waiting, len(files_in(folder))) == (1, 1)
+    assert await desk.totals() == (5, 0)
+    await roll_to(desk, later)
+    await desk.set_head(dataclasses.replace(head, epoch=2))
+    await worker.take_up()
+    assert await desk.totals() == (70, 400)
+    assert [kind for kind, _ in await endings_of(desk)] == ["llm_response"]
+    assert files_in(folder) == []
+
+
+async def roll_to(desk: Desk, state: dict[bytes, bytes]) -> None:
+    """Puts the server back, or forth, to what it was."""
+    for key in await desk.everything():
+        await desk.transport.command("DEL", key)
+    for key, dumped in state.items():
+        await desk.transport.command("RESTORE", key, "0", dumped)
+
+
 async def test_two_workers_that_race_for_a_file_book_each_ending_once(
     hired: Hire, folder: Path
 ) -> None:

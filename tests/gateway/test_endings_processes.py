@@ -171,12 +171,12 @@ async def test_workers_killed_while_settlements_wait_lose_none(
 
 
 async def test_killed_again_and_again(folder: Path, provider: Provider, gated: Gated) -> None:
-    """Three rounds of calls; in each the ledger is paused, killed or both, the workers are killed
-    while they hold what others have left, and again while they hand it over."""
+    """Two rounds of calls; the ledger is paused, in the second it is killed besides, the workers are
+    killed while they hold what others have left, and again while they hand it over."""
     settings = config(provider, LEASE_MS)
     async with comptroller_up(folder, config=settings, workers=2) as running:
         view = running.view(ORGANISATION)
-        for round_ in range(3):
+        for round_ in range(2):
             gated.gate.clear()
             async with calls_under_way(running, provider):
                 ledger = running.ledger()
@@ -212,11 +212,9 @@ async def test_a_paused_worker_keeps_what_is_its_own(
             first, second = sorted(workers)
             os.kill(first, signal.SIGKILL)
             await running.until_replaced(workers, 1)
-            left = files_in(running.data_dir / "endings")
             await until(lambda: len(files_in(running.data_dir / "endings")) == 1, TAKEN_S_MAX)
             await asyncio.sleep(3 * LEASE_MS / 1000)
             assert len(files_in(running.data_dir / "endings")) == 1
-            assert len(left) <= 2
             os.kill(second, signal.SIGKILL)
             await all_taken(running, view, gated)
         await view.close()
