@@ -115,6 +115,12 @@ def kill_workers(running: Running) -> set[int]:
     return workers
 
 
+def files_of(pid: int) -> list[Path]:
+    """The files of endings that this process has open."""
+    opened = [entry.readlink() for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    return [each for each in opened if each.suffix == ".endings"]
+
+
 async def booked(view: LedgerView) -> list[int]:
     """What each request was charged in the end, in nano-dollars: its ending, and what corrected it.
     No request has two of a kind."""
@@ -171,8 +177,8 @@ async def test_workers_killed_while_settlements_wait_lose_none(
 
 
 async def test_killed_again_and_again(folder: Path, provider: Provider, gated: Gated) -> None:
-    """Two rounds of calls; the ledger is paused, in the second it is killed besides, the workers are
-    killed while they hold what others have left, and again while they hand it over."""
+    """Two rounds of calls; the ledger is paused, in the second it is killed besides. The workers
+    are killed while they hold what others have left, and again while they hand it over."""
     settings = config(provider, LEASE_MS)
     async with comptroller_up(folder, config=settings, workers=2) as running:
         view = running.view(ORGANISATION)
@@ -209,13 +215,16 @@ async def test_a_paused_worker_keeps_what_is_its_own(
             for pid in workers:
                 os.kill(pid, signal.SIGSTOP)
             os.kill(ledger, signal.SIGCONT)
-            first, second = sorted(workers)
-            os.kill(first, signal.SIGKILL)
+            paused = next(pid for pid in workers if files_of(pid))
+            (its_own,) = files_of(paused)
+            for pid in workers - {paused}:
+                os.kill(pid, signal.SIGKILL)
             await running.until_replaced(workers, 1)
-            await until(lambda: len(files_in(running.data_dir / "endings")) == 1, TAKEN_S_MAX)
+            left_in = running.data_dir / "endings"
+            await until(lambda: files_in(left_in) == [its_own], TAKEN_S_MAX)
             await asyncio.sleep(3 * LEASE_MS / 1000)
-            assert len(files_in(running.data_dir / "endings")) == 1
-            os.kill(second, signal.SIGKILL)
+            assert files_in(left_in) == [its_own]
+            os.kill(paused, signal.SIGKILL)
             await all_taken(running, view, gated)
         await view.close()
 
@@ -248,7 +257,7 @@ async def test_a_stop_while_the_ledger_is_away_leaves_them_to_the_next_start(
         await view.close()
 
 
-async def test_a_damaged_folder_does_not_keep_a_worker_from_serving(
+async def test_a_damaged_left_indoes_not_keep_a_worker_from_serving(
     folder: Path, provider: Provider, gated: Gated
 ) -> None:
     """A file in its place: said in the log, once; requests are served."""
