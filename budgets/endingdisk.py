@@ -189,9 +189,7 @@ class EndingDisk:
             self._writer = None
 
     async def _write_what_is_there(self) -> None:
-        for place in self._ended[:]:
-            await self._in_thread(_finish, place.file)
-            self._ended.remove(place)
+        failed = await self._finished()
         taken, self._taken = self._taken, {}
         for place, numbers in taken.items():
             await self._marked(place, numbers)
@@ -203,6 +201,20 @@ class EndingDisk:
         if self._own is not None and not self._own.live:
             self._end(self._own)
         self.bytes_used = await self._in_thread(bytes_in, self.folder)
+        if failed is not None:
+            raise failed
+
+    async def _finished(self) -> OSError | None:
+        """Removes the files that are over; why one could not be, which is tried again later."""
+        failed: OSError | None = None
+        for place in self._ended[:]:
+            try:
+                await self._in_thread(_finish, place.file)
+            except OSError as error:
+                failed = error
+            else:
+                self._ended.remove(place)
+        return failed
 
     def _next_batch(self) -> list[Waiting]:
         """Those that have waited longest, as many as are copied at once."""
@@ -254,6 +266,10 @@ class EndingDisk:
             own.add(waiting, number, size_bytes)
         if not own.live:
             self._end(own)
+        elif own.retired:  # meanwhile
+            self._wanted += [each for each in batch if each.file is own]
+        else:
+            self._compact(own)
 
     def _abandon(self, place: _Open) -> None:
         """A write has failed: what was written before stays there, if there is anything left of

@@ -371,43 +371,98 @@ async def test_a_call_that_was_only_late_leaves_nothing_behind(hired: Hire, fold
     assert await worker.desk.totals() == (70, 0)
 
 
-async def test_what_is_taken_while_it_is_being_written_is_not_sent_again(
-    hired: Hire, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A slow disk has it only when the ledger has it, too: the file says so."""
-    worker = await hired()
-    first, second = await worker.running(), await worker.running()
-    worker.line.down = True
-    await worker.settle(first, 10)
-    await worker.kept()
-    disk_is_slow, sync = threading.Event(), os.fdatasync
-    begun = threading.Event()
+class SlowDisk:
+    """A disk whose syncs wait, once it is told to, until it is told to go on."""
 
-    def slowly(descriptor: int) -> None:
-        begun.set()
-        assert disk_is_slow.wait(WAIT_S_MAX)
-        sync(descriptor)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self._go_on, sync = threading.Event(), threading.Event(), os.fdatasync
 
-    monkeypatch.setattr(os, "fdatasync", slowly)
+        def slowly(descriptor: int) -> None:
+            self.begun.set()
+            assert self._go_on.wait(WAIT_S_MAX)
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fdatasync", slowly)
+
+    async def until_begun(self) -> None:
+        """Waits for a write."""
+        assert await asyncio.to_thread(self.begun.wait, WAIT_S_MAX)
+
+    def go_on(self) -> None:
+        """From now on it is quick."""
+        self._go_on.set()
+
+
+def never_taken(worker: Worker, monkeypatch: pytest.MonkeyPatch, *ids: str) -> None:
+    """These wait for ever; the others are taken."""
     take = worker.desk.ledger.settle
 
     async def settle(organisation: str, id_: str, *rest: Any) -> str:
-        if id_ == first.id:
+        if id_ in ids:
             raise ConnectionError("not this one")
         return await take(organisation, id_, *rest)
 
     monkeypatch.setattr(worker.desk.ledger, "settle", settle)
+
+
+def ids_in(folder: Path) -> list[str]:
+    """Those that wait in all files together."""
+    found = [read_records(each.read_bytes()) for each in files_in(folder)]
+    return sorted(each.id for file in found for each in file.endings.values())
+
+
+async def test_what_is_taken_while_it_is_being_written_is_not_sent_again(
+    hired: Hire, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk has them only when the ledger has them, too: the file says so, and gives back
+    their room."""
+    worker = await hired()
+    first = await worker.running()
+    many = [await worker.running() for _ in range(20)]
+    worker.line.down = True
+    await worker.settle(first, 10)
+    await worker.kept()
+    disk = SlowDisk(monkeypatch)
+    never_taken(worker, monkeypatch, first.id)
     worker.line.down = False
     worker.line.open.clear()
-    settling = asyncio.create_task(worker.settle(second, 20))
-    await asyncio.to_thread(begun.wait, WAIT_S_MAX)
+    settling = [asyncio.create_task(worker.settle(each, 20, bytes(100_000))) for each in many]
+    await disk.until_begun()
     worker.line.open.set()
-    await settling
-    disk_is_slow.set()
+    await asyncio.gather(*settling)
+    disk.go_on()
     await worker.kept()
+    assert bytes_in(folder) < COMPACTED_FROM_BYTES
     await worker.die()
-    (path,) = files_in(folder)
-    assert [each.id for each in read_records(path.read_bytes()).endings.values()] == [first.id]
+    assert ids_in(folder) == [first.id]
+
+
+async def test_a_file_that_is_compacted_while_it_is_written_keeps_all(
+    hired: Hire, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger takes most of it in the middle of the next write: what is left of both is in
+    another file, and the room of the rest is free."""
+    worker = await hired()
+    first, last = await worker.running(), await worker.running()
+    many = [await worker.running() for _ in range(20)]
+    worker.line.down = True
+    await worker.settle(first, 10)
+    for each in many:
+        await worker.settle(each, 20, bytes(100_000))
+    await worker.kept()
+    disk = SlowDisk(monkeypatch)
+    await worker.settle(last, 10)
+    await disk.until_begun()
+    never_taken(worker, monkeypatch, first.id, last.id)
+    worker.line.down = False
+    async with asyncio.timeout(WAIT_S_MAX):
+        while worker.endings.waiting > 2:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.005)
+    disk.go_on()
+    await worker.kept()
+    assert bytes_in(folder) < COMPACTED_FROM_BYTES
+    await worker.die()
+    assert ids_in(folder) == sorted([first.id, last.id])
 
 
 async def test_a_file_that_was_cut_gives_what_is_whole(hired: Hire, folder: Path) -> None:
@@ -579,14 +634,7 @@ async def test_one_that_waits_for_long_does_not_keep_the_disk_full(
         await worker.settle(each, 1, body)
     await worker.kept()
     assert bytes_in(folder) > 4_000_000
-    take = worker.desk.ledger.settle
-
-    async def settle(organisation: str, id_: str, *rest: Any) -> str:
-        if id_ == last.id:
-            raise ConnectionError("not this one")
-        return await take(organisation, id_, *rest)
-
-    monkeypatch.setattr(worker.desk.ledger, "settle", settle)
+    never_taken(worker, monkeypatch, last.id)
     worker.line.down = False
     async with asyncio.timeout(WAIT_S_MAX):
         while worker.endings.waiting > 1:  # noqa: ASYNC110  # nothing tells
@@ -794,10 +842,15 @@ async def test_a_file_that_cannot_be_removed_is_not_sent_again(
         other.line.asked.clear()
         await other.take_up()
         assert not other.line.asked.is_set()
-        assert len(files_in(folder)) == 1
-    await worker.kept()
+        reservation = await worker.running()
+        worker.line.down = True
+        await worker.settle(reservation, 20)
+        await worker.kept()
+        assert reservation.id in ids_in(folder)  # nor does it keep others from the disk
+    worker.line.down = False
+    await worker.take_up()
     assert files_in(folder) == []
-    assert await worker.desk.totals() == (10, 0)
+    assert await worker.desk.totals() == (30, 0)
 
 
 async def test_a_stop_that_could_not_drain_leaves_them_to_the_next(
