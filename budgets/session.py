@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -139,18 +140,27 @@ class Session:
         args: tuple[Argument, ...] = (),
         *,
         durably: bool = False,
+        known: tuple[int, int] = (0, 0),
+        follows: Callable[[], Awaitable[object]] | None = None,
     ) -> Reply:
         """One script call whose first argument is packed epoch, seq and `numbers`. It follows the
-        ledger into a later epoch, and raises LedgerRecovering while there is none to follow."""
+        ledger into a later epoch (`follows` is awaited then), and raises LedgerRecovering while
+        there is none to follow. `known` is an epoch and seq that this call knows of, whatever this
+        process does."""
         head = _HEADS[len(numbers)]
+        if not self._options.trusts:
+            slot.saw(*known)
         while True:
             epoch = slot.epoch
-            first = head.pack(epoch, slot.seq, *numbers)
+            seq = max(slot.seq, known[1]) if known[0] == epoch else slot.seq
+            first = head.pack(epoch, seq, *numbers)
             reply = await self.run(script, keys, (first, *args), durably=durably)
             if reply[0] != b"RECOVERING" or len(reply) > 1:
                 return reply
             if not await self.moved_on(slot, epoch):
                 raise LedgerRecovering(_RECOVERING.format(slot.organisation))
+            if follows is not None:
+                await follows()
 
     async def open_organisation(self, organisation: str, *, create: bool = False) -> None:
         """Learns epoch and seq. With `create`, begins an organisation that is new everywhere, or

@@ -17,11 +17,12 @@ from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from budgets.transport import LedgerTransport
+from comptroller.data_dir import absolute, endings_folder
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.demo import DemoUpstream
-from gateway.events import KeyEvents, acts_of
+from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
@@ -77,7 +78,7 @@ def build_gateway(settings: Settings) -> Gateway:
     parts = Parts(
         clock=session.clock,
         ledger=ledger,
-        endings=Endings(ledger),
+        endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
@@ -87,6 +88,12 @@ def build_gateway(settings: Settings) -> Gateway:
         options=settings.gateway,
     )
     return Gateway(parts, _closer(session.transport, upstream))
+
+
+def endings_of(ledger: Ledger, settings: Settings) -> Endings:
+    """What waits for the ledger waits in the data dir, too."""
+    folder = endings_folder(absolute(settings.data_dir))
+    return Endings(ledger, dataclasses.replace(settings.endings, folder=folder), without_body)
 
 
 def _closer(transport: LedgerTransport, upstream: OwnedUpstream) -> Callable[[], Awaitable[None]]:

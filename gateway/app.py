@@ -45,6 +45,7 @@ class Gateway:
         self._parts = parts
         self._close = close
         self._beating: asyncio.Task[None] | None = None
+        self._taking_up: asyncio.Task[None] | None = None
         chat = ChatDialect()
         replays = Replays(parts.options, parts.clock)
         self._fallback: Dialect = chat
@@ -137,7 +138,9 @@ class Gateway:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._beating = asyncio.get_running_loop().create_task(self._parts.keeper.run())
+        loop = asyncio.get_running_loop()
+        self._beating = loop.create_task(self._parts.keeper.run())
+        self._taking_up = loop.create_task(self._parts.endings.run())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()
@@ -148,8 +151,13 @@ class Gateway:
         wait for the ledger."""
         await self._parts.keeper.until_none_open(CUT_MS_MAX)
         left = await self._parts.endings.drain(self._parts.options.drain_ms)
-        if left:
-            _log.error("%d settlements were not taken: their leases will be charged whole", left)
+        if self._taking_up is not None:
+            await self._taking_up
+        lost = await self._parts.endings.close()
+        if left > lost:
+            _log.warning("%d settlements wait on the disk for the next worker", left - lost)
+        if lost:
+            _log.error("%d settlements were not taken: their leases will be charged whole", lost)
         unrecorded = await self._parts.refusals.drain(REFUSALS_MS_MAX)
         if unrecorded:
             _log.error("%d refusals were not recorded", unrecorded)

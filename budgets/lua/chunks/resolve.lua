@@ -106,3 +106,10 @@ local function drop_lease(id)
   call('HDEL', KEYS[4], id)
   call('ZREM', KEYS[5], id)
 end
+
+-- An ending of what is not known here (any more): its tombstone's time is over, or this server has
+-- lost it. It may have been booked before, so that it charges nothing; the records have what it says.
+local function note_unbooked(id, event, body)
+  append_event('settlement_unbooked', id, event, '', 0, 0, body)
+  call('HSET', KEYS[1], 'meta', packed_meta())
+end
