@@ -24,6 +24,7 @@ from gateway.errors import (
     LedgerGone,
     MethodNotAllowed,
     NotAllowed,
+    Stopping,
 )
 from gateway.idempotency import Replays
 from gateway.parts import Parts
@@ -80,6 +81,8 @@ class Gateway:
             await self._authenticated(request, endpoint)
         except ClientGone:
             return
+        except asyncio.CancelledError:  # by the server, which stops
+            await _refuse(request, Stopping(), dialect)
         except GatewayError as error:
             await _refuse(request, error, dialect)
         except LedgerUnavailable as error:

@@ -12,7 +12,7 @@ from budgets.keys import Key
 from budgets.plan import ScopePath
 from budgets.transport import LedgerRejected, LedgerSilent
 from gateway.dialects.contract import Call, Dialect
-from gateway.ending import Ending
+from gateway.ending import STOPPING, Ending
 from gateway.errors import BudgetExceeded, GatewayError, LedgerGone, RateLimited
 from gateway.events import RequestEvent, RequestRecord
 from gateway.idempotency import Replays, mark_of
@@ -57,7 +57,9 @@ class RequestPath:
                     await relay_stream(request, ending, response, dialect, call, options)
                 else:
                     await relay_answer(request, ending, response, dialect, options)
-            except UpstreamError as error:
+            except (UpstreamError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError):  # by the server, which stops
+                    ending.cut(STOPPING)
                 failure = upstream_failure(error, ending.cut_reason)
                 if not request.started:
                     raise failure from error

@@ -133,6 +133,7 @@ class Operator:
                 port=self._stack.port,
                 record=True,
                 admin=True,
+                environment=_this_tree(),
             )
             self._stack.starts += 1
             if await _greets(running):
@@ -146,6 +147,12 @@ class Operator:
             if time.monotonic() - down_since_s > GIVE_UP_S:
                 raise StackStaysDown(running.output[-2_000:])
             await asyncio.sleep(0.3)
+
+
+def _this_tree() -> dict[str, str]:
+    """What makes the installed command run the modules that the run itself has."""
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": path} if path else {}
 
 
 async def _greets(running: Running) -> bool:
