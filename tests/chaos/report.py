@@ -16,8 +16,17 @@ from tests.chaos.stage import Options, Stack, cost_nusd
 
 SHOWN_MAX = 10
 SHOWN_CHARS_MAX = 600
-# What the logs may say as an error while parts are killed as they start.
-_KNOWN = (re.compile("did not start"), re.compile("does not end, and is killed"))
+# What the logs may say as an error while parts are killed as they start, and while they are stopped.
+_KNOWN = tuple(
+    map(
+        re.compile,
+        (
+            "did not start",
+            "does not end, and is killed",
+            r"Cancel \d+ running task.* graceful shutdown exceeded",
+        ),
+    )
+)
 _NUMBERS = re.compile(r"[0-9a-f]{12,}|\d+")
 
 
