@@ -27,12 +27,14 @@ DRAIN_MS = 20_000
 
 
 class FaultyTransport:
-    """Passes calls on, but for the faults that a test has put in their way."""
+    """Passes calls on, but for the faults that a test has put in their way: `faults` of the next
+    ones, `down` for all, and `refuses` for those that name an id."""
 
     def __init__(self, inner: LedgerTransport) -> None:
         self._inner = inner
         self.faults: deque[Fault] = deque()
         self.down = False
+        self.refuses = ""
         self.asked = asyncio.Event()
 
     async def call(
@@ -45,7 +47,7 @@ class FaultyTransport:
             raise LedgerUnavailable("the ledger cannot be reached")
         if fault == "hangs":
             await asyncio.Event().wait()
-        if fault == "rejected":
+        if fault == "rejected" or (self.refuses and self.refuses in args):
             raise LedgerRejected("OOM command not allowed")
         reply = await self._inner.call(script, keys, args)
         if fault == "answer lost":
@@ -145,6 +147,23 @@ async def test_what_waits_is_booked_oldest_first(desk: Desk, faulty: FaultyTrans
     assert await endings.drain(DRAIN_MS) == 0
     ended = [entry.id for entry in await desk.outbox() if entry.kind == "llm_response"]
     assert ended == [each.id for each in reservations]
+
+
+async def test_one_that_is_never_taken_holds_up_nobody(desk: Desk, faulty: FaultyTransport) -> None:
+    """An ending that the ledger rejects for good waits for ever; those behind it are booked."""
+    endings = Endings(desk.ledger)
+    reservations = [await running(desk) for _ in range(3)]
+    faulty.refuses = reservations[0].id
+    faulty.down = True
+    for each in reservations:
+        await endings.settle(each, Truth(1, 0), b"", b"")
+    faulty.down = False
+    assert await endings.drain(2_000) == 1
+    ended = [entry.id for entry in await desk.outbox() if entry.kind == "llm_response"]
+    assert ended == [each.id for each in reservations[1:]]
+    faulty.refuses = ""
+    assert await endings.drain(DRAIN_MS) == 0
+    assert await desk.totals() == (3, 0)
 
 
 @pytest.mark.parametrize("fault", ["", "hangs"])

@@ -16,7 +16,7 @@ from tests.chaos.stage import Options, Stack, cost_nusd
 
 SHOWN_MAX = 10
 SHOWN_CHARS_MAX = 600
-# What the logs may say as an error while parts are killed as they start, and while they are stopped.
+# What the logs may say as an error while parts are killed as they start, and while they stop.
 _KNOWN = tuple(
     map(
         re.compile,

@@ -17,14 +17,15 @@ CHUNKS = f"{LUA}/chunks"
 RESERVES = ("tests/budgets/test_reserve.py", "tests/budgets/test_reserve_retry.py")
 SETTLES = ("tests/budgets/test_settle.py", "tests/budgets/test_leases.py")
 RECORDS = ("tests/budgets/test_recording.py", "tests/budgets/test_compact.py")
-ENDS = ("tests/gateway/test_endings.py", "tests/gateway/test_hang_ups.py")
+FAULTS = "tests/recorder/test_faults.py"
+ENDINGS = "tests/gateway/test_endings.py"
 NAMES = ("tests/gateway/test_idempotency.py", "tests/gateway/test_idempotent_endings.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`old` stands in `file` exactly once, and becomes `new`. `tests` are those that are most
-    likely to notice; others follow if they do not."""
+    """`old` stands in `file` exactly once, and becomes `new`. `tests` (files, or tests of one) are
+    those that are most likely to notice; others follow if they do not."""
 
     name: str
     file: str
@@ -262,21 +263,21 @@ _RECORDING = (
         "recorder/writer.py",
         "        if doubt and await there(batch):\n            return\n",
         "",
-        ("tests/recorder/test_faults.py", "tests/recorder/test_takeovers.py"),
+        ("tests/recorder/test_writer.py",),
     ),
     Mutant(
         "what an engine takes is believed to be there",
         "recorder/writer.py",
         "            if await _appears(batch, there):\n                return\n",
         "            return\n",
-        ("tests/recorder/test_faults.py",),
+        (f"{FAULTS}::test_an_engine_that_knows_a_token_without_its_rows",),
     ),
     Mutant(
         "a spooled batch is not confirmed",
         "recorder/organisation.py",
         "        await self._confirm(batch, on_disk=True)",
         "        await asyncio.sleep(0)",
-        ("tests/recorder/test_faults.py",),
+        (f"{FAULTS}::test_a_start_amid_an_outage_with_an_empty_disk",),
     ),
 )
 _WORKER = (
@@ -327,56 +328,61 @@ _WORKER = (
         "gateway/path.py",
         '                await parts.endings.release(path.organisation, id_, b"", name)\n',
         "                assert name is not None\n",
-        (*NAMES, "tests/budgets/test_endings.py"),
+        (
+            "tests/gateway/test_idempotent_endings.py::test_a_name_is_free_after_a_reserve_without_an_answer",
+        ),
     ),
     Mutant(
         "what was forwarded is released",
         "gateway/ending.py",
         '        self.outcome = "unknown"\n        self._sender',
         "        self._sender",
-        ENDS,
+        (
+            f"{ENDINGS}::test_an_error_body_before_any_output_costs_nothing",
+            f"{ENDINGS}::test_a_stream_that_breaks_off",
+        ),
     ),
     Mutant(
         "the provider's own error is charged",
         "gateway/ending.py",
         'if self.outcome == "provider_error" or self.usage.is_error:',
         "if self.usage.is_error:",
-        ENDS,
+        (f"{ENDINGS}::test_the_providers_own_error_costs_nothing_but_a_request",),
     ),
     Mutant(
         "what was reasoned unseen is not charged",
         "gateway/ending.py",
         "call.stream and not (route.reasons_unseen or route.bills_after_cancel)",
         "call.stream",
-        ENDS,
+        (f"{ENDINGS}::test_a_stream_that_breaks_off",),
     ),
     Mutant(
         "bytes that were not read are not charged",
         "gateway/ending.py",
         "self._undelivered |= self._response.abort()",
         "self._response.abort()",
-        ENDS,
+        ("tests/gateway/test_hang_ups.py::test_hang_up_while_bytes_of_the_provider_wait",),
     ),
     Mutant(
         "a stream too long to remember is counted by its beginning",
         "gateway/ending.py",
         "return self._streams_all and not self._record.is_cut and not self._undelivered",
         "return self._streams_all and not self._undelivered",
-        ENDS,
+        (f"{ENDINGS}::test_a_stream_too_long_to_remember_is_booked_whole",),
     ),
     Mutant(
         "a stream beyond its grant is charged no more than that",
         "gateway/ending.py",
         "bounded = max if beyond else min",
         "bounded = min",
-        ENDS,
+        (f"{ENDINGS}::test_output_beyond_the_grant_is_cut",),
     ),
     Mutant(
         "an overrun is not labelled",
         "gateway/ending.py",
         "overrun=charged > reservation.reserved_nusd,",
         "overrun=False,",
-        ENDS,
+        (f"{ENDINGS}::test_an_overrun_is_booked_and_labelled",),
     ),
     Mutant(
         "names of one key are another's, too",
@@ -401,6 +407,7 @@ _WORKER = (
     ),
 )
 _LIKELY = {"confirm": RECORDS, "settle": SETTLES, "sweep": SETTLES, "extend": SETTLES}
+_NAMED = {"the name of a request is ignored": ("tests/budgets/test_marks.py",)}
 
 
 def _file_of(each: InScript) -> str:
@@ -419,7 +426,8 @@ def _simulated() -> tuple[Mutant, ...]:
             _file_of(each),
             each.old,
             each.new,
-            next((_LIKELY[script] for script in each.scripts if script in _LIKELY), RESERVES),
+            _NAMED.get(name)
+            or next((_LIKELY[script] for script in each.scripts if script in _LIKELY), RESERVES),
         )
         for name, each in IN_SCRIPTS.items()
     )
