@@ -116,6 +116,8 @@ def one_beginning_one_ending(evidence: Evidence) -> list[str]:
     wrong = []
     for id_, account in evidence.accounts.items():
         counts = (len(account.asked), len(account.ended), len(account.corrected))
+        if counts[:2] == (0, 0):
+            continue  # a correction of counters, which is nobody's request
         if counts[:2] != (1, 1) or counts[2] > 1:
             wrong.append(f"{id_} has (beginnings, endings, corrections) {counts}")
         elif account.corrected and account.ended[0].kind != "reservation_expired":

@@ -277,7 +277,7 @@ _RECORDING = (
         "recorder/organisation.py",
         "        await self._confirm(batch, on_disk=True)",
         "        await asyncio.sleep(0)",
-        (f"{FAULTS}::test_a_start_amid_an_outage_with_an_empty_disk",),
+        (f"{FAULTS}::test_an_outage_under_load",),
     ),
 )
 _WORKER = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.mutants.catalogue import ROOT, Mutant
 
-RUN_S_MAX = 400
+RUN_S_MAX = 300
 TEST_S_MAX = 60
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", "*_cache", ".comptroller", ".hypothesis", "dist", "build"
@@ -82,18 +82,22 @@ class Copy:
         return Outcome(mutant, killed_by, time.monotonic() - began_s)
 
     def _ran(self, *command: str) -> tuple[int, str]:
-        done = subprocess.run(
-            command,
-            cwd=self._folder,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(self._folder),
-                "PYTHONDONTWRITEBYTECODE": "1",  # a mutant must not meet what was compiled before
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RUN_S_MAX,
-            check=False,
-        )
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(self._folder),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a mutant must not meet what was compiled before
+        }
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=RUN_S_MAX,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DoesNotRun(f"{' '.join(command)} does not end: {error.output}") from None
         return done.returncode, done.stdout + done.stderr
