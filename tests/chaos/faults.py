@@ -39,12 +39,6 @@ _BAG = {
     (STOP, SUPERVISOR): 1,
     (KILL, SUPERVISOR): 2,
 }
-_CALM_BAG = {
-    (KILL, "worker"): 2,
-    (STOP_LONG, "worker"): 1,
-    (KILL, "ledger"): 1,
-    (KILL, "recorder"): 1,
-}
 FIRST_AFTER_S = 1.0
 BACK_S_MAX = 60.0
 GIVE_UP_S = 90.0
@@ -75,8 +69,7 @@ def planned(options: Options) -> list[Fault]:
     at_s = FIRST_AFTER_S
     while at_s < options.seconds:
         if not bag:
-            counts = _CALM_BAG if options.calm else _BAG
-            bag = [each for each, count in counts.items() for _ in range(count)]
+            bag = [each for each, count in _BAG.items() for _ in range(count)]
             rng.shuffle(bag)
         kind, part = bag.pop()
         lease_s = LEASE_MS / 1000

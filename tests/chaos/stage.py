@@ -35,13 +35,12 @@ SMALL_KEY = "gamma"  # whose budget is there to be exhausted
 @dataclass(frozen=True, slots=True)
 class Options:
     """Of one run. `callers` are clients at a time; `pause_s` is the longest time between two
-    faults; `calm` leaves out what takes seconds to come back from."""
+    faults."""
 
     seconds: float
     seed: int
     callers: int = 20
     pause_s: float = 4.0
-    calm: bool = False
 
 
 class Stack:
