@@ -27,6 +27,11 @@ _KNOWN = tuple(
         ),
     )
 )
+_MET = (
+    *("200", "402", "409", "429", "502"),
+    *("provider", "reserved", "counted", "none", "reservation_expired", "an overrun"),
+)
+MET_S_LEAST = 60
 _NUMBERS = re.compile(r"[0-9a-f]{12,}|\d+")
 
 
@@ -143,6 +148,18 @@ class Report:
         if self.evidence is None:
             lines += ["", "The run did not come to the judgement."]
         return lines
+
+
+def unmet(crowd: Crowd, evidence: Evidence) -> list[str]:
+    """What a run of a minute has met, whatever the seed is, if it tests what it says."""
+    accounts = [each for each in evidence.accounts.values() if each.ended]
+    met = {
+        *crowd.labels,
+        *(each.last.usage_source for each in accounts),
+        *(each.ended[0].kind for each in accounts),
+        *("an overrun" for each in evidence.all_events() if each.overrun),
+    }
+    return [f"nothing came to {name}" for name in _MET if name not in met]
 
 
 def _times(director: Director, kind: str, part: str) -> str:

@@ -16,7 +16,7 @@ from tests.chaos.eyes import Eyes
 from tests.chaos.faults import Director, Operator, StackStaysDown, planned
 from tests.chaos.judge import judged
 from tests.chaos.records import Records
-from tests.chaos.report import Report, complaints
+from tests.chaos.report import MET_S_LEAST, Report, complaints, unmet
 from tests.chaos.stage import ORGANISATIONS, Options, Stack
 from tests.chaos.upstream import Served, read_served
 from tests.comptroller.commands.commanding import comptroller
@@ -95,6 +95,8 @@ class _Run:
         report.failures["every kill was survived"] = [
             f"no {part} came back" for part in director.lost
         ]
+        if self.options.seconds >= MET_S_LEAST:
+            report.failures["it has met what it is there for"] = unmet(crowd, evidence)
         report.failures["the logs complain of nothing unknown"] = complaints(data_dir / "logs")
 
     async def _fair_weather(self, crowd: Crowd) -> None:

@@ -17,7 +17,7 @@ _BUDGETS: dict[str, object] = {
     "acme/alpha": [{"usd": "250"}, {"requests": 2_000, "window": "minute"}],
     "acme/alpha/nightly": {"limits": [{"concurrency": 6}], "output_tokens_default": 600},
     "acme/beta": [{"usd": "0.05", "window": "minute"}],
-    "acme/gamma": [{"usd": "0.15"}],
+    "acme/gamma": [{"usd": "0.08"}],  # is there to be exhausted
     "globex": [{"usd": "100"}, {"concurrency": 8}],
     "globex/tools": {"limits": [], "per_child": [{"tokens": 40_000_000}]},
 }
@@ -29,7 +29,6 @@ _KEYS: tuple[tuple[str, str, list[object]], ...] = (
     ("tools", "globex/tools", []),
 )
 KEYS = tuple(name for name, _, _ in _KEYS)
-SMALL_KEY = "gamma"  # whose budget is there to be exhausted
 
 
 @dataclass(frozen=True, slots=True)
