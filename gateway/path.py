@@ -57,9 +57,11 @@ class RequestPath:
                     await relay_stream(request, ending, response, dialect, call, options)
                 else:
                     await relay_answer(request, ending, response, dialect, options)
-            except (UpstreamError, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError):  # by the server, which stops
-                    ending.cut(STOPPING)
+            except asyncio.CancelledError:  # by the server, which stops
+                ending.error = STOPPING
+                ending.cut(STOPPING)
+                raise
+            except UpstreamError as error:
                 failure = upstream_failure(error, ending.cut_reason)
                 if not request.started:
                     raise failure from error

@@ -8,8 +8,8 @@ import logging
 
 from gateway.answer_headers import grant_headers
 from gateway.dialects.contract import Call, Dialect
-from gateway.ending import BEYOND_GRANT, STOPPING, Ending
-from gateway.errors import GatewayError, Stopping, UpstreamFailed
+from gateway.ending import BEYOND_GRANT, Ending
+from gateway.errors import GatewayError, UpstreamFailed
 from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import Headers, Request, respond
@@ -117,10 +117,8 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
     await respond(request.send, status, headers, body)
 
 
-def upstream_failure(error: BaseException, cut_reason: str) -> GatewayError:
+def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
     """What the caller is told when sending or reading failed."""
-    if cut_reason == STOPPING:
-        return Stopping()
     if cut_reason:
         return UpstreamFailed(f"the answer was stopped: {_CUT.get(cut_reason, cut_reason)}")
     _log.warning("upstream failed: %s", error)  # names hosts: for the operator alone

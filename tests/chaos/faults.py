@@ -37,7 +37,7 @@ _BAG = {
     (STOP, "ledger"): 2,
     (STOP_LONG, "ledger"): 2,
     (STOP, SUPERVISOR): 1,
-    (KILL, SUPERVISOR): 2,
+    (KILL, SUPERVISOR): 1,
 }
 FIRST_AFTER_S = 1.0
 BACK_S_MAX = 60.0

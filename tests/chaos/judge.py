@@ -172,11 +172,17 @@ def _billed_nusd(served: Served) -> int:
     return 0 if served.is_error else cost_nusd(served.tokens)
 
 
+def _agreed_nusd(served: Served) -> int:
+    """Up to the cap that was sent: who bills more, and is not heard to the end, is not covered."""
+    within = (served.tokens[0], min(served.tokens[1], served.cap))
+    return 0 if served.is_error else cost_nusd(within)
+
+
 def _call_is_charged(calls: list[Served], accounts: list[Account]) -> list[str]:
     wrong = []
     ended = [each for each in accounts if each.ended]
     counted = [each for each in ended if each.last.usage_source == "counted"]
-    least_nusd = sum(map(_billed_nusd, calls))
+    least_nusd = sum(map(_agreed_nusd, calls))
     if len(calls) == 1 and counted:
         # What was on its way when the gateway cancelled is billed, and nobody there can know of it.
         (served,), read = calls, counted[0].last.response_bytes

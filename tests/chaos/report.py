@@ -40,10 +40,8 @@ class Report:
     """Filled in as the run goes on. `failures` are sentences by check, empty where it held."""
 
     options: Options
-    began_s: float
     load_before: tuple[float, float, float]
     load_after: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    rested_s: float = 0.0
     crowd: Crowd | None = None
     director: Director | None = None
     stack: Stack | None = None

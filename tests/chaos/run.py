@@ -6,16 +6,15 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.clients import Crowd
 from tests.chaos.evidence import Evidence
-from tests.chaos.eyes import Eyes
+from tests.chaos.eyes import Eyes, Look
 from tests.chaos.faults import Director, Operator, StackStaysDown, planned
 from tests.chaos.judge import judged
-from tests.chaos.records import Records
+from tests.chaos.records import Event, Records
 from tests.chaos.report import MET_S_LEAST, Report, complaints, unmet
 from tests.chaos.stage import ORGANISATIONS, Options, Stack
 from tests.chaos.upstream import Served, read_served
@@ -24,12 +23,13 @@ from tests.gateway.processes import all_gone, descendants, free_port, processes_
 
 FAIR_S = 3.0
 REST_S_MAX = 60.0
+READ_AGAIN_MAX = 5
 BOOK = "upstream.jsonl"
 
 
 async def chaos(folder: Path, options: Options) -> Report:
     """Everything that was seen. What is left running is killed; the files stay."""
-    report = Report(options, began_s=time.monotonic(), load_before=os.getloadavg())
+    report = Report(options, os.getloadavg())
     place = folder / "stack"
     place.mkdir()
     upstream = _Upstream(folder / BOOK)
@@ -77,11 +77,9 @@ class _Run:
         finally:
             director.resume()
             watching.cancel()
-        looks = await eyes.until_at_rest(REST_S_MAX)
-        await eyes.close()
-        report.rested_s = time.monotonic()
         records = Records(data_dir)
-        events = {each: await records.events(each) for each in ORGANISATIONS}
+        looks, events = await _settled(eyes, records)
+        await eyes.close()
         numbers: dict[str, int] = {}
         for each in ORGANISATIONS:
             numbers |= await records.numbers(each)
@@ -118,6 +116,17 @@ class _Run:
         except AssertionError as error:
             return [str(error)]
         return [f"exit code {code}"] if code else []
+
+
+async def _settled(eyes: Eyes, records: Records) -> tuple[dict[str, Look], dict[str, list[Event]]]:
+    """Ledger and records of one moment: refusals are written until a second after the last."""
+    for _ in range(READ_AGAIN_MAX):
+        looks = await eyes.until_at_rest(REST_S_MAX)
+        events = {each: await records.events(each) for each in ORGANISATIONS}
+        after = await eyes.until_at_rest(REST_S_MAX)
+        if all(looks[each].head.seq == after[each].head.seq for each in ORGANISATIONS):
+            break
+    return looks, events
 
 
 async def _verified(data_dir: Path) -> list[str]:

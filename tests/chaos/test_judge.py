@@ -134,7 +134,7 @@ def asked_for_more(parts: dict[str, Any]) -> None:
 
 
 def charged_too_little(parts: dict[str, Any]) -> None:
-    parts["served"][0].tokens = (10, 40)
+    parts["served"][0].tokens = (10, 60)  # of which 40 were agreed
     event_with(parts, 1, usage_source="reserved")
 
 

@@ -73,11 +73,6 @@ class Served(msgspec.Struct):
     cut: bool = False
     ended_ms: int = 0
 
-    @property
-    def obedient(self) -> bool:
-        """Whether it kept to the cap."""
-        return self.tokens[1] <= self.cap
-
     def words_within(self, read_bytes: int) -> int:
         """How many of the streamed words are in the first bytes of the answer."""
         return min(self.words, max(0, read_bytes - self.lead) // self.each)

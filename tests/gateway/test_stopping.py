@@ -3,9 +3,11 @@ still run. Their clients are told so, and what they used is booked."""
 
 import asyncio
 import json
+import signal
 
 import pytest
 
+from budgets.embedded import EmbeddedServer
 from tests.gateway.behaviours import answers, chunk_event, held
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
@@ -70,6 +72,41 @@ async def test_a_stream_that_does_not_end_in_time(
     entry, event = await stack.ledger.ending()
     assert (event["usage_source"], event["error"]) == ("counted", "STOPPING")
     assert charged(entry) >= INPUT_NUSD + len(WORD) * OUTPUT_NUSD
+    await stack.ledger.at_rest()
+
+
+async def test_a_stream_whose_ending_waits_for_the_ledger(
+    stack: Stack, valkey: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The provider has broken off and the ledger is silent: the client is told all the same, and
+    the ending is booked when the ledger is back."""
+    gate = asyncio.Event()
+
+    async def breaks_off(_received: Received, reply: Reply) -> None:
+        reply.begin()
+        reply.chunk(chunk_event({"content": WORD}))
+        await gate.wait()
+        reply.reset()
+
+    stack.provider.behaviour = breaks_off
+    async with Wire(stack.port) as wire:
+        secret = await stack.key(budget=COUNTED)
+        await wire.send(request_bytes(secret, chat_body(stream=True)))
+        await wire.until(WORD.encode())
+        valkey.send(signal.SIGSTOP)
+        try:
+            gate.set()
+            async with asyncio.timeout(5):
+                while "upstream failed" not in caplog.text:  # noqa: ASYNC110  # only its log tells
+                    await asyncio.sleep(0.01)
+            stop()
+            rest = await wire.until_closed()
+        finally:
+            valkey.send(signal.SIGCONT)
+    assert b"gateway_stopping" in rest
+    assert rest.endswith(b"0\r\n\r\n")
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+    await stack.ledger.ending()
     await stack.ledger.at_rest()
 
 
