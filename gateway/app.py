@@ -25,6 +25,7 @@ from gateway.errors import (
     LedgerGone,
     MethodNotAllowed,
     NotAllowed,
+    Stopping,
 )
 from gateway.idempotency import Replays
 from gateway.parts import Parts
@@ -85,6 +86,8 @@ class Gateway:
             await self._authenticated(request, endpoint)
         except ClientGone:
             return
+        except asyncio.CancelledError:  # by the server, which stops
+            await _tell_of_stop(request, dialect)
         except GatewayError as error:
             await _refuse(request, error, dialect)
         except LedgerUnavailable as error:
@@ -173,3 +176,12 @@ async def _refuse(request: Request, error: GatewayError, dialect: Dialect) -> No
         return  # the answer has begun: the server closes its connection, which says as much
     headers = [(b"content-type", b"application/json"), *error.headers]
     await respond(request.send, error.status, headers, dialect.error_body(error))
+
+
+async def _tell_of_stop(request: Request, dialect: Dialect) -> None:
+    """What was used is booked by now, or will be. Only a stream has begun before its end."""
+    if request.started:
+        last = dialect.error_event(Stopping())
+        await request.send({"type": "http.response.body", "body": last})
+    else:
+        await _refuse(request, Stopping(), dialect)

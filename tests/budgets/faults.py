@@ -18,12 +18,14 @@ Fault = Literal["", "answer lost", "refused", "rejected", "hangs"]
 
 
 class FaultyTransport:
-    """Passes calls on, but for the faults that a test has put in their way."""
+    """Passes calls on, but for the faults that a test has put in their way: `faults` of the next
+    ones, `down` for all, and `refuses` for those that name an id."""
 
     def __init__(self, inner: LedgerTransport) -> None:
         self._inner = inner
         self.faults: deque[Fault] = deque()
         self.down = False
+        self.refuses = ""
         self.asked = asyncio.Event()
         self.open = asyncio.Event()  # while it is not set, calls are answered late
         self.open.set()
@@ -44,7 +46,7 @@ class FaultyTransport:
         if fault == "hangs":
             await asyncio.Event().wait()
         await self.open.wait()
-        if fault == "rejected":
+        if fault == "rejected" or (self.refuses and self.refuses in args):
             raise LedgerRejected("OOM command not allowed")
         reply = await self._inner.call(script, keys, args)
         if fault == "answer lost":

@@ -98,6 +98,23 @@ async def test_what_waits_is_booked_oldest_first(desk: Desk, faulty: FaultyTrans
     assert ended == [each.id for each in reservations]
 
 
+async def test_one_that_is_never_taken_holds_up_nobody(desk: Desk, faulty: FaultyTransport) -> None:
+    """An ending that the ledger rejects for good waits for ever; those behind it are booked."""
+    endings = Endings(desk.ledger)
+    reservations = [await running(desk) for _ in range(3)]
+    faulty.refuses = reservations[0].id
+    faulty.down = True
+    for each in reservations:
+        await endings.settle(each, Truth(1, 0), b"", b"")
+    faulty.down = False
+    assert await endings.drain(2_000) == 1
+    ended = [entry.id for entry in await desk.outbox() if entry.kind == "llm_response"]
+    assert ended == [each.id for each in reservations[1:]]
+    faulty.refuses = ""
+    assert await endings.drain(DRAIN_MS) == 0
+    assert await desk.totals() == (3, 0)
+
+
 @pytest.mark.parametrize("fault", ["", "hangs"])
 async def test_a_cancelled_ending_is_booked_all_the_same(
     desk: Desk, faulty: FaultyTransport, fault: Fault

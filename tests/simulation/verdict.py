@@ -39,7 +39,8 @@ def _nothing_is_left(world: World, account: Account) -> None:
     must((outbox, bodies) == (0, 0), "%d events and %d payloads wait", outbox, bodies)
     must(account.head.bodies_bytes == 0, "%d payload bytes are left", account.head.bodies_bytes)
     # A `fix` that was executed late leaves bounds behind; the next confirmation removes them.
-    must(set(mark) <= {b"owner", b"until", b"fixed", b"confirmed"}, "the recorders' mark has %s", mark)
+    known = {b"owner", b"until", b"fixed", b"confirmed"}
+    must(set(mark) <= known, "the recorders' mark has %s", mark)
 
 
 def _records_are_whole(world: World, account: Account) -> None:
