@@ -3,6 +3,9 @@
 -- tombstone stays for an hour, so that a repeated or late call finds out and books nothing twice.
 local DONE_TTL_S = 7200
 
+-- Whether a counter was not here that an event changes all the same.
+local came_late = false
+
 -- Moves what the lease holds from reserved to spent: `truth` by dimension, or as reserved where
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
 -- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
@@ -29,6 +32,8 @@ local function book(lease, truth)
     if values[i] then
       writes[#writes + 1] = fields[i]
       writes[#writes + 1] = pack(COUNTER, spent + charged, reserved - held, allotted)
+    else
+      came_late = true
     end
   end
   return cmsgpack.pack(booked), writes, request, output, usd, mark
@@ -59,13 +64,18 @@ local function rebook(done, truth)
       delta = math.max(delta, -spent)
       writes[#writes + 1] = field
       writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
+    else
+      came_late = true
     end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
   return cmsgpack.pack(changed), writes, request, output, usd
 end
 
+-- After the event. Truth that came late is in the event alone: whoever fetches its counter from the
+-- records has to find it there.
 local function write_counters(writes)
+  if came_late and read_past() then call('HSET', KEYS[1], 'past', pack(PAST, seq, seq)) end
   local at = #writes
   writes[at + 1], writes[at + 2] = 'meta', packed_meta()
   call('HSET', KEYS[1], unpack(writes))
