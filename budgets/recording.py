@@ -267,7 +267,7 @@ class Recording:
             "compact",
             (*slot.keys, slot.policies_key, slot.keys_key),
             (
-                _FIVE.pack(of_pass.epoch, 0, of_pass.compaction, is_first, recorded_seq),
+                _FIVE.pack(of_pass.epoch, slot.seq, of_pass.compaction, is_first, recorded_seq),
                 *(each.packed() for each in going),
             ),
         )

@@ -1,7 +1,8 @@
 """Small questions to the records over HTTP, from processes that must stay small.
 
-Nothing is loaded or connected before the first question: a gateway worker asks when it meets a scope
-that its ledger does not know, and many never do. One connection, kept; no driver (it takes 26 MB).
+Nothing is loaded or connected before the first question: a gateway worker asks when it meets a
+scope that its ledger does not know, and many never do. One connection, kept; no driver (it takes
+26 MB).
 """
 
 import asyncio
@@ -45,10 +46,6 @@ class Asker:
     async def select(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
         """The answer as JSONCompactEachRow. Raises StoreUnavailable, StoreRefused."""
         return await asyncio.to_thread(self._asked, query, parameters)
-
-    async def close(self) -> None:
-        """Lets go of the connection."""
-        await asyncio.to_thread(self._closed)
 
     def _asked(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
         from http.client import HTTPException  # noqa: PLC0415
@@ -95,10 +92,6 @@ class Asker:
             with contextlib.suppress(OSError):
                 self._connection.close()
             self._connection = None
-
-    def _closed(self) -> None:
-        with self._lock:
-            self._drop()
 
 
 def _form(query: str, parameters: Mapping[str, str | int]) -> tuple[str, bytes]:

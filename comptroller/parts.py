@@ -9,12 +9,14 @@ from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
+from budgets.memory import Memory
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.redispy import RedisPyTransport
 from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session
 from budgets.transport import LedgerTransport
+from comptroller.remembering import records_memory
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
@@ -57,14 +59,14 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
     )
 
 
-def open_session(redis_url: str) -> Session:
-    """A session over the real scripts and the real clock."""
-    return Session(ledger_transport(redis_url), load_scripts(), SystemClock())
+def open_session(redis_url: str, memory: Memory | None = None) -> Session:
+    """A session over the real scripts and the real clock; `memory` for who uses scopes."""
+    return Session(ledger_transport(redis_url), load_scripts(), SystemClock(), memory)
 
 
 def build_gateway(settings: Settings, redis_url: str) -> Gateway:
     """One worker's application."""
-    session = open_session(redis_url)
+    session = open_session(redis_url, records_memory(settings))
     upstream = upstream_from_environment()
     ledger = Ledger(session, settings.ledger)
     administration = Administration(session)

@@ -56,7 +56,7 @@ class RecordsMemory:
         keys: Sequence[str] = _NOTHING,
     ) -> Remembered | None:
         """See Memory."""
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Remembered | None] = asyncio.get_running_loop().create_future()
         question = _Question(through_seq, scopes, fields, keys, answer)
         self._waiting.setdefault(organisation, []).append(question)
         if organisation not in self._at_work:

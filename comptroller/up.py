@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.embedded import EmbeddedServer
+from budgets.memory import MemoryAway
 from comptroller.assured import assure
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
@@ -34,6 +35,7 @@ from comptroller.first_key import FirstKey, first_key
 from comptroller.greeting import Greeting
 from comptroller.logs import JsonLines, opened, shorten
 from comptroller.parts import open_session
+from comptroller.remembering import records_memory
 from comptroller.settings import Settings
 from comptroller.supervise import STOP_S_MAX, Keeper
 from comptroller.variables import ADMIN_TOKEN_VARIABLE, CONFIG_VARIABLE
@@ -123,7 +125,12 @@ class _Stack:
             serving.append(self._child("admin", "comptroller.administer", admin))
         if self._server is not None:
             await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
-        await self._declare()
+        try:
+            await self._declare()
+        except MemoryAway:  # the file names something that has left the ledger: the records know it
+            await self._begin(recorder)
+            await self._declare()
+            recorder = []
         await self._begin(recorder, serving)
         greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.workers:
@@ -162,7 +169,7 @@ class _Stack:
     async def _declare(self) -> None:
         """What the file says, or the first key, and the first admin token."""
         settings = self._settings
-        session = open_session(self._redis_url)
+        session = open_session(self._redis_url, records_memory(settings))
         try:
             if settings.workers and not settings.keys:
                 self._first_key = await first_key(session, self._data_dir)

@@ -1,11 +1,11 @@
 """Lets the ledger forget what is at rest: counters whose window is over, and scopes, with what was
 spent in them. It stands in the records for good.
 
-What the records say is summed from the events, never read from the ledger; the ledger lets a counter
-go only if it says the same. So every compaction is also an audit of it, and a difference is an alarm.
+What the records say is summed from the events, never read from the ledger; the ledger lets a
+counter go only if it says the same. So every compaction is also an audit of it, and a difference is
+an alarm.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,16 +67,18 @@ class Compaction:
     """For all organisations of one recorder. `rest_ms` is how long nothing has happened to a scope
     before it may leave."""
 
-    def __init__(self, recording: Recording, store: Store, rest_ms: int = 3_600_000) -> None:
+    def __init__(
+        self, recording: Recording, store: Store, snapshots: Snapshots, rest_ms: int
+    ) -> None:
         self._recording = recording
         self._store = store
-        self._snapshots = Snapshots(store)
+        self.snapshots = snapshots
         self._rest_ms = rest_ms
 
     async def sweep(self, organisation: str, head: Head) -> int:
         """One pass over what is recorded up to `head`; how many counters and scopes the ledger let
         go. Raises LedgerUnavailable, StoreUnavailable, StoreRefused."""
-        await self._snapshots.take(organisation, head)
+        await self.snapshots.take(organisation, head)
         of_pass = await self._recording.begin_pass(organisation)
         try:
             await self._pass(of_pass, head)

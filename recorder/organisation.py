@@ -52,7 +52,7 @@ class OrganisationRecorder:
     ) -> None:
         self.organisation = organisation
         self._compaction = compaction
-        self._compact_at_s = 0.0
+        self._compact_at_s = self._snapshot_at_s = 0.0
         self._recording = recording
         self._writer = writer
         self._spool = spool
@@ -99,7 +99,7 @@ class OrganisationRecorder:
         if not entries:
             await self._signer.sometimes()
             if drained:
-                await self._compact_sometimes(head)
+                await self._tidy_sometimes(head)
             return False
         wanted = Bounds(entries[0].epoch, entries[0].seq, entries[-1].seq)
         bounds = await self._recording.fix(self.organisation, wanted)
@@ -114,7 +114,7 @@ class OrganisationRecorder:
         if self._is_full(batch):
             return True
         if drained:
-            await self._compact_sometimes(batch.head)
+            await self._tidy_sometimes(batch.head)
         return False
 
     def _is_full(self, batch: Batch) -> bool:
@@ -128,8 +128,11 @@ class OrganisationRecorder:
         self._start_anew()
         await self._recording.own(self.organisation, 0)
 
-    async def _compact_sometimes(self, head: Head) -> None:
+    async def _tidy_sometimes(self, head: Head) -> None:
         """When all is recorded: then the records say the same as the ledger, or an alarm is due."""
+        if time.monotonic() >= self._snapshot_at_s and head.seq:
+            self._snapshot_at_s = time.monotonic() + self._options.snapshot_every_ms / 1000
+            await self._compaction.snapshots.take(self.organisation, head)
         if time.monotonic() >= self._compact_at_s:
             self._compact_at_s = time.monotonic() + self._options.compact_every_ms / 1000
             await self._compaction.sweep(self.organisation, head)

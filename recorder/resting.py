@@ -1,4 +1,4 @@
-"""Which scopes of a ledger are at rest: nothing has happened to them for a while, as the records say.
+"""Which scopes of a ledger are at rest: nothing has happened to them for long, the records say.
 
 No writes on the path of a request tell it: when a counter last changed is the time of its balance,
 when a scope was closed that of what stands of it, and events name the scope that they are of.

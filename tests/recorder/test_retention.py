@@ -9,6 +9,7 @@ import pytest
 
 from clickhouse.errors import StoreRefused
 from recorder.retention import Retention
+from recorder.snapshots import Snapshots
 from tests.recorder.workbench import (
     DAY_MS,
     Log,
@@ -71,7 +72,9 @@ async def log(store: StoreProcess) -> Log:
 
 def retention(store: StoreProcess, events_days: int, bodies_days: int) -> Retention:
     """At NOW_MS."""
-    return Retention(store, events_days, bodies_days, lambda: NOW_MS, lambda _: None)
+    return Retention(
+        store, Snapshots(store), events_days, bodies_days, lambda: NOW_MS, lambda _: None
+    )
 
 
 async def days_in(store: StoreProcess, table: str) -> list[str]:
@@ -111,7 +114,7 @@ async def test_a_day_is_over_at_midnight_utc(
     log.call(ago_ms(1, 23, HOUR_MS - 1), 1)
     log.call(ago_ms(0), 1)
     await log.write()
-    await Retention(store, 1, 1, lambda: ago_ms(0) + now, lambda _: None).sweep()
+    await Retention(store, Snapshots(store), 1, 1, lambda: ago_ms(0) + now, lambda _: None).sweep()
     assert await days_in(store, "events") == [day_of(day) for day in kept]
     assert await days_in(store, "bodies") == [day_of(day) for day in kept]
 
