@@ -8,7 +8,7 @@ import pytest
 from budgets.answers import Reservation, Truth
 from budgets.plan import ScopePath
 from budgets.policy import parse_policy
-from budgets.recording import Bounds, OwnershipLost, Recording
+from budgets.recording import Bounds, Going, OwnershipLost, Recording
 from budgets.transport import LedgerUnavailable
 from budgets.windows import window_bounds
 from tests.budgets.conftest import START_MS, MakeTimedDesk
