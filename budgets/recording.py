@@ -108,6 +108,8 @@ class Going:
 
 
 LIMIT_REMOVED = -1
+NOT_HERE = -1
+"""State of a scope whose record the ledger does not have, only counters of it."""
 _NO_SCOPE = HeldScope("", 0, 0, 0)
 _NO_KEY = OldKey("")
 
@@ -232,6 +234,16 @@ class Recording:
             )
             counters = tuple(field.decode() for field, _ in page if field.startswith(b"c:"))
             yield Held(scopes, counters)
+
+    async def without_record(self, organisation: str, scopes: Sequence[str]) -> set[str]:
+        """Those of these scopes that the ledger does not have."""
+        slot = await self._session.slot(organisation)
+        if not scopes:
+            return set()
+        fields = (f"s:{scope}" for scope in scopes)
+        reply = await self._session.transport.command("HMGET", slot.keys[0], *fields)
+        assert isinstance(reply, list)
+        return {scope for scope, packed in zip(scopes, reply, strict=True) if packed is None}
 
     async def key_entries(self, organisation: str, key_ids: Sequence[str]) -> dict[str, bytes]:
         """Records of keys in the index, by id; none: no entry."""

@@ -6,6 +6,7 @@ the next one, so that a burst of new runs costs a few queries and not thousands.
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ NAMES_AT_ONCE_MAX = 2_000
 """Scopes, counters and keys in one query; a single question may have more."""
 PLACES_MAX = 10_000
 _NOTHING = ()
+_log = logging.getLogger("comptroller.memory")
 Select = Callable[[str, Mapping[str, str | int]], Awaitable[bytes]]
 
 
@@ -80,7 +82,9 @@ class RecordsMemory:
                 fields=_distinct(each.fields for each in questions),
                 keys=_distinct(each.keys for each in questions),
             )
-        except RecordsError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is: those who wait must be told
+            if not isinstance(error, RecordsError):
+                _log.exception("an answer of the records was not understood")
             for each in questions:
                 if not each.answer.done():
                     each.answer.set_exception(MemoryAway(f"the records cannot be asked: {error}"))

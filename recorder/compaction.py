@@ -10,9 +10,17 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from budgets.counters import creation_of, limit_of, window_ends, window_start
+from budgets.counters import child_of, creation_of, limit_of, window_ends, window_start
 from budgets.policy import Policy
-from budgets.recording import LIMIT_REMOVED, Going, HeldScope, Overtaken, Pass, Recording
+from budgets.recording import (
+    LIMIT_REMOVED,
+    NOT_HERE,
+    Going,
+    HeldScope,
+    Overtaken,
+    Pass,
+    Recording,
+)
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Head
@@ -92,18 +100,49 @@ class Compaction:
         await resting.look_around()
         alarms = _Alarms(of_pass.organisation, head)
         counters: dict[str, int] = {}
+        orphans: dict[str, str] = {}
         scopes: list[HeldScope] = []
         async for piece in self._recording.held(of_pass.organisation):
-            counters |= _leaving_alone(piece.counters, policies, of_pass.time_ms, head)
+            alone = _leaving_alone(piece.counters, policies, of_pass.time_ms, head)
+            counters |= alone
+            orphans |= await self._orphans(of_pass, [n for n in piece.counters if n not in alone])
             scopes += (each for each in piece.scopes if resting.may_rest(each))
             if len(counters) >= COUNTERS_AT_ONCE:
                 await self._forget_counters(of_pass, head, counters, alarms)
                 counters = {}
+            if len(orphans) >= COUNTERS_AT_ONCE:
+                await self._forget_orphans(of_pass, head, orphans, alarms)
+                orphans = {}
             if len(scopes) >= COUNTERS_AT_ONCE:
                 await self._forget(of_pass, head, await resting.at_rest(scopes), alarms)
                 scopes = []
         await self._forget_counters(of_pass, head, counters, alarms)
+        await self._forget_orphans(of_pass, head, orphans, alarms)
         await self._forget(of_pass, head, await resting.at_rest(scopes), alarms)
+
+    async def _orphans(self, of_pass: Pass, fields: Sequence[str]) -> dict[str, str]:
+        """Counters of children that are not at the ledger (a recovery brings back all there are),
+        each with its child."""
+        children = {name: child for name in fields if (child := child_of(name))}
+        distinct = list(dict.fromkeys(children.values()))
+        absent = await self._recording.without_record(of_pass.organisation, distinct)
+        return {name: child for name, child in children.items() if child in absent}
+
+    async def _forget_orphans(
+        self, of_pass: Pass, head: Head, orphans: dict[str, str], alarms: "_Alarms"
+    ) -> None:
+        names = list(orphans)
+        for first in range(0, len(names), COUNTERS_AT_ONCE):
+            part = names[first : first + COUNTERS_AT_ONCE]
+            balances = await self._balances(of_pass.organisation, part)
+            going = [
+                Going(
+                    ((name, 0, balances.get(name, Balance()).spent),),
+                    HeldScope(orphans[name], NOT_HERE, 0, 0),
+                )
+                for name in part
+            ]
+            await self._forget(of_pass, head, going, alarms)
 
     async def _forget_counters(
         self, of_pass: Pass, head: Head, counters: dict[str, int], alarms: "_Alarms"

@@ -5,25 +5,27 @@
 -- what it says itself. A counter of a window that lasts goes in the step in which its scope goes, so
 -- that every later request meets a scope that is not here, and `create` brings back both. A scope goes
 -- as the recorder has read it: nobody has changed it since; an open one has no policy, or is of a
--- key whose time is over and whose entry in the index goes along. Nothing goes for a recorder that
--- has not seen the last compaction. Later truth about what has left is an event only.
+-- key whose time is over and whose entry in the index goes along; none has an allotment that is not
+-- closed. Nothing goes for a recorder that has not seen the last compaction. Later truth about what
+-- has left is an event only.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, policies, keys
 -- ARGV  numbers (epoch, seq, compaction, 1 for a pass that has forgotten nothing yet, seq recorded),
---       then packed: path ('': a counter alone), state, version, fence, key id ('': of no key), its
+--       then packed: path ('': a counter alone), state (-1: it is not here), version, fence, key id ('': of no key), its
 --       entry ('' none), when it expired in ms, then counter, its end, spent by the records...
 -- The end of a counter is in seconds; 0: it has none; -1: its limit was removed.
 -- Answers DONE, how many counters and scopes went, the counters that differ, the last compaction.
 local epoch_known, seq_known, compaction_known, is_first, recorded_seq =
   struct.unpack('<i8i8i8i8i8', ARGV[1])
-local REMOVED = -1
+local REMOVED, ABSENT = -1, -1
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if compaction_known ~= compaction then return {'STALE'} end
 
 local function stands(path, state_read, version_read, fence_read, key_id, entry, expired_ms)
   local raw = call('HGET', KEYS[1], 's:' .. path)
-  if not raw then return false end
+  if not raw or state_read == ABSENT then return not raw and state_read == ABSENT end
+  if call('HEXISTS', KEYS[1], 'o:' .. path) == 1 then return false end
   local state, version, fence, pending = unpack_from(SCOPE, raw)
   if state ~= state_read or version ~= version_read or fence ~= fence_read or pending > 0 then
     return false
@@ -56,7 +58,7 @@ local function leaving(group, at, alone)
   return found
 end
 
-local counters_gone, scopes_gone = 0, 0
+local counters_gone, scopes_gone, has_left = 0, 0, false
 for i = 2, #ARGV do
   local group = cmsgpack.unpack(ARGV[i])
   local path, key_id = group[1], group[5]
@@ -65,7 +67,8 @@ for i = 2, #ARGV do
     if fields then
       counters_gone = counters_gone + #fields
       if path ~= '' then
-        scopes_gone = scopes_gone + 1
+        if group[2] ~= ABSENT then scopes_gone = scopes_gone + 1 end
+        has_left = true
         fields[#fields + 1] = 's:' .. path
         call('HDEL', KEYS[6], path)
         if key_id ~= '' then call('HDEL', KEYS[7], key_id) end
@@ -74,7 +77,7 @@ for i = 2, #ARGV do
     end
   end
 end
-if scopes_gone > 0 then
+if has_left then
   local through, late = read_past()
   -- With an empty outbox the records have all there is; a seq may have no event of its own.
   local needed = call('XLEN', KEYS[2]) == 0 and recorded_seq or seq

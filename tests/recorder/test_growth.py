@@ -353,6 +353,23 @@ async def test_truth_that_comes_while_somebody_asks_is_asked_for_again(bench: Gr
     assert await bench.spent(run) == [7]
 
 
+async def test_counters_without_their_scope_leave_too(bench: Growing) -> None:
+    """A recovery writes back all counters that ever were, also of children that nobody uses any
+    more: they go, and who comes back finds them. One with an open reservation stays."""
+    await bench.template({"usd": "1"})
+    run, busy = bench.scope("run"), bench.scope("busy")
+    await bench.spend(10, run)
+    await bench.reserve(20, busy)
+    await bench.record()
+    for scope in (run, busy):
+        await bench.desk.transport.command("HDEL", bench.desk.key("ledger"), f"s:{scope}")
+    assert await bench.sweep() == 1
+    ((field, _),) = (await bench.recording.counters(bench.organisation)).items()
+    assert busy in field
+    assert await bench.spent(run) == [10]
+    assert bench.memory.times == 1
+
+
 async def test_two_workers_that_ask_at_once_bring_it_back_once(
     bench: Growing, valkey: EmbeddedServer
 ) -> None:

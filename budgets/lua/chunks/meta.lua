@@ -27,6 +27,13 @@ local function read_past()
   if raw then return unpack_from(PAST, raw) end
 end
 
+-- Set where an event changes a counter that is not here: the truth about it is in the event alone, and
+-- whoever fetches it from the records has to find it there. `note_late` comes after the event.
+local came_late = false
+local function note_late()
+  if came_late and read_past() then call('HSET', KEYS[1], 'past', pack(PAST, seq, seq)) end
+end
+
 -- A scope that is not here may be one that has left: whoever changes it fetches it first (`create`).
 local function may_have_left(scope_record)
   return not scope_record and call('HEXISTS', KEYS[1], 'past') == 1

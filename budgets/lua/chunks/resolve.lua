@@ -3,9 +3,6 @@
 -- tombstone stays for an hour, so that a repeated or late call finds out and books nothing twice.
 local DONE_TTL_S = 7200
 
--- Whether a counter was not here that an event changes all the same.
-local came_late = false
-
 -- Moves what the lease holds from reserved to spent: `truth` by dimension, or as reserved where
 -- that is nil or negative; concurrency returns. Gives the packed record of what was booked
 -- (counter, dimension, held, charged) for the event, the writes that do it, and the request's own
@@ -72,10 +69,8 @@ local function rebook(done, truth)
   return cmsgpack.pack(changed), writes, request, output, usd
 end
 
--- After the event. Truth that came late is in the event alone: whoever fetches its counter from the
--- records has to find it there.
 local function write_counters(writes)
-  if came_late and read_past() then call('HSET', KEYS[1], 'past', pack(PAST, seq, seq)) end
+  note_late()
   local at = #writes
   writes[at + 1], writes[at + 2] = 'meta', packed_meta()
   call('HSET', KEYS[1], unpack(writes))
