@@ -84,8 +84,9 @@ class Compaction:
         self._rest_ms = rest_ms
 
     async def sweep(self, organisation: str, head: Head) -> int:
-        """One pass over what is recorded up to `head`; how many counters and scopes the ledger let
-        go. Raises LedgerUnavailable, StoreUnavailable, StoreRefused."""
+        """One pass over what is recorded up to `head`, of which a snapshot is taken first; how many
+        counters and scopes the ledger let go. Raises LedgerUnavailable, StoreUnavailable,
+        StoreRefused."""
         await self.snapshots.take(organisation, head)
         of_pass = await self._recording.begin_pass(organisation)
         try:

@@ -53,6 +53,7 @@ class OrganisationRecorder:
         self.organisation = organisation
         self._compaction = compaction
         self._compact_at_s = self._snapshot_at_s = 0.0
+        self._tidying: asyncio.Task[None] | None = None
         self._recording = recording
         self._writer = writer
         self._spool = spool
@@ -125,20 +126,46 @@ class OrganisationRecorder:
 
     async def give_back(self) -> None:
         """Lets another recorder try; this one has failed."""
+        await self._stop_tidying()
         self._start_anew()
         await self._recording.own(self.organisation, 0)
 
     async def _tidy_sometimes(self, head: Head) -> None:
-        """When all is recorded: then the records say the same as the ledger, or an alarm is due."""
-        if time.monotonic() >= self._snapshot_at_s and head.seq:
-            self._snapshot_at_s = time.monotonic() + self._options.snapshot_every_ms / 1000
-            await self._compaction.snapshots.take(self.organisation, head)
-        if time.monotonic() >= self._compact_at_s:
-            self._compact_at_s = time.monotonic() + self._options.compact_every_ms / 1000
+        """When all is recorded: then the records say the same as the ledger, or an alarm is due.
+        Beside the recording, because it may take a minute: whoever asks the records meanwhile
+        waits for events that are not in them yet. Raises what the last time failed with."""
+        if self._tidying is not None:
+            if self._tidying.done():
+                tidying, self._tidying = self._tidying, None
+                await tidying
+            return
+        now_s = time.monotonic()
+        compacts, adds_up = now_s >= self._compact_at_s, now_s >= self._snapshot_at_s
+        if compacts:
+            self._compact_at_s = now_s + self._options.compact_every_ms / 1000
+        if adds_up:
+            self._snapshot_at_s = now_s + self._options.snapshot_every_ms / 1000
+        if compacts or adds_up:
+            self._tidying = asyncio.create_task(self._tidy(head, compacts=compacts))
+
+    async def _tidy(self, head: Head, *, compacts: bool) -> None:
+        if compacts:
             await self._compaction.sweep(self.organisation, head)
+        else:
+            await self._compaction.snapshots.take(self.organisation, head)
+
+    async def _stop_tidying(self) -> None:
+        """It may be stopped anywhere: the next one begins anew."""
+        tidying, self._tidying = self._tidying, None
+        if tidying is not None:
+            tidying.cancel()
+            await asyncio.wait({tidying})
+            if not tidying.cancelled() and (error := tidying.exception()) is not None:
+                _log.warning("%s: %s", self.organisation, error)
 
     async def close(self, *, give_back: bool) -> None:
         """Signs the end of the chain, and gives the organisation back to whoever comes next."""
+        await self._stop_tidying()
         await self._signer.now()
         self._head = None
         if give_back:
