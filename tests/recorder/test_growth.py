@@ -1,12 +1,13 @@
 """What is at rest leaves the ledger, and comes back from the records when it is used, exactly."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import pytest
 
 from budgets.administration import ScopeClosed
-from budgets.answers import Truth
+from budgets.answers import Reservation, Truth
 from budgets.embedded import EmbeddedServer
 from budgets.keys import Key, KeyRing, digest, record_key
 from budgets.memory import MemoryAway, Remembered
@@ -16,10 +17,10 @@ from budgets.recording import Going, Overtaken
 from budgets.transport import LedgerUnavailable
 from comptroller.remembering import RecordsMemory
 from gateway.events import KeyEvents
-from recorder.compaction import removed_counters
+from recorder.compaction import Compaction, removed_counters
 from tests.budgets.harness import TimedDesk, dollars, granted, refused
 from tests.recorder.test_compaction import REST_MS, Bench
-from tests.recorder.workbench import StoreProcess, begin_anew, desk_at
+from tests.recorder.workbench import NOON_MS, StoreProcess, begin_anew, desk_at
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -370,6 +371,22 @@ async def test_counters_without_their_scope_leave_too(bench: Growing) -> None:
     assert bench.memory.times == 1
 
 
+async def test_a_counter_that_has_stayed_is_left_as_it_is(bench: Growing) -> None:
+    """Where the record of a child went and a counter did not, the counter has all of the truth,
+    also what the records do not have yet: it is not overwritten by what they say."""
+    await bench.template({"usd": "1"})
+    run = bench.scope("run")
+    await bench.spend(10, run)
+    await bench.spend(1, bench.scope("gone"))
+    await bench.pass_by(REST_MS - 2)
+    await bench.spend(5, run)
+    await bench.pass_by(0)
+    assert await bench.scopes() == {bench.organisation, run}
+    await bench.spend(2, run)
+    await bench.desk.transport.command("HDEL", bench.desk.key("ledger"), f"s:{run}")
+    assert await bench.spent(run) == [17]
+
+
 async def test_two_workers_that_ask_at_once_bring_it_back_once(
     bench: Growing, valkey: EmbeddedServer
 ) -> None:
@@ -599,3 +616,55 @@ async def test_whatever_happens_a_child_has_spent_what_it_spent(bench: Growing) 
     for child in children:
         assert await bench.spent(child) == [truth[child]] * 2, child
     assert came_back > 15
+
+
+async def test_a_ledger_that_forgets_all_the_time_grants_exactly_what_there_is(
+    bench: Growing, valkey: EmbeddedServer
+) -> None:
+    """Three workers spend the budgets of some children at once, while a recorder that knows no
+    rest lets each of them go as soon as it can: whatever meets whatever, each child is granted its
+    budget, to the nano-dollar."""
+    budget_nusd, gone_least = 40, 30
+    await bench.template({"usd": f"0.{budget_nusd:09d}"}, {"requests": 1000})
+    children = [bench.scope(f"run-{n}") for n in range(12)]
+    snapshots = bench.compaction.snapshots
+    bench.compaction = Compaction(bench.recording, bench.store, snapshots, rest_ms=0)
+    spent_nusd = dict.fromkeys(children, 0)
+    enough = asyncio.Event()
+
+    async def spends(desk: TimedDesk, child: str) -> bool:
+        """One nano-dollar, if there is one left."""
+        try:
+            answer = await desk.ask(dollars(1), child)
+        except LedgerUnavailable:  # the records are behind: not now
+            return True
+        if isinstance(answer, Reservation):
+            await desk.ledger.settle(desk.organisation, answer.id, Truth(1, None), b"", b"")
+            spent_nusd[child] += 1
+        return isinstance(answer, Reservation)
+
+    async def works(desk: TimedDesk, chance: random.Random) -> None:
+        while not enough.is_set():
+            await spends(desk, chance.choice(children))
+            await asyncio.sleep(0.1)
+
+    async def forgets() -> None:
+        gone = 0
+        while gone < gone_least:
+            await bench.rest(1)
+            await bench.record()
+            gone += await bench.sweep()
+        enough.set()
+
+    async with (
+        desk_at(valkey, NOON_MS, bench.organisation, RecordsMemory(bench.store.select)) as second,
+        desk_at(valkey, NOON_MS, bench.organisation, RecordsMemory(bench.store.select)) as third,
+    ):
+        desks = (bench.desk, second, third)
+        works_on = (works(desk, random.Random(n)) for n, desk in enumerate(desks))
+        await asyncio.gather(forgets(), *works_on)
+    await bench.record()
+    for child in children:
+        while await spends(bench.desk, child):
+            pass
+    assert spent_nusd == dict.fromkeys(children, budget_nusd)
