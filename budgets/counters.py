@@ -11,10 +11,15 @@ LONGEST_WINDOW_S = 31 * 86_400
 
 def window_ends(fields: Iterable[str], policies: Iterable[Policy]) -> dict[str, int]:
     """When the window of each counter ends, in seconds since 1970; 0: never."""
-    windows: dict[str, Window] = {
+    windows = windows_of(policies)
+    return {field: window_end(field, windows) for field in fields}
+
+
+def windows_of(policies: Iterable[Policy]) -> dict[str, Window]:
+    """The window of each limit, by its id."""
+    return {
         limit.id: limit.window for each in policies for limit in (*each.limits, *each.per_child)
     }
-    return {field: _end(field, windows) for field in fields}
 
 
 def owners_of(fields: Iterable[str], policies: Mapping[str, Policy]) -> dict[str, str]:
@@ -48,7 +53,8 @@ def window_start(field: str) -> int:
     return int(field.rpartition(":")[2])
 
 
-def _end(field: str, windows: dict[str, Window]) -> int:
+def window_end(field: str, windows: Mapping[str, Window]) -> int:
+    """When the window of a counter ends, as in `window_ends`."""
     start_s = window_start(field)
     if not start_s:
         return 0

@@ -8,10 +8,9 @@ an alarm.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from budgets.counters import child_of, creation_of, limit_of, window_ends, window_start
-from budgets.policy import Policy
+from budgets.counters import child_of, creation_of, limit_of, window_end, windows_of
+from budgets.policy import Window
 from budgets.recording import (
     LIMIT_REMOVED,
     NOT_HERE,
@@ -21,14 +20,11 @@ from budgets.recording import (
     Pass,
     Recording,
 )
-from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Head
-from recorder.resting import Balance, Resting, array, read_balances
+from recorder.resting import AT_ONCE, Balance, Resting, balances_of
 from recorder.snapshots import Snapshots
 
-COUNTERS_AT_ONCE = 1000
-"""How many are asked for in one query."""
 GOING_AT_ONCE = 100
 """How many go in one call of a script: the ledger serves nobody else meanwhile."""
 ALARMS_MAX = 20
@@ -36,39 +32,22 @@ ALARMS_MAX = 20
 _log = logging.getLogger("comptroller.recorder")
 
 
-@dataclass(frozen=True, slots=True)
-class OverCounter:
-    """A counter whose window is over: times in seconds since 1970."""
-
-    field: str
-    start_s: int
-    end_s: int
-
-
-def over_counters(
-    fields: Iterable[str], policies: Iterable[Policy], now_ms: int
-) -> list[OverCounter]:
-    """Those whose window has ended, oldest first."""
-    found = [
-        OverCounter(field, window_start(field), end_s)
-        for field, end_s in window_ends(fields, policies).items()
-        if end_s and end_s * 1000 <= now_ms
-    ]
-    found.sort(key=lambda each: (each.start_s, each.field))
+def leaving_alone(
+    fields: Iterable[str], windows: Mapping[str, Window], now_ms: int, recorded_seq: int
+) -> dict[str, int]:
+    """Counters that may go without their scope, each with its end in seconds since 1970: those
+    whose window is over, and (LIMIT_REMOVED) those of limits that are not there any more. The
+    `windows` of limits were read when everything up to `recorded_seq` had happened: a limit of
+    later has been made since, and is not removed."""
+    found: dict[str, int] = {}
+    for field in fields:
+        if limit_of(field) not in windows and 0 <= creation_of(field) <= recorded_seq:
+            found[field] = LIMIT_REMOVED
+            continue
+        end_s = window_end(field, windows)
+        if end_s and end_s * 1000 <= now_ms:
+            found[field] = end_s
     return found
-
-
-def removed_counters(
-    fields: Iterable[str], policies: Iterable[Policy], recorded_seq: int
-) -> list[str]:
-    """Those of limits that are not there any more. `policies` were read when everything up to
-    `recorded_seq` had happened: a limit of later has been made since, and is not removed."""
-    limits = {limit.id for each in policies for limit in (*each.limits, *each.per_child)}
-    return [
-        field
-        for field in fields
-        if limit_of(field) not in limits and 0 <= creation_of(field) <= recorded_seq
-    ]
 
 
 class Compaction:
@@ -99,22 +78,23 @@ class Compaction:
         policies = await self._recording.policies(of_pass.organisation)
         resting = Resting(self._recording, self._store, of_pass, policies, self._rest_ms)
         await resting.look_around()
+        windows = windows_of(policies.values())
         alarms = _Alarms(of_pass.organisation, head)
         counters: dict[str, int] = {}
         orphans: dict[str, str] = {}
         scopes: list[HeldScope] = []
         async for piece in self._recording.held(of_pass.organisation):
-            alone = _leaving_alone(piece.counters, policies, of_pass.time_ms, head)
+            alone = leaving_alone(piece.counters, windows, of_pass.time_ms, head.seq)
             counters |= alone
             orphans |= await self._orphans(of_pass, [n for n in piece.counters if n not in alone])
             scopes += (each for each in piece.scopes if resting.may_rest(each))
-            if len(counters) >= COUNTERS_AT_ONCE:
+            if len(counters) >= AT_ONCE:
                 await self._forget_counters(of_pass, head, counters, alarms)
                 counters = {}
-            if len(orphans) >= COUNTERS_AT_ONCE:
+            if len(orphans) >= AT_ONCE:
                 await self._forget_orphans(of_pass, head, orphans, alarms)
                 orphans = {}
-            if len(scopes) >= COUNTERS_AT_ONCE:
+            if len(scopes) >= AT_ONCE:
                 await self._forget(of_pass, head, await resting.at_rest(scopes), alarms)
                 scopes = []
         await self._forget_counters(of_pass, head, counters, alarms)
@@ -132,32 +112,26 @@ class Compaction:
     async def _forget_orphans(
         self, of_pass: Pass, head: Head, orphans: dict[str, str], alarms: "_Alarms"
     ) -> None:
-        names = list(orphans)
-        for first in range(0, len(names), COUNTERS_AT_ONCE):
-            part = names[first : first + COUNTERS_AT_ONCE]
-            balances = await self._balances(of_pass.organisation, part)
-            going = [
-                Going(
-                    ((name, 0, balances.get(name, Balance()).spent),),
-                    HeldScope(orphans[name], NOT_HERE, 0, 0),
-                )
-                for name in part
-            ]
-            await self._forget(of_pass, head, going, alarms)
+        balances = await balances_of(self._store, of_pass.organisation, list(orphans))
+        going = [
+            Going(
+                ((name, 0, balances.get(name, Balance()).spent),),
+                HeldScope(child, NOT_HERE, 0, 0),
+            )
+            for name, child in orphans.items()
+        ]
+        await self._forget(of_pass, head, going, alarms)
 
     async def _forget_counters(
         self, of_pass: Pass, head: Head, counters: dict[str, int], alarms: "_Alarms"
     ) -> None:
         """These alone, each with its end."""
-        names = list(counters)
-        for first in range(0, len(names), COUNTERS_AT_ONCE):
-            part = names[first : first + COUNTERS_AT_ONCE]
-            balances = await self._balances(of_pass.organisation, part)
-            going = [
-                Going(((name, counters[name], balances.get(name, Balance()).spent),))
-                for name in part
-            ]
-            await self._forget(of_pass, head, going, alarms)
+        balances = await balances_of(self._store, of_pass.organisation, list(counters))
+        going = [
+            Going(((name, end_s, balances.get(name, Balance()).spent),))
+            for name, end_s in counters.items()
+        ]
+        await self._forget(of_pass, head, going, alarms)
 
     async def _forget(
         self, of_pass: Pass, head: Head, going: Sequence[Going], alarms: "_Alarms"
@@ -170,22 +144,6 @@ class Compaction:
                 found = await self._recording.spent(of_pass.organisation, differing)
                 for name in differing:
                     alarms.say(name, found.get(name, 0), recorded[name])
-
-    async def _balances(self, organisation: str, fields: Sequence[str]) -> Mapping[str, Balance]:
-        """As of the snapshot with which the pass began, at least."""
-        lines = await self._store.select(
-            load_query("balances_of"), {"org": organisation, "fields": array(fields)}
-        )
-        return read_balances(lines)
-
-
-def _leaving_alone(
-    fields: Sequence[str], policies: dict[str, Policy], now_ms: int, head: Head
-) -> dict[str, int]:
-    """Counters that may go without their scope: each with its end."""
-    removed = removed_counters(fields, policies.values(), head.seq)
-    over = over_counters(fields, policies.values(), now_ms)
-    return {each.field: each.end_s for each in over} | dict.fromkeys(removed, LIMIT_REMOVED)
 
 
 class _Alarms:

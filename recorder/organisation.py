@@ -10,6 +10,7 @@ import logging
 import time
 
 from budgets.recording import Bounds, OwnershipLost, Recording
+from budgets.transport import LedgerUnavailable
 from clickhouse.chain import GENESIS
 from clickhouse.errors import StoreRefused, StoreUnavailable
 from recorder.batch import Batch, Head
@@ -91,6 +92,8 @@ class OrganisationRecorder:
     def _start_anew(self) -> None:
         """Who owns it, and what was written and confirmed, is asked for again."""
         self._head, self._renew_at_s = None, 0.0
+        if self._tidying is not None:
+            self._tidying.cancel()
 
     async def _step(self) -> bool:
         await self._own()
@@ -133,12 +136,10 @@ class OrganisationRecorder:
     async def _tidy_sometimes(self, head: Head) -> None:
         """When all is recorded: then the records say the same as the ledger, or an alarm is due.
         Beside the recording, because it may take a minute: whoever asks the records meanwhile
-        waits for events that are not in them yet. Raises what the last time failed with."""
-        if self._tidying is not None:
-            if self._tidying.done():
-                tidying, self._tidying = self._tidying, None
-                await tidying
+        waits for events that are not in them yet."""
+        if self._tidying is not None and not self._tidying.done():
             return
+        self._said_how_it_went()
         now_s = time.monotonic()
         compacts, adds_up = now_s >= self._compact_at_s, now_s >= self._snapshot_at_s
         if compacts:
@@ -156,12 +157,21 @@ class OrganisationRecorder:
 
     async def _stop_tidying(self) -> None:
         """It may be stopped anywhere: the next one begins anew."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait({self._tidying})
+            self._said_how_it_went()
+
+    def _said_how_it_went(self) -> None:
+        """What has failed stays for the next time; the recording goes on."""
         tidying, self._tidying = self._tidying, None
-        if tidying is not None:
-            tidying.cancel()
-            await asyncio.wait({tidying})
-            if not tidying.cancelled() and (error := tidying.exception()) is not None:
-                _log.warning("%s: %s", self.organisation, error)
+        if tidying is None or tidying.cancelled() or (error := tidying.exception()) is None:
+            return
+        known = isinstance(error, LedgerUnavailable | StoreUnavailable | StoreRefused)
+        text = in_short(error) if isinstance(error, Exception) else str(error)
+        _log.warning(
+            "%s is not tidied: %s", self.organisation, text, exc_info=None if known else error
+        )
 
     async def close(self, *, give_back: bool) -> None:
         """Signs the end of the chain, and gives the organisation back to whoever comes next."""

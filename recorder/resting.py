@@ -19,6 +19,8 @@ from clickhouse.query import load_query
 from clickhouse.store import Store
 
 OPEN, CLOSED = 0, 3
+AT_ONCE = 500
+"""Names in one query: a ClickHouse server takes them in a URL of at most a megabyte."""
 _NO_POLICY = Policy()
 
 
@@ -84,13 +86,19 @@ class Resting:
 
     async def at_rest(self, scopes: Sequence[HeldScope]) -> list[Going]:
         """Those of them that are, by what the records have, with all of their counters."""
-        if not scopes:
-            return []
+        found: list[Going] = []
+        for first in range(0, len(scopes), AT_ONCE):
+            found += await self._at_rest(scopes[first : first + AT_ONCE])
+        return found
+
+    async def _at_rest(self, scopes: Sequence[HeldScope]) -> list[Going]:
         ids = {each.scope: each.scope.rpartition("/")[2] for each in scopes if self._is_key(each)}
         entries = await self._recording.key_entries(self._organisation, list(ids.values()))
         standing = await self._standing([each.scope for each in scopes], list(ids.values()))
         fields = {each.scope: self._fields(each) for each in scopes}
-        balances = await self._balances([name for names in fields.values() for name in names])
+        balances = await balances_of(
+            self._store, self._organisation, [name for names in fields.values() for name in names]
+        )
         found: list[Going] = []
         unclear: list[Going] = []
         for each in scopes:
@@ -161,7 +169,7 @@ class Resting:
     async def _standing(self, scopes: Sequence[str], key_ids: Sequence[str]) -> _Standing:
         lines = await self._store.select(
             load_query("states_of"),
-            {"org": self._organisation, "scopes": array(scopes), "keys": array(key_ids)},
+            {"org": self._organisation, "scopes": _array(scopes), "keys": _array(key_ids)},
         )
         found = _Standing()
         for line in lines.splitlines():
@@ -174,14 +182,6 @@ class Resting:
                 found.keys[name] = text
         return found
 
-    async def _balances(self, fields: Sequence[str]) -> dict[str, Balance]:
-        if not fields:
-            return {}
-        lines = await self._store.select(
-            load_query("balances_of"), {"org": self._organisation, "fields": array(fields)}
-        )
-        return read_balances(lines)
-
     async def _unused(self, going: Sequence[Going]) -> list[Going]:
         """Those of which no recent event is: no counter of theirs tells it."""
         if not going:
@@ -192,20 +192,28 @@ class Resting:
             {
                 "org": self._organisation,
                 "after_seq": max(0, self._rested_seq),
-                "scopes": array(names),
+                "scopes": _array(names),
             },
         )
         used = {json.loads(line)[0] for line in lines.splitlines()}
         return [each for each in going if each.scope is not None and each.scope.scope not in used]
 
 
-def read_balances(lines: bytes) -> dict[str, Balance]:
-    """An answer of `balances_of.sql`, by counter."""
-    rows = (json.loads(line) for line in lines.splitlines())
-    return {name: Balance(int(spent), int(changed_ms)) for name, spent, changed_ms in rows}
+async def balances_of(store: Store, organisation: str, fields: Sequence[str]) -> dict[str, Balance]:
+    """The last balances of these counters; none: no entry."""
+    found: dict[str, Balance] = {}
+    for first in range(0, len(fields), AT_ONCE):
+        names = fields[first : first + AT_ONCE]
+        lines = await store.select(
+            load_query("balances_of"), {"org": organisation, "fields": _array(names)}
+        )
+        for line in lines.splitlines():
+            name, spent, changed_ms = json.loads(line)
+            found[name] = Balance(int(spent), int(changed_ms))
+    return found
 
 
-def array(names: Iterable[str]) -> str:
+def _array(names: Iterable[str]) -> str:
     """As a parameter: no name of a scope, counter or key has a quote or a backslash."""
     return "[" + ",".join(f"'{name}'" for name in names) + "]"
 

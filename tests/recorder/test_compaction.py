@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.answers import Reservation, Truth
+from budgets.counters import windows_of
 from budgets.embedded import EmbeddedServer
 from budgets.plan import ScopePath
 from budgets.policy import Limit, Policy, Window, parse_policy
-from budgets.recording import Recording
+from budgets.recording import LIMIT_REMOVED, Recording
 from budgets.windows import window_bounds
 from recorder.batch import Head
-from recorder.compaction import Compaction, over_counters
+from recorder.compaction import Compaction, leaving_alone
 from recorder.packing import pack
 from recorder.reading import Outbox
 from recorder.snapshots import Snapshots
@@ -58,41 +59,39 @@ def test_a_window_is_over_at_its_end(window: Window, at_ms: int, is_child: bool)
     start_s, end_s = window_at(window, at_ms)
     policy = policy_of(children=(window,)) if is_child else policy_of(window)
     field = f"c:2.0:acme/a:b+c@d/e:{start_s}" if is_child else f"c:1.0:{start_s}"
-    assert over_counters([field], [policy], end_s * 1000 - 1) == []
-    (found,) = over_counters([field], [policy], end_s * 1000)
-    assert (found.field, found.start_s, found.end_s) == (field, start_s, end_s)
+    windows = windows_of([policy])
+    assert leaving_alone([field], windows, end_s * 1000 - 1, 99) == {}
+    assert leaving_alone([field], windows, end_s * 1000, 99) == {field: end_s}
 
 
 @pytest.mark.parametrize("field", ["c:1.0:0", "c:2.0:acme/x:0", "c:9.9:0"])
 def test_what_has_no_end_is_never_over(field: str) -> None:
     """Totals and concurrency, of a scope, a child or a limit that was removed."""
     policies = [policy_of("total", children=("total",))]
-    assert over_counters([field], policies, 10**15) == []
+    assert leaving_alone([field], windows_of(policies), 10**15, 8) == {}
 
 
 @pytest.mark.parametrize("window", ENDING)
-def test_a_removed_limit_s_counter_waits_for_the_longest_window(window: Window) -> None:
-    """Nobody knows its window any more: whatever it was, it is not over before its true end, on any
-    day of any month."""
+def test_an_unknown_limit_s_counter_waits_for_the_longest_window(window: Window) -> None:
+    """Of a limit that was made since the policies were read nobody knows the window: whatever it
+    is, it is not over before its true end, on any day of any month."""
     for day in range(800):
         at_ms = NOON_MS + day * 86_400_000
         start_s, end_s = window_at(window, at_ms)
         field = f"c:9.9:{start_s}"
-        early = over_counters([field], [], end_s * 1000 - 1)
-        assert early == [], datetime.fromtimestamp(start_s, UTC)
-        assert over_counters([field], [], (start_s + 40 * 86_400) * 1000) != []
+        early = leaving_alone([field], {}, end_s * 1000 - 1, 8)
+        assert early == {}, datetime.fromtimestamp(start_s, UTC)
+        assert leaving_alone([field], {}, (start_s + 40 * 86_400) * 1000, 8)
 
 
-def test_the_oldest_come_first() -> None:
-    """Those of one time stand together, so that a query need not look far back for all; equal
-    windows by name."""
-    start_s = NOON_MS // 1000
-    fields = [f"c:1.0:{start_s + 60 * n}" for n in range(1_005)]
-    found = over_counters(reversed(fields), [policy_of("minute")], 10**14)
-    assert [each.field for each in found] == fields
-    names = [f"c:2.0:acme/{name}:{start_s}" for name in "cab"]
-    found = over_counters(names, [policy_of(children=("minute",))], 10**14)
-    assert [each.field for each in found] == sorted(names)
+def test_a_limit_of_now_is_not_taken_for_a_removed_one() -> None:
+    """A recorder that read the policies before it was made does not forget its counter; nor one
+    that is no limit's."""
+    windows = windows_of([policy_of("total")])
+    fields = ["c:1.0:0", "c:9.0:0", "c:1.9:0", "c:1.9:acme/x:0", "c:a7.1:0"]
+    removed = dict.fromkeys(["c:1.9:0", "c:1.9:acme/x:0"], LIMIT_REMOVED)
+    assert leaving_alone(fields, windows, 10**15, 8) == removed
+    assert "c:9.0:0" in leaving_alone(fields, windows, 10**15, 9)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from budgets.recording import Going, Overtaken
 from budgets.transport import LedgerUnavailable
 from comptroller.remembering import RecordsMemory
 from gateway.events import KeyEvents
-from recorder.compaction import Compaction, removed_counters
+from recorder.compaction import Compaction
 from tests.budgets.harness import TimedDesk, dollars, granted, refused
 from tests.recorder.test_compaction import REST_MS, Bench
 from tests.recorder.workbench import NOON_MS, StoreProcess, begin_anew, desk_at
@@ -498,18 +498,6 @@ async def test_an_old_pass_of_a_paused_recorder_takes_nothing(bench: Growing) ->
     with pytest.raises(Overtaken):
         await bench.recording.compact(old, bench.head.seq, going)
     assert await bench.spent(runs[0]) == [11]
-
-
-async def test_a_limit_of_now_is_not_taken_for_a_removed_one(bench: Growing) -> None:
-    """A recorder that read the policies before it was made does not forget its counter; and limits
-    that came back with a scope stop a pass that believes them to be removed."""
-    (old,) = await bench.limit(bench.scope("p"), "total")
-    await bench.record()
-    head, policies = bench.head, await bench.recording.policies(bench.organisation)
-    (new,) = await bench.limit(bench.scope("q"), "total")
-    await bench.spend(5, bench.scope("q"))
-    fields = [f"c:{old}:0", f"c:{new}:0", "c:9.9:0", "c:1.9:0", "c:a7:0"]
-    assert removed_counters(fields, policies.values(), head.seq) == ["c:1.9:0"]
 
 
 async def _minted(bench: Growing, lasts_ms: int | None, secret: str = "s" * 40) -> Key:
