@@ -10,6 +10,7 @@ from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
+from budgets.memory import Memory
 from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.redispy import RedisPyTransport
@@ -18,6 +19,7 @@ from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from budgets.transport import LedgerTransport
 from comptroller.data_dir import absolute, endings_folder
+from comptroller.remembering import records_memory
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
@@ -60,18 +62,21 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
     )
 
 
-def open_session(settings: Settings, *, waits: bool = True) -> Session:
+def open_session(
+    settings: Settings, *, waits: bool = True, memory: Memory | None = None
+) -> Session:
     """A session over the real scripts and the real clock. One that `waits` gives an organisation
-    that is being recovered a little time."""
+    that is being recovered a little time; `memory` is for who uses scopes."""
     options = SessionOptions(trusts=settings.trust_ledger)
     if not waits:
         options = dataclasses.replace(options, reopen_ms=0)
-    return Session(ledger_transport(settings.redis_url), load_scripts(), SystemClock(), options)
+    transport = ledger_transport(settings.redis_url)
+    return Session(transport, load_scripts(), SystemClock(), options, memory)
 
 
 def build_gateway(settings: Settings) -> Gateway:
     """One worker's application."""
-    session = open_session(settings)
+    session = open_session(settings, memory=records_memory(settings))
     upstream = upstream_from_environment()
     ledger = Ledger(session, settings.ledger)
     administration = Administration(session)

@@ -47,6 +47,8 @@ local function book(lease, truth)
         moved = moved or {}
         moved[#moved + 1] = {fields[i], spent, spent + charged}
       end
+    else
+      came_late = true
     end
   end
   local record = moved and pass_on(moved, booked, writes) or cmsgpack.pack(booked)
@@ -80,6 +82,8 @@ local function rebook(done, truth)
       writes[#writes + 1] = field
       writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
       if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
+    else
+      came_late = true
     end
     changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
@@ -88,6 +92,7 @@ end
 
 -- Also ends the allotments that only waited for this, with an event of their own each.
 local function write_counters(writes)
+  note_late()
   local at = #writes
   writes[at + 1], writes[at + 2] = 'meta', packed_meta()
   call('HSET', KEYS[1], unpack(writes))
