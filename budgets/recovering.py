@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from budgets.keys import Key, record_key
+from budgets.keys import EXPIRED_KEPT_MS, Key, record_key
 from budgets.session import ORGANISATIONS_KEY, Session, code_of, number
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable
@@ -104,8 +104,12 @@ class Recovering:
         secrets that do so for a time end with it."""
         for record, works in records:
             key = msgspec.json.decode(record, type=Key)
+            left_ms = 0
+            if key.expires_at_ms is not None:
+                left_ms = key.expires_at_ms + EXPIRED_KEPT_MS - now_ms
+                works = works and left_ms > 0
             if key.secret_sha256:
-                await self._restore_key(key.secret_sha256, record if works else b"")
+                await self._restore_key(key.secret_sha256, record if works else b"", left_ms)
             for sha256, until_ms in key.earlier:
                 old = msgspec.structs.replace(
                     key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
@@ -143,10 +147,9 @@ class Recovering:
         await self._session.open_organisation(organisation, create=True)
 
     async def _hash(self, key: bytes) -> dict[str, bytes]:
-        reply = await self._session.transport.command("HGETALL", key)
-        assert isinstance(reply, list)
-        pairs = iter(reply)
-        return {field.decode(): text for field, text in zip(pairs, pairs, strict=True)}
+        return {
+            field.decode(): text async for page in self._session.pages(key) for field, text in page
+        }
 
     def _expect(self, code: object, wanted: bytes, organisation: str) -> None:
         if code != wanted:

@@ -50,7 +50,7 @@ async def test_a_minted_key_is_found_by_its_secret(desk: Desk) -> None:
     team = f"{desk.organisation}/team"
     key = key_for(
         desk,
-        expires_at_ms=99,
+        expires_at_ms=desk.session.clock.now_ms() + 60_000,
         models=("gpt-5*",),
         endpoints=("chat*",),
         agent="bot",
