@@ -107,9 +107,9 @@ class Recovering:
             left_ms = 0
             if key.expires_at_ms is not None:
                 left_ms = key.expires_at_ms + EXPIRED_KEPT_MS - now_ms
-                works = works and left_ms > 0
             if key.secret_sha256:
-                await self._restore_key(key.secret_sha256, record if works else b"", left_ms)
+                there = works and left_ms >= 0
+                await self._restore_key(key.secret_sha256, record if there else b"", left_ms)
             for sha256, until_ms in key.earlier:
                 old = msgspec.structs.replace(
                     key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
