@@ -159,7 +159,10 @@ class Resting:
         text, since_ms = standing.scopes.get(scope.scope, ("", 0))
         if not text:  # it came by use: a new one is what it was
             return scope.state == OPEN and not scope.fence and not key.id
-        if text != f"{scope.state} {scope.version} {scope.fence}" or since_ms > self._rested_ms:
+        state, version, fence = map(int, text.split(" "))
+        if (state, fence) != (scope.state, scope.fence) or since_ms > self._rested_ms:
+            return False
+        if version > scope.version:  # (a later one of the ledger's: an allotment came and went)
             return False
         if scope.state == CLOSED or not key.id:
             return True
