@@ -8,13 +8,15 @@ closes the scope first: at no moment does a record point at a scope that does no
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
 
 from budgets.administration import Administration, Fence
-from budgets.plan import ScopePath
-from budgets.policy import Policy, parse_scope
+from budgets.places import Places
+from budgets.plan import KIND_OF_KEYS, ScopePath
+from budgets.policy import Policy, ancestors, parse_scope
 from budgets.session import Session
 
 SECRET_PREFIX = "ck-"  # noqa: S105  (what marks a secret of ours, not one)
@@ -28,7 +30,9 @@ EARLIER_SECRETS_MAX = 16
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a key may do. `models` and `endpoints` are shell patterns, empty for all;
     `secret_sha256` finds its record again, for rotation, and `earlier` those of the secrets before
-    it that still work, each with the time in milliseconds at which it ends."""
+    it that still work, each with the time in milliseconds at which it ends. A key that `delegates`
+    may mint others below its own scope; `minters` are the ids of those that this one comes from,
+    first to last, empty for a key that an operator made."""
 
     id: str
     name: str
@@ -42,6 +46,8 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     secret_sha256: str = ""
     attempts: tuple[tuple[str, int], ...] = ()
     earlier: tuple[tuple[str, int], ...] = ()
+    delegates: bool = False
+    minters: tuple[str, ...] = ()
 
     @property
     def key_scope(self) -> str:
@@ -52,6 +58,26 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     def organisation(self) -> str:
         """The first segment of its scope."""
         return self.scope.split("/", 1)[0]
+
+    @property
+    def root(self) -> str:
+        """The id of the operator's key that this one comes from, or is."""
+        return self.minters[0] if self.minters else self.id
+
+    @property
+    def own_scopes(self) -> tuple[str, ...]:
+        """From the own scope of its first minter down to its own: each of them can end it."""
+        if not self.minters:
+            return (self.key_scope,)
+        path = ancestors(self.key_scope)
+        return path[path.index(self.minter_scopes[0]) :]
+
+    @property
+    def minter_scopes(self) -> tuple[str, ...]:
+        """The own scopes of its minters."""
+        return tuple(
+            each for each in ancestors(self.scope) if each.rpartition("/")[2] in self.minters
+        )
 
     @property
     def generation(self) -> int:
@@ -66,7 +92,7 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def path(self) -> ScopePath:
         """Where requests of this key count."""
-        return ScopePath(self.key_scope, self.key_scope, self.attempts)
+        return ScopePath(self.key_scope, self.key_scope, self.attempts, self.minter_scopes)
 
 
 class KeyChanged(Exception):
@@ -111,17 +137,25 @@ class KeyRing:
         self._clock = session.clock
         self._administration = administration
         self._events = events
+        self._places = Places(session)
         self._found: dict[bytes, tuple[int, Key, ScopePath]] = {}
 
     async def mint(
-        self, key: Key, secret: str, budget: Policy, *, replaces: Key | None = None
+        self,
+        key: Key,
+        secret: str,
+        budget: Policy,
+        *,
+        replaces: Key | None = None,
+        before_use: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Makes a key usable, and the secret of the one that it replaces useless."""
+        """Makes a key usable, and the secret of the one that it replaces useless; `before_use` is
+        awaited when all is written but what makes the secret work."""
         parse_scope(key.key_scope)
         if replaces is not None:
             key = key.in_generation(max(key.generation, replaces.generation))
             key = msgspec.structs.replace(key, earlier=_others(replaces.earlier, digest(secret)))
-        policy = msgspec.structs.replace(budget, kind="key")
+        policy = msgspec.structs.replace(budget, kind=KIND_OF_KEYS)
         changed = self._events.budget_changed(key)
         await self._administration.set_policy(key.key_scope, policy, changed)
         if replaces is not None and replaces.secret_sha256 not in ("", digest(secret)):
@@ -130,6 +164,8 @@ class KeyRing:
         event = self._events.minted(key)
         record = msgspec.json.encode(key)
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
+        if before_use is not None:
+            await before_use()
         await self._transport.command_durably("SET", record_key(digest(secret)), record)
 
     async def rotate(self, key: Key, secret: str, overlap_ms: int) -> Key:
@@ -230,8 +266,14 @@ class KeyRing:
         """Closes the key's scope, durably: it counts at the very next call on every worker."""
         event = self._events.revoked(key)
         await self._administration.set_state(key.key_scope, "close", "key_revoked", event)
+        await self.tidy(key)
+
+    async def tidy(self, key: Key) -> None:
+        """Takes away what a revoked key has left. It refuses without that; this makes room."""
         if key.secret_sha256:
-            await self._transport.command_durably("DEL", record_key(key.secret_sha256))
+            await self._transport.command("DEL", record_key(key.secret_sha256))
+        if key.minters:
+            await self._places.leave(key.organisation, key.root, key.id)
 
 
 def _others(

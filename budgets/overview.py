@@ -111,6 +111,14 @@ class Overview:
         records = await self._session.load(scopes, create=False) if scopes else {}
         return {scope: STATES[records[scope].state] for scope in scopes}
 
+    async def key_states(self, organisation: str, keys: list[Key]) -> dict[str, str]:
+        """What each key's own scope and those of its minters come to, by its id: "closed" where one
+        of them is closed or fenced against it, else "frozen" where one is, else "open"."""
+        scopes = list(dict.fromkeys(scope for key in keys for scope in key.own_scopes))
+        await self._session.slot(organisation)
+        records = await self._session.load(scopes, create=False) if scopes else {}
+        return {key.id: _state_of(key, records) for key in keys}
+
     async def standings(self, organisation: str, scopes: list[str]) -> list[ScopeStanding]:
         """How these scopes of the organisation stand (at most SCOPES_AT_ONCE_MAX), at one time."""
         assert len(scopes) <= SCOPES_AT_ONCE_MAX
@@ -125,10 +133,11 @@ class Overview:
             look = _Look(scopes, records, now_ms)
             if look.knows_nothing:
                 return [ScopeStanding(scope, STATES[-1], Policy(), ()) for scope in scopes]
+            epoch = slot.epoch
             reply = await self._session.run("check", slot.keys, look.arguments(slot))
             code = code_of(reply)
             if code == "RECOVERING" and len(reply) == 1:
-                if not await self._session.moved_on(slot):
+                if not await self._session.moved_on(slot, epoch):
                     raise LedgerUnavailable("the ledger is recovering")
             elif code == "WINDOW":
                 slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()
@@ -149,6 +158,14 @@ class Overview:
             raise LedgerUnavailable("the ledger is recovering")
         epoch, seq = _HEAD.unpack_from(packed)
         return epoch, seq
+
+
+def _state_of(key: Key, records: dict[str, ScopeRecord]) -> str:
+    attempts = dict(key.attempts)
+    own = {scope: records[scope] for scope in key.own_scopes}
+    if any(each.is_closed or each.fence > attempts.get(scope, 0) for scope, each in own.items()):
+        return "closed"
+    return "frozen" if any(STATES[each.state] == "frozen" for each in own.values()) else "open"
 
 
 class _Look:

@@ -26,11 +26,13 @@ KIND_OF_KEYS = "key"  # of a key's own scope
 @dataclass(frozen=True, slots=True)
 class ScopePath:
     """Where a request counts: `scope` and all above it, and besides the key's own scope when that
-    is not on the way. `attempts` are (scope, attempt) of fenced ancestors."""
+    is not on the way. `attempts` are (scope, attempt) of fenced ancestors; `minter_scopes` are the
+    own scopes of the keys that the key was minted by."""
 
     scope: str
     key_scope: str = ""
     attempts: tuple[tuple[str, int], ...] = ()
+    minter_scopes: tuple[str, ...] = ()
 
     @property
     def organisation(self) -> str:
@@ -61,6 +63,11 @@ class ScopeRecord:
     def state(self) -> int:
         """As in STATES of `budgets.answers`; -1 where the ledger does not know it."""
         return int(_RECORD.unpack(self.packed)[0]) if self.packed else -1
+
+    @property
+    def fence(self) -> int:
+        """The least attempt that it admits."""
+        return int(_RECORD.unpack(self.packed)[2]) if self.packed else 0
 
     @property
     def is_closed(self) -> bool:
@@ -175,10 +182,14 @@ def limits_of(
 ) -> tuple[Policy, tuple[Limit, ...]]:
     """A scope's own limits, or its parent's template where it has none, with the policy that they
     come from. A key's own scope is nobody's template child: templates are for the users and runs
-    that a key names, and would else bind the key that serves all of them."""
+    that a key names, and would else bind the key that serves all of them. The template on a key's
+    own scope is for the keys that it mints."""
     policy = records[node].policy
     parent = node.rpartition("/")[0]
-    if not policy.limits and node != key_scope and parent in records:
+    if policy.limits or parent not in records:
+        return policy, policy.limits
+    is_key = node == key_scope or policy.kind == KIND_OF_KEYS
+    if not is_key or records[parent].policy.kind == KIND_OF_KEYS:
         template = records[parent].policy
         return template, template.per_child
     return policy, policy.limits

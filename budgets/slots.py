@@ -3,7 +3,8 @@
 Names: `{org}:ledger` (head, scopes, counters), `:outbox`, `:bodies`, `:leases`, `:expiry`,
 `:policies`, `:keys`, `:recorder`, `:allotments` and `:allotments:expiry` (those that are open, by
 scope and by time), `:done:<n>`, tombstones by ten minutes of the id's own time, and
-`:idempotency:<name>`, marks of requests that their clients have named.
+`:idempotency:<name>`, marks of requests that their clients have named; `:minted:<key>` is named in
+`budgets.places`.
 """
 
 DONE_BUCKET_MS = 600_000
@@ -18,14 +19,17 @@ class Slot:
         "ahead_ms",
         "allotment_keys",
         "epoch",
+        "generation",
         "keys",
         "keys_key",
+        "organisation",
         "policies_key",
         "recorder_key",
         "seq",
     )
 
     def __init__(self, organisation: str) -> None:
+        self.organisation = organisation
         self._prefix = f"{{{organisation}}}:"
         names = ("ledger", "outbox", "bodies", "leases", "expiry")
         self.keys = tuple((self._prefix + name).encode() for name in names)
@@ -37,6 +41,7 @@ class Slot:
         self.recorder_key = f"{self._prefix}recorder".encode()
         self.epoch = 0
         self.seq = 0
+        self.generation = -1  # of the transport, when it was opened last
         self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told
         self._done: tuple[int, tuple[bytes, ...]] = (-1, ())
 

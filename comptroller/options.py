@@ -39,6 +39,7 @@ OPTIONS = (
     Option("redis_url", "", "", "URL of the ledger's Redis; empty: the embedded server."),
     Option("redis_unchecked", "", False, "You vouch for what that Redis does not tell of itself."),
     Option("record", "", True, "Whether this machine records events; some machine must."),
+    Option("trust_ledger", "", False, "No records anywhere: a restarted ledger is believed."),
     Option("refusal_status", "gateway", 402, "Status of an exhausted budget.", 400, 499),
     Option("body_bytes_max", "gateway", 8 * 2**20, "Largest request body.", 1024, 2**30),
     Option("answer_bytes_max", "gateway", 64 * 2**20, "Largest whole answer.", 1024, 2**31),
@@ -57,6 +58,7 @@ OPTIONS = (
         choices=PAYLOADS,
         part="ledger",  # which decides, together with the policies of the scopes
     ),
+    Option("minted_keys_max", "gateway", 1_000, "Keys below one that delegates.", 0, 10_000),
     Option("drain_ms", "gateway", 30_000, "How long a stopping worker waits.", 0, 3_600_000),
     Option("connect_timeout_ms", "gateway", 10_000, "Connecting to a provider.", 1, 600_000),
     Option("first_byte_timeout_ms", "gateway", 600_000, "Wait for an answer.", 1, 7_200_000),

@@ -33,7 +33,7 @@ _UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "envi
 SETTING_CHARS_MAX = 4096
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
-    *("budget", "agent", "tags"),
+    *("budget", "agent", "tags", "delegates"),
 )
 _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
 _CLICKHOUSE_URL = re.compile(r"|https?://[A-Za-z0-9.:\[\]_-]+/?")
@@ -63,6 +63,7 @@ class DeclaredKey:
     expires_in_ms: int | None = None
     agent: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    delegates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Settings:
     redis_url: str = field(repr=False)
     redis_unchecked: bool
     record: bool
+    trust_ledger: bool
     gateway: GatewayOptions
     ledger: LedgerOptions
     records: RecordsOptions
@@ -104,10 +106,11 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         redis_url=str(values["redis_url"]),
         redis_unchecked=bool(values["redis_unchecked"]),
         record=bool(values["record"]),
+        trust_ledger=bool(values["trust_ledger"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
-        recorder=RecorderOptions(**_of_part("recorder", values)),  # type: ignore[arg-type]
+        recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
         models=read_models(top.get("model_list"), environment),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
@@ -122,6 +125,11 @@ def _top_fields(root: Value) -> dict[str, Value]:
 
 def _of_part(part: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:
     return {each.name: values[each.name] for each in OPTIONS if (each.part or each.section) == part}
+
+
+def _of_recorder(values: dict[str, OptionValue]) -> dict[str, OptionValue]:
+    """Reservations that it brings back live as long as those that workers make."""
+    return _of_part("recorder", values) | {"lease_ms": values["lease_ms"]}
 
 
 def _option(option: Option, top: dict[str, Value], environment: Mapping[str, str]) -> OptionValue:
@@ -274,6 +282,7 @@ def _key(item: Value, environment: Mapping[str, str]) -> DeclaredKey:
         expires_in_ms=_duration_ms(fields.get("expires_in")),
         agent=fields["agent"].text("agent") if "agent" in fields else "",
         tags=_tags(fields.get("tags")),
+        delegates=_boolean(fields.get("delegates")),
     )
 
 
@@ -284,6 +293,14 @@ def _duration_ms(value: Value | None) -> int | None:
     if not found_ms:
         raise value.error("expires_in is a duration, as in 30d, 12h, 10m or 45s, up to 36500d")
     return found_ms
+
+
+def _boolean(value: Value | None) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value.content, bool):
+        raise value.error(f"{value.name} is true or false")
+    return value.content
 
 
 def _tags(value: Value | None) -> dict[str, str]:

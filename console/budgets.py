@@ -7,6 +7,7 @@ from fastapi import FastAPI, Query
 from pydantic import ConfigDict, Field
 
 from budgets.overview import SCOPES_AT_ONCE_MAX, ScopeStanding
+from budgets.plan import KIND_OF_KEYS
 from budgets.policy import POLICY_FIELDS, Policy
 from console.auth import Operator, Viewer, checked_scope, chosen_organisation
 from console.errors import Conflict, InvalidRequest, NotFound
@@ -18,7 +19,6 @@ from console.wire import CURSOR_CHARS_MAX, SCOPE_CHARS_MAX, Asked, Shown, Wanted
 from gateway.events import PolicyEvent, encode
 from gateway.standing import limit_shown
 
-KIND_OF_KEYS = "key"  # templates do not bind such scopes: see budgets.plan.limits_of
 ScopeText = Annotated[str, Field(min_length=1, max_length=SCOPE_CHARS_MAX)]
 
 
@@ -92,7 +92,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         was spent. An organisation that is new is created."""
         organisation = checked_scope(caller, wanted.scope)
         policy = _policy(wanted)
-        await parts.session.open_organisation(organisation, create=True)
+        await parts.session.begin_organisation(organisation)
         return await _set(parts, caller, wanted.scope, policy)
 
     @app.get("/v1/budgets", tags=["budgets"])

@@ -55,6 +55,7 @@ class KeyWanted(Wanted):
     tags: Annotated[dict[Text, Text], Field(max_length=TAGS_MAX)] | None = None
     subscopes: bool = False
     payloads: Payloads | None = None
+    delegates: bool = False
 
 
 class RotationWanted(Wanted):
@@ -80,7 +81,7 @@ class KeyAsked(Asked):
 
 class KeyShown(Shown):
     """A key, without its secret. No `models` or `endpoints` means all; `budget_scope` is where its
-    own budget is."""
+    own budget is; `minted_by` is the id of the key that minted it, empty for an operator's."""
 
     id: str
     name: str
@@ -91,6 +92,8 @@ class KeyShown(Shown):
     endpoints: list[str]
     agent: str
     tags: dict[str, str]
+    delegates: bool
+    minted_by: str
     created_at_ms: int
     expires_at_ms: int | None
 
@@ -118,7 +121,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         organisation = checked_scope(caller, wanted.scope)
         secret = new_secret()
         key, policy = _key(parts, wanted, secret), _policy(wanted)
-        await parts.session.open_organisation(organisation, create=True)
+        await parts.session.begin_organisation(organisation)
         await _check_open(parts, wanted.scope)
         await parts.keyring(caller).mint(key, secret, policy)
         return KeyMade(**(await _shown(parts, key)).model_dump(), key=secret)
@@ -190,6 +193,7 @@ def _key(parts: Parts, wanted: KeyWanted, secret: str) -> Key:
         agent=wanted.agent or "",
         tags=wanted.tags or {},
         secret_sha256=digest(secret),
+        delegates=wanted.delegates,
     )
     try:
         parse_scope(key.key_scope)
@@ -262,15 +266,15 @@ async def _page(parts: Parts, organisation: str, asked: KeysAsked) -> Keys:
     shown: list[KeyShown] = []
     for each in dict.fromkeys(key.organisation for key in page):
         own = [key for key in page if key.organisation == each]
-        states = await parts.overview.states(each, [key.key_scope for key in own])
-        shown += [_as_shown(parts, key, states[key.key_scope]) for key in own]
+        states = await parts.overview.key_states(each, own)
+        shown += [_as_shown(parts, key, states[key.id]) for key in own]
     last = f"{page[-1].organisation}/{page[-1].id}" if len(found) > asked.limit else None
     return Keys(keys=shown, next=last)
 
 
 async def _shown(parts: Parts, key: Key) -> KeyShown:
-    states = await parts.overview.states(key.organisation, [key.key_scope])
-    return _as_shown(parts, key, states[key.key_scope])
+    states = await parts.overview.key_states(key.organisation, [key])
+    return _as_shown(parts, key, states[key.id])
 
 
 def _as_shown(parts: Parts, key: Key, state: str) -> KeyShown:
@@ -284,13 +288,15 @@ def _as_shown(parts: Parts, key: Key, state: str) -> KeyShown:
         endpoints=list(key.endpoints),
         agent=key.agent,
         tags=key.tags,
+        delegates=key.delegates,
+        minted_by=key.minters[-1] if key.minters else "",
         created_at_ms=key.created_at_ms,
         expires_at_ms=key.expires_at_ms,
     )
 
 
 def _status(key: Key, state: str, now_ms: int) -> Status:
-    if state in ("closing", "closed"):
+    if state == "closed":
         return "revoked"
     if key.expires_at_ms is not None and key.expires_at_ms <= now_ms:
         return "expired"

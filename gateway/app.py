@@ -14,6 +14,7 @@ from budgets.keys import Key
 from budgets.ledger import LedgerConflict
 from budgets.plan import ScopePath
 from budgets.transport import LedgerUnavailable
+from gateway.delegation import MintedKeys, MintKey, RevokeKey
 from gateway.dialects.chat import ChatDialect
 from gateway.dialects.contract import Dialect
 from gateway.endpoints import Budget, Models, QuoteEndpoint
@@ -55,6 +56,9 @@ class Gateway:
             ("POST", "/v1/quote"): (QuoteEndpoint(parts, chat), chat),
             ("GET", "/v1/models"): (Models(parts), chat),
             ("GET", "/v1/budget"): (Budget(parts), chat),
+            ("POST", "/v1/keys"): (MintKey(parts), chat),
+            ("GET", "/v1/keys"): (MintedKeys(parts), chat),
+            ("DELETE", "/v1/keys/{id}"): (RevokeKey(parts), chat),
         }
         self._paths = {path for _, path in self._endpoints}
 
@@ -71,7 +75,7 @@ class Gateway:
         if request.method == "GET" and request.path in ("/healthz", "/readyz"):
             await self._health(request)
             return
-        served = self._endpoints.get((request.method, request.path))
+        served = self._endpoints.get((request.method, self._row(request.path)))
         if served is None:
             await _refuse(request, self._unserved(request), self._fallback)
             return
@@ -105,8 +109,14 @@ class Gateway:
             raise NotAllowed(f"key {key.name} may not use {request.path}")
         await endpoint(request, key, path)
 
+    def _row(self, path: str) -> str:
+        """The path as the table has it: a last segment that is no fixed one is a parameter."""
+        if path in self._paths:
+            return path
+        return f"{path.rpartition('/')[0]}/{{id}}"
+
     def _unserved(self, request: Request) -> GatewayError:
-        if request.path in self._paths:
+        if self._row(request.path) in self._paths:
             return MethodNotAllowed(f"{request.path} does not take {request.method}")
         served = ", ".join(sorted(self._paths))
         return EndpointNotFound(f"{request.path} is not served here; this gateway serves {served}")

@@ -18,17 +18,18 @@ from gateway.standing import limit_shown
 _JSON: Headers = [(b"content-type", b"application/json")]
 
 
-async def _json(request: Request, document: object) -> None:
+async def respond_json(request: Request, document: object) -> None:
+    """A document, as JSON."""
     await respond(request.send, 200, _JSON, msgspec.json.encode(document))
 
 
-async def _checked(parts: Parts, path: ScopePath, model: str | None = None) -> Checked:
+async def checked_path(parts: Parts, path: ScopePath, model: str | None = None) -> Checked:
     """The path's standing; a revoked key or a frozen scope is refused here as anywhere."""
     checked = await parts.ledger.check(path, model)
     if checked.refusal is not None:
         raise refusal_error(
             checked.refusal,
-            key_scope=path.key_scope,
+            path=path,
             refusal_status=parts.options.refusal_status,
             now_ms=checked.time_ms,
         )
@@ -43,7 +44,7 @@ class Models:
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """Only the models that this key may use."""
-        await _checked(self._parts, path)
+        await checked_path(self._parts, path)
         data = [
             {
                 "id": route.name,
@@ -57,7 +58,7 @@ class Models:
             }
             for route in self._parts.routes.names(key)
         ]
-        await _json(request, {"object": "list", "data": data})
+        await respond_json(request, {"object": "list", "data": data})
 
 
 class Budget:
@@ -68,7 +69,7 @@ class Budget:
 
     async def __call__(self, request: Request, _key: Key, path: ScopePath) -> None:
         """`{scopes: [{scope, state, limits}]}`, organisation first."""
-        checked = await _checked(self._parts, path)
+        checked = await checked_path(self._parts, path)
         scopes = [
             {
                 "scope": scope,
@@ -79,7 +80,7 @@ class Budget:
             }
             for scope, state in checked.states
         ]
-        await _json(request, {"scopes": scopes})
+        await respond_json(request, {"scopes": scopes})
 
 
 class QuoteEndpoint:
@@ -95,7 +96,7 @@ class QuoteEndpoint:
         parts = self._parts
         call = self._dialect.parse(await request.body(parts.options.body_bytes_max))
         route = parts.routes.find(key, call.model)
-        checked = await _checked(parts, path, route.name)
+        checked = await checked_path(parts, path, route.name)
         plan = await parts.ledger.plan(path, route.name)
         ask = Quoting(call, route, parts.options).ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)
@@ -110,7 +111,7 @@ class QuoteEndpoint:
         }
         if reason:
             document["reason"] = reason
-        await _json(request, document)
+        await respond_json(request, document)
 
 
 def _granted(ask: Ask, standings: tuple[Standing, ...]) -> tuple[int, Standing | None, str]:

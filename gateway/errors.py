@@ -5,6 +5,7 @@
     |- BodyTooLarge          413  over a named limit, compressed or not
     |- InvalidKey            401  no, unknown, expired or revoked key
     |- NotAllowed            403  model or endpoint outside the key's list
+    |  `- DelegationRefused  403  may mint no keys, or none so wide, or no more
     |- NotFound              404  unknown model, unknown endpoint (405: wrong method)
     |- NotPriced             400  a charge that nobody has priced
     |- IdempotencyConflict   409  its Idempotency-Key is taken; 422: by another request
@@ -70,6 +71,12 @@ class NotAllowed(GatewayError):
     headers = NO_RETRY
 
 
+class DelegationRefused(NotAllowed):
+    """The key may not mint keys, or asks for one that may do more than itself, or has as many."""
+
+    code = "delegation_refused"
+
+
 class NotFound(GatewayError):
     """No such model."""
 
@@ -83,6 +90,12 @@ class EndpointNotFound(NotFound):
     """No such route: what is not metered is not forwarded."""
 
     code = "endpoint_not_found"
+
+
+class KeyNotFound(NotFound):
+    """No such key below the one that asks."""
+
+    code = "key_not_found"
 
 
 class MethodNotAllowed(EndpointNotFound):

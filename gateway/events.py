@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from budgets.keys import Key
-from budgets.policy import Payloads
+from budgets.policy import Dimension, Payloads
 from pricing import Meters
 
 # "truncated" is `full` and longer than RECORDED_BYTES_MAX. What is cut under another policy keeps
@@ -124,20 +124,37 @@ class RefusalDetail(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class KeyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`key_minted` and `key_revoked`: never a secret."""
+    """`key_minted` and `key_revoked`: never a secret. Where a key did it, `by` is its id and
+    `triggered_by` its own scope."""
 
     key_id: str
     name: str
     scope: str
     by: str
     agent: str = ""
+    triggered_by: str = ""
 
 
 class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`budget_changed`: the ledger adds the seq that names the new limits."""
+    """`budget_changed`: the ledger adds the seq that names the new limits. `by` and `triggered_by`
+    as in KeyEvent."""
 
     scope: str
     by: str
+    triggered_by: str = ""
+
+
+class AllotmentEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`allotment_opened`, and `allotment_closed` where nobody else says why: moved to a key. `by`
+    and `triggered_by` as in KeyEvent."""
+
+    scope: str
+    by: str
+    triggered_by: str
+    key_id: str
+    expires_at_ms: int
+    allotted_nusd: int = 0
+    allotted_tokens: int = 0
 
 
 _encoder = msgspec.json.Encoder()
@@ -244,22 +261,46 @@ def provider_name(text: str) -> str:
 
 
 class KeyEvents:
-    """Key life as events; `by` is who acts."""
+    """Key life as events; `by` is who acts, `triggered_by` its own scope where that is a key."""
 
-    def __init__(self, by: str) -> None:
+    def __init__(self, by: str, triggered_by: str = "") -> None:
         self._by = by
+        self._triggered_by = triggered_by
 
     def minted(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
-        return encode(KeyEvent(key.id, key.name, key.scope, self._by, key.agent))
+        return self._of_key(key)
 
     def budget_changed(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
-        return encode(PolicyEvent(key.key_scope, self._by))
+        return encode(PolicyEvent(key.key_scope, self._by, self._triggered_by))
 
     def revoked(self, key: Key) -> bytes:
         """See budgets.keys.KeyEvents."""
-        return encode(KeyEvent(key.id, key.name, key.scope, self._by, key.agent))
+        return self._of_key(key)
+
+    def allotted(self, key: Key, amounts: dict[Dimension, int]) -> bytes:
+        """See budgets.minting.MintingEvents."""
+        return encode(
+            AllotmentEvent(
+                scope=key.key_scope,
+                by=self._by,
+                triggered_by=self._triggered_by,
+                key_id=key.id,
+                expires_at_ms=key.expires_at_ms or 0,
+                allotted_nusd=amounts.get("usd", 0),
+                allotted_tokens=amounts.get("tokens", 0),
+            )
+        )
+
+    def _of_key(self, key: Key) -> bytes:
+        by, triggered_by = self._by, self._triggered_by
+        return encode(KeyEvent(key.id, key.name, key.scope, by, key.agent, triggered_by))
+
+
+def acts_of(minter: Key) -> KeyEvents:
+    """What a key does to others, as events."""
+    return KeyEvents(minter.id, minter.key_scope)
 
 
 def meter_fields(meters: Meters | None) -> dict[str, int]:

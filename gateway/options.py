@@ -15,6 +15,7 @@ class GatewayOptions:
     Answers: `usage_cost` writes `usage.cost` into them.
     Replays: of the answers to requests with an Idempotency-Key a worker keeps `replay_answers_max`
     at most, of `replay_bytes_max` together and `replay_answer_bytes_max` each.
+    Keys: `minted_keys_max` bounds how many a key that delegates may have below it at once.
     Times: `drain_ms` bounds how long a worker waits for requests in flight when it stops;
     `connect_timeout_ms`, `first_byte_timeout_ms` and `idle_timeout_ms` bound one upstream request
     (see `gateway.upstream.Timeouts`), unless its model says otherwise."""
@@ -29,6 +30,7 @@ class GatewayOptions:
     replay_answers_max: int = 1_000
     replay_bytes_max: int = 16 * 1024 * 1024
     replay_answer_bytes_max: int = 1024 * 1024
+    minted_keys_max: int = 1_000
     drain_ms: int = 30_000
     connect_timeout_ms: int = 10_000
     first_byte_timeout_ms: int = 600_000

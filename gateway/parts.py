@@ -6,6 +6,7 @@ from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
+from budgets.minting import Minting
 from budgets.session import Clock
 from gateway.options import GatewayOptions
 from gateway.refusal_log import RefusalLog
@@ -22,6 +23,7 @@ class Parts:
     endings: Endings
     keeper: LeaseKeeper
     keyring: KeyRing
+    minting: Minting
     routes: Routes
     lines: WaitingLines
     refusals: RefusalLog

@@ -126,7 +126,7 @@ class RequestPath:
         parts = self._parts
         error = refusal_error(
             refusal,
-            key_scope=path.key_scope,
+            path=path,
             refusal_status=parts.options.refusal_status,
             now_ms=parts.ledger.time_ms(path.organisation),
         )

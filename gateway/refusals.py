@@ -7,7 +7,7 @@ when it comes back, and the command that raises it.
 from datetime import UTC, datetime
 
 from budgets.answers import Refusal
-from budgets.plan import Bound
+from budgets.plan import Bound, ScopePath
 from gateway.errors import (
     BudgetExceeded,
     GatewayError,
@@ -25,14 +25,22 @@ _UNITS = {"tokens": "tokens", "requests": "requests", "concurrency": "requests i
 
 
 def refusal_error(
-    refusal: Refusal, *, key_scope: str, refusal_status: int, now_ms: int
+    refusal: Refusal,
+    *,
+    path: ScopePath,
+    refusal_status: int,
+    now_ms: int,
+    of_request: bool = True,
 ) -> GatewayError:
-    """The error for this refusal; `now_ms` is the ledger's time."""
+    """The error for this refusal of a path, to make a request, or else to open an allotment;
+    `now_ms` is the ledger's time."""
     match refusal.code:
         case "RECOVERING" | "BACKLOG":
             return LedgerGone(_UNAVAILABLE[refusal.code])
-        case "CLOSED" | "FENCED" if refusal.scope == key_scope:
+        case "CLOSED" | "FENCED" if refusal.scope == path.key_scope:
             return InvalidKey("this key was revoked: ask for a new one")
+        case "CLOSED" | "FENCED" if refusal.scope in path.minter_scopes:
+            return InvalidKey("a key that this one comes from was revoked: ask for a new one")
         case "FROZEN":
             message = (
                 f"scope {refusal.scope} is frozen: `comptroller budget thaw {refusal.scope}` "
@@ -52,18 +60,23 @@ def refusal_error(
     assert bound is not None
     retry_s = max(1, -(-(refusal.until_ms - now_ms) // 1000))
     if refusal.code == "HELD":
-        if not refusal.until_ms:  # closing an allotment is nobody's timer
-            message = (
-                f"{_standing(refusal, bound)} The rest is allotted to scopes below: try later."
-            )
-            return RateLimited(message, "held", HELD_RETRY_AFTER_S_MAX)
-        message = f"{_standing(refusal, bound)} Requests in flight hold the rest: try again."
-        return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
+        return _held(refusal, bound, retry_s, of_request=of_request)
     if refusal.code == "EXHAUSTED" and bound.limit.window == "minute":
         message = f"{_standing(refusal, bound)} It resets in {retry_s} s."
         return RateLimited(message, "exhausted", retry_s)
     reason = "request_too_large" if refusal.code == "TOO_LARGE" else "exhausted"
-    return BudgetExceeded(refusal_status, _explained(refusal, bound), reason)
+    message = _explained(refusal, bound, of_request=of_request)
+    return BudgetExceeded(refusal_status, message, reason)
+
+
+def _held(refusal: Refusal, bound: Bound, retry_s: int, *, of_request: bool) -> RateLimited:
+    standing = _standing(refusal, bound)
+    if refusal.until_ms:
+        message = f"{standing} Requests in flight hold the rest: try again."
+        return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
+    # Closing an allotment is nobody's timer.
+    why = "The rest is allotted to scopes below" if of_request else "The rest is held or allotted"
+    return RateLimited(f"{standing} {why}: try later.", "held", HELD_RETRY_AFTER_S_MAX)
 
 
 _UNAVAILABLE = {
@@ -85,9 +98,9 @@ def _standing(refusal: Refusal, bound: Bound) -> str:
     )
 
 
-def _explained(refusal: Refusal, bound: Bound) -> str:
+def _explained(refusal: Refusal, bound: Bound, *, of_request: bool) -> str:
     parts = [_standing(refusal, bound)]
-    if bound.limit.dimension in ("usd", "tokens"):
+    if of_request and bound.limit.dimension in ("usd", "tokens"):
         if refusal.fits_output > 0:
             parts.append(f"At most {refusal.fits_output} output tokens would fit.")
         else:

@@ -72,7 +72,8 @@ local text = cjson.encode({
   id = 'a' .. id, scope = path, state = 'open', expires_ms = string.format('%.0f', expires_ms),
   event = event, moves = moves,
 })
-append_event('allotment_opened', 'a' .. id, event, '')
+append_event('allotment_opened', 'a' .. id, event, '', 0, 0, '',
+  {'allotment', 'a' .. id, text, 'scope', path, scope_text(state, seq + 1, fence)})
 local at = #writes
 writes[at + 1], writes[at + 2] = 'a:' .. id, text
 writes[at + 3], writes[at + 4] = 'o:' .. path, id

@@ -78,6 +78,8 @@ def _key(key: "DeclaredKey") -> dict[str, Any]:
         document["agent"] = key.agent
     if key.tags:
         document["tags"] = dict(key.tags)
+    if key.delegates:
+        document["delegates"] = True
     return document
 
 

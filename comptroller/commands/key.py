@@ -7,10 +7,11 @@ import typer
 
 from comptroller.commands.admin import admin
 from comptroller.commands.money import parse_limit
-from comptroller.commands.options import KEY_VARIABLE, AdminUrl, DataDir, Json
+from comptroller.commands.options import AdminUrl, DataDir, Json
 from comptroller.commands.outcome import CommandFailed, told
 from comptroller.commands.output import Column, field, show_pairs, show_rows, time_text
 from comptroller.exits import USAGE_ERROR
+from comptroller.variables import KEY_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Keys: who may spend, below which scope.")
 Organisation = Annotated[
@@ -36,6 +37,9 @@ def create_command(  # noqa: PLR0913, PLR0917  # options of a command
     expires_in: Annotated[str, typer.Option(help="As in 30d, 12h; else never.")] = "",
     agent: Annotated[str, typer.Option(help="Whose calls these are, in the records.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="name=value, in the records.")] = None,
+    delegates: Annotated[
+        bool, typer.Option("--delegates", help="It may mint narrower keys itself.")
+    ] = False,
     admin_url: AdminUrl = "",
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -49,6 +53,7 @@ def create_command(  # noqa: PLR0913, PLR0917  # options of a command
         "expires_in": expires_in,
         "agent": agent,
         "tags": _tags(tag or []),
+        "delegates": delegates,
     }
     document |= {field_name: value for field_name, value in more.items() if value}
     with admin(admin_url, data_dir, _CREATE) as client:
@@ -63,7 +68,7 @@ def list_command(admin_url: AdminUrl = "", data_dir: DataDir = None, as_json: Js
         rows = list(client.keys())
     columns = (
         field("id", is_id=True),
-        *map(field, ("name", "scope", "status", "models", "agent")),
+        *map(field, ("name", "scope", "status", "models", "agent", "minted_by")),
         Column("expires_at", lambda row: time_text(row.get("expires_at_ms")), spare=1),
     )
     show_rows(rows, columns, as_json=as_json)

@@ -261,13 +261,14 @@ async def test_an_act_that_is_repeated_opens_one(
 ) -> None:
     """The transport sends a call again after a lost answer: it hears of the same allotment."""
     calls: list[Any] = []
-    run = tree.desk.session.run_durably
+    run = tree.desk.session.run
 
-    def noted(*call: Any) -> Any:
-        calls.append(call)
-        return run(*call)
+    def noted(*call: Any, **named: Any) -> Any:
+        if named.get("durably"):
+            calls.append(call)
+        return run(*call, **named)
 
-    monkeypatch.setattr(tree.desk.session, "run_durably", noted)
+    monkeypatch.setattr(tree.desk.session, "run", noted)
     allotment = await tree.allot(tree.run, 300)
     before = await tree.desk.everything()
     assert await run(*calls[0]) == [b"OPENED", 3, allotment.id.encode()]

@@ -240,6 +240,11 @@ class DeafTransport:
         self._inner = worker.desk.transport
         self.silent_ms = 2000
 
+    @property
+    def generation(self) -> int:
+        """As LedgerTransport."""
+        return self._inner.generation
+
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:

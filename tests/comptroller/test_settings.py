@@ -240,6 +240,8 @@ SERVER = "model: openai/x, api_base: 'http://127.0.0.1:1/v1'"
         (f"keys:\n{key(f'secret: {SECRET}, models: ')}", 2, "expected a list"),
         (f"keys:\n{key(f'secret: {SECRET}, budget: ')}", 2, "expected a list"),
         (f"keys:\n{key(f'secret: {SECRET}, expires_in: 0d')}", 2, "expires_in is a duration"),
+        (f"keys:\n{key(f'secret: {SECRET}, delegates: maybe')}", 2, "true or false"),
+        (f"keys:\n{key(f'secret: {SECRET}, delegates: ')}", 2, "true or false"),
         (f"keys:\n{key('secret: 1234567890123456')}", 2, "write it in quotes"),
         (f"keys:\n  - {{name: c, scope: {'/'.join('a' * 16)}, secret: {SECRET}}}", 2, "segments"),
         ("budgets:\n  acme:\n    limts: []", 3, "did you mean 'limits'"),
@@ -347,3 +349,9 @@ def test_digits_of_other_scripts_are_no_numbers() -> None:
     """What is not an ASCII number is refused, not converted."""
     with pytest.raises(ConfigInvalid, match="whole number"):
         load_settings(None, {"COMPTROLLER_PORT": "\N{ARABIC-INDIC DIGIT FOUR}"})
+
+
+def test_a_key_delegates_only_where_it_says_so(tmp_path: Path) -> None:
+    """Off by default."""
+    text = f"keys:\n{key(f'secret: {SECRET}, delegates: true')}{key(f'secret: x{SECRET}', 'b')}"
+    assert [each.delegates for each in load(tmp_path, text).keys] == [True, False]

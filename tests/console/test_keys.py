@@ -13,7 +13,7 @@ from tests.console.desk import Console
 
 SHAPE = {
     *("id", "name", "scope", "budget_scope", "status", "models", "endpoints", "agent", "tags"),
-    *("created_at_ms", "expires_at_ms"),
+    *("created_at_ms", "expires_at_ms", "delegates", "minted_by"),
 }
 WANTED = {"name": "ci", "scope": "acme/research"}
 
@@ -41,6 +41,7 @@ async def test_a_minted_key_works_and_is_what_was_asked_for(console: Console) ->
         "agent": "ci-bot",
         "tags": {"team": "a"},
         "payloads": "hash",
+        "delegates": True,
     }
     answer = await console.call("POST", "/v1/keys", wanted)
     assert answer.status_code == 201
@@ -48,9 +49,9 @@ async def test_a_minted_key_works_and_is_what_was_asked_for(console: Console) ->
     assert set(made) == {*SHAPE, "key"}
     secret = made.pop("key")
     assert secret.startswith("ck-")
-    for name in ("name", "scope", "models", "endpoints", "agent", "tags"):
+    for name in ("name", "scope", "models", "endpoints", "agent", "tags", "delegates"):
         assert made[name] == wanted[name]
-    assert made["status"] == "active"
+    assert (made["status"], made["minted_by"]) == ("active", "")
     assert made["budget_scope"] == f"acme/research/{made['id']}"
     assert made["expires_at_ms"] - made["created_at_ms"] == 30 * 86_400_000
     shown = await console.call("GET", f"/v1/keys/{made['id']}")
@@ -58,7 +59,7 @@ async def test_a_minted_key_works_and_is_what_was_asked_for(console: Console) ->
     assert secret not in shown.text
     found = await worker(console).find(secret.encode())
     assert found is not None
-    assert found[0].id == made["id"]
+    assert (found[0].id, found[0].delegates) == (made["id"], True)
     budget = await console.done("GET", f"/v1/budgets?scope={made['budget_scope']}")
     assert budget["limits"][0]["limit"] == "1.50"
     assert (budget["payloads"], budget["kind"]) == ("hash", "key")
@@ -199,6 +200,7 @@ async def test_an_overlap_that_no_cache_could_keep(console: Console, overlap: st
         ({"subscopes": True}, "subscopes", "not supported"),
         ({"tags": {"a": 5}}, "tags.a", ""),
         ({"agent": "a\nb"}, "agent", ""),
+        ({"delegates": "yes"}, "delegates", ""),
         ({"secret": "x"}, "secret", "unknown field"),
     ],
 )

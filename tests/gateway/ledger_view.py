@@ -79,6 +79,12 @@ class LedgerView:
         """(spent, reserved, allotted) by field."""
         return counters_of(await self._hash("ledger"))
 
+    async def minted_keys(self) -> set[str]:
+        """The ids of the keys that others minted and whose secrets are known to the server."""
+        names = [name async for name in self._redis.scan_iter("comptroller:key:*")]
+        records = [json.loads(each) for each in await self._redis.mget(names) if each]
+        return {each["id"] for each in records if each.get("minters")}
+
     async def spent(self) -> int:
         """What is spent in the only counter that there is."""
         (counter,) = (await self.counters()).values()

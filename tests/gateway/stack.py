@@ -23,15 +23,16 @@ from budgets.endings import Endings
 from budgets.keys import Key, KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger, LedgerOptions
+from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.policy import parse_policy
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
 from gateway.demo import DemoUpstream
-from gateway.events import KeyEvents
+from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
@@ -42,6 +43,8 @@ from pricing import DEMO_PRICES, Price, Rates
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
+
+TRUSTS = SessionOptions(trusts=True)
 
 PROVIDER_SECRET = "sk-provider-secret-0123456789"
 INPUT_NUSD, OUTPUT_NUSD = 1_000, 2_000  # per token: $1 and $2 per million
@@ -215,6 +218,7 @@ class Stack:
         expires_at_ms: int | None = None,
         models: tuple[str, ...] = (),
         endpoints: tuple[str, ...] = (),
+        **more: Any,
     ) -> str:
         """Mints a key and gives its secret."""
         secret = f"ck-{secrets.token_hex(16)}"
@@ -227,6 +231,7 @@ class Stack:
             expires_at_ms=expires_at_ms,
             models=models,
             endpoints=endpoints,
+            **more,
         )
         await self.keyring.mint(key, secret, parse_policy(list(budget or [])))  # type: ignore[call-overload]  # lists only
         self.keys[secret] = key
@@ -273,7 +278,12 @@ async def running_stack(
     the test wants them sooner."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
-    session = Session(PipelinedTransport(address, limits), load_scripts(), SystemClock())
+    session = Session(
+        PipelinedTransport(address, limits),
+        load_scripts(),
+        SystemClock(),
+        TRUSTS,
+    )
     await session.open_organisation(organisation, create=True)
     provider = Provider(answers())
     await provider.start()
@@ -296,6 +306,7 @@ async def running_stack(
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
         routes=routes,
+        minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
         options=options,

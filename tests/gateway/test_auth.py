@@ -16,6 +16,7 @@ ENDPOINTS = [
     ("GET", "/v1/models"),
     ("GET", "/v1/budget"),
 ]
+FOR_DELEGATES = [("POST", "/v1/keys"), ("GET", "/v1/keys"), ("DELETE", "/v1/keys/key-1")]
 
 
 async def statuses(stack: Stack, headers: dict[str, str], query: str = "") -> set[int]:
@@ -59,7 +60,7 @@ async def test_every_place_of_a_key_works_and_none_is_forwarded(stack: Stack) ->
     ],
     ids=str,
 )
-@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+@pytest.mark.parametrize(("method", "path"), [*ENDPOINTS, *FOR_DELEGATES])
 async def test_without_a_known_key_every_endpoint_is_shut(
     stack: Stack, headers: dict[str, str], method: str, path: str
 ) -> None:

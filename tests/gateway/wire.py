@@ -101,10 +101,18 @@ def request_bytes(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def post(port: int, secret: str, document: object, *headers: str) -> Answer:
+async def post(
+    port: int,
+    secret: str,
+    document: object,
+    *headers: str,
+    path: str = "/v1/chat/completions",
+    method: str = "POST",
+) -> Answer:
     """One call on a connection of its own."""
+    body = json.dumps(document).encode()
     async with Wire(port) as wire:
-        await wire.send(request_bytes(secret, json.dumps(document).encode(), *headers))
+        await wire.send(request_bytes(secret, body, *headers, path=path, method=method))
         return await wire.answer()
 
 

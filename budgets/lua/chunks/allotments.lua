@@ -76,13 +76,17 @@ local function allotment_books(writes)
   end
   books.carry = carry
 
-  -- The scope's record under a new version, so that no worker goes on with a plan from before.
-  local function renew_scope(path, from, to)
-    local raw = get('s:' .. path)
-    if not raw then return end
+  -- The scope's record under a new version, so that no worker goes on with a plan from before. Gives
+  -- how both stand then, for the records.
+  local function renew_scope(record, text, from, to)
+    local stands = {'allotment', record.id, text}
+    local raw = get('s:' .. record.scope)
+    if not raw then return stands end
     local state, _, fence, pending = struct.unpack(SCOPE, raw)
     if state == from then state = to end
-    put('s:' .. path, struct.pack(SCOPE, state, seq + 1, fence, pending))
+    put('s:' .. record.scope, struct.pack(SCOPE, state, seq + 1, fence, pending))
+    stands[4], stands[5], stands[6] = 'scope', record.scope, scope_text(state, seq + 1, fence)
+    return stands
   end
 
   -- Ends one in which nothing is reserved or allotted any more, and with it those above that only
@@ -110,8 +114,8 @@ local function allotment_books(writes)
     local text = cjson.encode(record)
     put('a:' .. id, text)
     gone[#gone + 1] = 'o:' .. record.scope
-    renew_scope(record.scope, CLOSING, OPEN)
-    append_event('allotment_closed', record.id, record.event, cmsgpack.pack(noted))
+    local stands = renew_scope(record, text, CLOSING, OPEN)
+    append_event('allotment_closed', record.id, record.event, cmsgpack.pack(noted), 0, 0, '', stands)
     for i = 1, #above do books.finish_if_closing(above[i]) end
     return true
   end
@@ -131,8 +135,8 @@ local function allotment_books(writes)
       record.state = 'closing'
       local text = cjson.encode(record)
       put('a:' .. id, text)
-      renew_scope(record.scope, OPEN, CLOSING)
-      append_event('budget_changed', record.id, record.event, '')
+      local stands = renew_scope(record, text, OPEN, CLOSING)
+      append_event('budget_changed', record.id, record.event, '', 0, 0, '', stands)
     end
     return false
   end

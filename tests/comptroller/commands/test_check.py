@@ -21,7 +21,8 @@ budgets:
   acme: [{usd: "100.00", window: month}]
   acme/research: {limits: [{requests: 600, window: minute}], per_child: [{usd: "0.50"}]}
 keys:
-  - {name: ci, scope: acme/research, models: ["gpt-5*"], expires_in: 30d, secret: os.environ/CI}
+  - {name: ci, scope: acme/research, models: ["gpt-5*"], expires_in: 30d, secret: os.environ/CI,
+     delegates: true}
 """
 
 
@@ -46,6 +47,7 @@ async def test_it_prints_models_budgets_and_keys_but_no_secret(tmp_path: Path) -
             "scope": "acme/research",
             "models": ["gpt-5*"],
             "expires_in_ms": 30 * 86_400_000,
+            "delegates": True,
         }
     ]
     assert document["warnings"] == []

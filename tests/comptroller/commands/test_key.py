@@ -7,6 +7,7 @@ import pytest
 from comptroller.exits import FAILED, USAGE_ERROR
 from tests.comptroller.commands.administered import Administered
 from tests.comptroller.commands.commanding import comptroller
+from tests.gateway.wire import post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,6 +23,7 @@ async def test_a_key_lives_and_dies_by_commands(stack: Administered) -> None:
     assert ran.code == 0, ran.err
     key = ran.document
     assert (key["scope"], key["agent"], key["tags"]) == ("acme/nightly", "ci-bot", {"team": "a"})
+    assert key["delegates"] is False
     assert key["expires_at_ms"] - key["created_at_ms"] == 30 * 86_400_000
     assert (await stack.chat(key["key"])).status_code == 200
     assert (await stack.chat(key["key"], model="demo/large")).status_code == 403
@@ -130,3 +132,19 @@ async def test_a_token_that_others_can_read_is_not_used(stack: Administered) -> 
         token_file.chmod(0o600)
     assert ran.code == FAILED
     assert "chmod 600" in ran.err
+
+
+async def test_a_key_that_delegates_is_made_by_an_option(stack: Administered) -> None:
+    """What it mints on the data port is in the operator's list with the id of its minter, and can
+    be revoked there."""
+    ran = await stack("key", "create", "planner", "--scope", "acme", "--delegates", "--json")
+    assert ran.code == 0, ran.err
+    key = ran.document
+    assert key["delegates"] is True
+    made = await post(stack.running.port, key["key"], {"name": "helper"}, path="/v1/keys")
+    assert made.status == 201, made.body
+    assert (await stack.chat(made.json["key"])).status_code == 200
+    shown = (await stack("key", "show", made.json["id"], "--json")).document
+    assert (shown["minted_by"], shown["scope"]) == (key["id"], key["budget_scope"])
+    assert (await stack("key", "revoke", made.json["id"])).code == 0
+    assert (await stack.chat(made.json["key"])).status_code == 401
