@@ -1,6 +1,7 @@
 """What is spent of moved money changes what it costs the scopes above, in the same script, whoever
 books it, up and down, through every allotment above."""
 
+import msgspec
 import pytest
 
 from budgets.answers import Truth
@@ -255,3 +256,28 @@ async def test_an_unknown_truth_charges_the_allotment_as_reserved(tree: Tree) ->
     assert await tree.standing(tree.run) == {"/team/run allotted": (70, 0, 0)}
     await tree.close(tree.run)
     assert await tree.above() == ((70, 0, 0), (70, 0, 0))
+
+
+@pytest.mark.parametrize("truth", [0, 70, 130])
+async def test_what_is_taken_in_after_its_allotment_was_closed_is_trued_up_once(
+    tree: Tree, truth: int
+) -> None:
+    """A recovery may bring a reservation back whose allotment the records say is closed: its expiry
+    goes up at once, and its truth replaces that, not more."""
+    allotment = await tree.allot(tree.run, 300)
+    await tree.close(tree.run)
+    desk, id_ = tree.desk, tree.desk.session.new_id()
+    slot = await desk.session.slot(tree.org)
+    counters = msgspec.msgpack.encode([field(allotment.id), 1, 100])
+    args = (id_, b"", b"request", counters)
+    reply = await desk.session.run_in_epoch(
+        slot, "adopt", slot.keys_done(id_), (LEASE_MS, 0, 100), args
+    )
+    assert reply[0] == b"ADOPTED"
+    await desk.advance(LEASE_MS)
+    assert await desk.ledger.sweep(tree.org) == [id_]
+    assert await tree.above() == ((100, 0, 0), (100, 0, 0))
+    settling = desk.ledger.settle(tree.org, id_, Truth(truth, 0), b"late", b"")
+    assert await settling == "CORRECTED"
+    assert await tree.above() == ((truth, 0, 0), (truth, 0, 0))
+    await tree.recorded()
