@@ -281,3 +281,16 @@ async def test_what_is_taken_in_after_its_allotment_was_closed_is_trued_up_once(
     assert await settling == "CORRECTED"
     assert await tree.above() == ((truth, 0, 0), (truth, 0, 0))
     await tree.recorded()
+
+
+async def test_a_forgotten_allotment_is_not_adjusted(tree: Tree) -> None:
+    """Nobody knows any more where it came from: half a correction would be worse than none."""
+    allotment = await tree.allot(tree.run, 300)
+    await tree.spend(tree.step, 200)
+    await tree.close(tree.run)
+    await tree.desk.transport.command("HDEL", tree.desk.key("ledger"), "a:3")
+    before = await tree.desk.everything()
+    deltas = [(field(allotment.id), 1, -50)]
+    adjusting = tree.desk.administration.adjust(tree.org, tree.desk.session.new_id(), deltas, b"{}")
+    assert await adjusting == "UNKNOWN"
+    assert await tree.desk.everything() == before

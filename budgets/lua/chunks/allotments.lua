@@ -63,7 +63,10 @@ local function allotment_books(writes)
     local id, number = string.match(field, '^c:a(%d+)%.(%d+):')
     local record, dimension = books.record(id), tonumber(number)
     local move = record and record.moves[MOVABLE[dimension]]
-    if not move then return end
+    if not move then
+      books.lost = field -- a recovery has forgotten one that was closed long before
+      return
+    end
     local spent_by, allotted_by = after - before, 0
     if record.state ~= 'closed' then
       local amount = tonumber(move.amount)
