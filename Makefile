@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup up demo test image simulate chaos check bench lock clean
+.PHONY: setup up demo test image simulate chaos kills mutants check bench lock clean
 
 setup: .venv/.ready
 
@@ -34,9 +34,18 @@ SIMULATE ?= --seconds 120
 simulate: setup
 	$(BIN)/python -m tests.simulation $(SIMULATE)
 
-# Every point at which a recorder can be killed: minutes.
+# A real stack under load, its processes killed and stopped at random: docs/chaos.md. CHAOS="--seed 7"
+CHAOS ?= --seconds 600
 chaos: setup
-	$(BIN)/pytest -n 2 -m chaos
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+# Every point at which a recorder can be killed: half an hour.
+kills: setup
+	$(BIN)/pytest -n 2 -m kills
+
+# The product broken in sixty ways, one at a time and in a copy, and which test notices: minutes.
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 check: setup
 	$(BIN)/ruff format --check .

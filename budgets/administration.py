@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from budgets.allotments import Allotment, AllotmentInvalid, AllotmentOpen, checked_amounts
 from budgets.answers import Refusal, refusal_from
-from budgets.counters import window_ends
+from budgets.counters import owners_of, window_ends
 from budgets.opening import opening_of
 from budgets.policy import (
     Dimension,
@@ -66,6 +66,8 @@ class Administration:
                 durably=True,
             )
             code = code_of(reply)
+            if code == "UNKNOWN":
+                await self._session.load([scope])
             if code == "CLOSED":
                 raise ScopeClosed(f"scope {scope} is closed: its budget cannot change any more")
             if code == "SET":
@@ -84,7 +86,7 @@ class Administration:
         act = self._session.new_id()
         args = (act, scope, action, event_type, event)
         keys = (*slot.keys_done(act), *slot.allotment_keys)
-        return await self._act("state", slot, keys, (attempt,), args)
+        return await self._act("state", slot, keys, (attempt,), args, scope)
 
     async def allot(
         self, scope: str, amounts: dict[Dimension, int], expires_at_ms: int, event: bytes
@@ -155,7 +157,7 @@ class Administration:
         act, raised = self._session.new_id(), fence or _NO_FENCE
         args = (act, key_id, record, event_type, event, replaces, raised.scope, raised.event)
         keys = (*slot.keys_done(act), slot.keys_key)
-        return await self._act("key", slot, keys, (raised.attempt,), args)
+        return await self._act("key", slot, keys, (raised.attempt,), args, raised.scope)
 
     async def append(self, organisation: str, id_: str, event_type: str, event: bytes) -> str:
         """Puts an event into the organisation's sequence, once: DONE or ALREADY."""
@@ -180,10 +182,11 @@ class Administration:
         slot = await self._session.slot(organisation)
         policies = await self._session.policies(organisation)
         ends = window_ends((field for field, _, _ in deltas), policies.values())
+        owners = owners_of((field for field, _, _ in deltas), policies)
         flat = [
             text
             for field, number, delta in deltas
-            for text in (field, str(number), str(delta), str(ends[field]))
+            for text in (field, str(number), str(delta), str(ends[field]), owners[field])
         ]
         epoch = slot.epoch
         reply = await self._session.run_in_epoch(
@@ -198,10 +201,18 @@ class Administration:
         keys: tuple[bytes, ...],
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
+        scope: str,
     ) -> str:
-        epoch = slot.epoch
-        reply = await self._session.run_in_epoch(slot, script, keys, numbers, args, durably=True)
-        return _answered(reply, slot, epoch)
+        """On a scope that is at the ledger, or comes back to it on the way."""
+        for _ in range(STALE_RETRIES_MAX):
+            epoch = slot.epoch
+            reply = await self._session.run_in_epoch(
+                slot, script, keys, numbers, args, durably=True
+            )
+            if code_of(reply) != "UNKNOWN":
+                return _answered(reply, slot, epoch)
+            await self._session.load([scope])
+        raise LedgerUnavailable(f"scope {scope} does not stay at the ledger: try again")
 
 
 def _answered(reply: Reply, slot: Slot, epoch: int) -> str:

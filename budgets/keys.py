@@ -24,6 +24,8 @@ SECRET_BYTES = 32
 CACHED_KEYS_MAX = 20_000
 CACHED_KEY_MS = 30_000
 OVERLAP_MS_MAX = 90 * 86_400_000
+EXPIRED_KEPT_MS = 3_600_000
+"""How long the record of a key that has expired stays, for workers that say why they refuse."""
 EARLIER_SECRETS_MAX = 16
 
 
@@ -133,6 +135,7 @@ class KeyRing:
     """Mints, finds and revokes keys. Found keys are cached for a bounded time and number."""
 
     def __init__(self, session: Session, administration: Administration, events: KeyEvents) -> None:
+        self._session = session
         self._transport = session.transport
         self._clock = session.clock
         self._administration = administration
@@ -166,7 +169,7 @@ class KeyRing:
         await self._administration.record_key(key.organisation, key.id, record, "key_minted", event)
         if before_use is not None:
             await before_use()
-        await self._transport.command_durably("SET", record_key(digest(secret)), record)
+        await self._put(record_key(digest(secret)), key)
 
     async def rotate(self, key: Key, secret: str, overlap_ms: int) -> Key:
         """Gives the key a new secret, and answers the key as it is then. Secrets that it had work
@@ -184,16 +187,23 @@ class KeyRing:
         for sha256 in (key.secret_sha256, *(each for each, _ in key.earlier)):
             if sha256:  # dead by the fence: it only makes room
                 await self._transport.command_durably("DEL", record_key(sha256))
-        record = msgspec.json.encode(rotated)
-        await self._transport.command_durably("SET", record_key(rotated.secret_sha256), record)
+        await self._put(record_key(rotated.secret_sha256), rotated)
         return rotated
+
+    async def _put(self, name: str, key: Key) -> None:
+        """The record by which a secret finds its key; it leaves some time after the key expires."""
+        lasting: tuple[str, ...] = ()
+        if key.expires_at_ms is not None:
+            left_ms = key.expires_at_ms - self._clock.now_ms() + EXPIRED_KEPT_MS
+            lasting = ("PX", str(max(1, left_ms)))
+        await self._transport.command_durably("SET", name, msgspec.json.encode(key), *lasting)
 
     async def _rotate_slowly(self, key: Key, rotated: Key, overlap_ms: int) -> Key:
         """With an overlap."""
         rotated = msgspec.structs.replace(rotated, earlier=await self._expire(key, overlap_ms))
-        record, name = msgspec.json.encode(rotated), record_key(rotated.secret_sha256)
+        name = record_key(rotated.secret_sha256)
         # Before the index: whoever rotates next must find the record that it has to end.
-        await self._transport.command_durably("SET", name, record)
+        await self._put(name, rotated)
         try:
             await self._index(rotated, key)
         except KeyChanged:
@@ -261,6 +271,15 @@ class KeyRing:
         index = f"{{{organisation}}}:keys"
         record = await self._transport.command("HGET", index, key_id)
         return msgspec.json.decode(record, type=Key) if isinstance(record, bytes) else None
+
+    async def made_before(self, organisation: str, key_id: str) -> Key | None:
+        """The same, also where the key has expired or was revoked and has left the index: from the
+        records. Raises MemoryAway."""
+        key = await self.named(organisation, key_id)
+        if key is not None:
+            return key
+        record = await self._session.remembered_key(organisation, key_id)
+        return msgspec.json.decode(record, type=Key) if record else None
 
     async def revoke(self, key: Key) -> None:
         """Closes the key's scope, durably: it counts at the very next call on every worker."""

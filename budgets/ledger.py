@@ -8,6 +8,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -213,18 +214,22 @@ class Ledger:
         )
 
     async def settle(
-        self, organisation: str, id_: str, truth: Truth, event: bytes, body: bytes, mark: str = ""
+        self,
+        organisation: str,
+        id_: str,
+        truth: Truth,
+        event: bytes,
+        body: bytes,
+        mark: str = "",
+        known: tuple[int, int] = (0, 0),
     ) -> str:
-        """Books the truth; `mark` as in its Reservation. Answers SETTLED, CORRECTED (after expiry),
-        ALREADY, UNKNOWN; raises LedgerUnavailable while the ledger cannot take it (RECOVERING
+        """Books the truth; `mark` and `known` (epoch, seq) as in its Reservation, which may be
+        another process's: a ledger that is behind it has lost it, and is recovering. Answers
+        SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN (no such reservation any more: an event
+        that charges nothing); raises LedgerUnavailable while the ledger cannot take it (RECOVERING
         included): try again."""
         slot = await self._in_step(organisation)
-        code = await self._settled(slot, id_, truth, event, body, mark)
-        granted = self._kept.granted(organisation, id_) if code == "UNKNOWN" else None
-        if granted is not None:  # the ledger has just been recovered without it
-            await self._adopt(slot, granted)
-            code = await self._settled(slot, id_, truth, event, body, mark)
-        return code
+        return await self._settled(slot, id_, truth, event, body, mark, known)
 
     async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
@@ -232,7 +237,16 @@ class Ledger:
         return await self._released(slot, id_, event, mark)
 
     async def _settled(
-        self, slot: Slot, id_: str, truth: Truth, event: bytes, body: bytes, mark: str
+        self,
+        slot: Slot,
+        id_: str,
+        truth: Truth,
+        event: bytes,
+        body: bytes,
+        mark: str,
+        known: tuple[int, int],
+        *,
+        brings: bool = False,
     ) -> str:
         numbers = (
             -1 if truth.usd_nusd is None else truth.usd_nusd,
@@ -240,11 +254,14 @@ class Ledger:
             -1 if truth.requests is None else truth.requests,
         )
         entry = Settled(id_, truth, event, mark)
-        return await self._resolved("settle", slot, entry, numbers, (id_, event, body))
+        args = (id_, event, body)
+        return await self._resolved("settle", slot, entry, numbers, args, known, brings=brings)
 
-    async def _released(self, slot: Slot, id_: str, event: bytes, mark: str) -> str:
+    async def _released(
+        self, slot: Slot, id_: str, event: bytes, mark: str, *, brings: bool = False
+    ) -> str:
         entry = Settled(id_, None, event, mark)
-        return await self._resolved("release", slot, entry, (), (id_, event))
+        return await self._resolved("release", slot, entry, (), (id_, event), brings=brings)
 
     async def _resolved(
         self,
@@ -253,14 +270,20 @@ class Ledger:
         entry: Settled,
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
+        known: tuple[int, int] = (0, 0),
+        *,
+        brings: bool = False,
     ) -> str:
         keys = _marked(slot, entry.id, entry.mark)
-        reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
+        follows = None if brings else partial(self._in_step, slot.organisation)
+        reply = await self._session.run_in_epoch(
+            slot, script, keys, numbers, args, known=known, follows=follows
+        )
         code, epoch = code_of(reply), slot.epoch
         if code in ("SETTLED", "CORRECTED", "RELEASED"):
-            seq = number(reply[1])
-            slot.saw(epoch, seq)
-            self._kept.add(slot.organisation, epoch, seq, entry)
+            self._kept.add(slot.organisation, epoch, number(reply[1]), entry)
+        if code in ("SETTLED", "CORRECTED", "RELEASED", "UNKNOWN"):
+            slot.saw(epoch, number(reply[1]))
         return code
 
     async def extend(
@@ -298,9 +321,10 @@ class Ledger:
             if isinstance(entry, Granted):
                 await self._adopt(slot, entry)
             elif entry.truth is None:
-                await self._released(slot, entry.id, entry.event, entry.mark)
+                await self._released(slot, entry.id, entry.event, entry.mark, brings=True)
             else:
-                await self._settled(slot, entry.id, entry.truth, entry.event, b"", entry.mark)
+                ending = entry.id, entry.truth, entry.event, b"", entry.mark, (0, 0)
+                await self._settled(slot, *ending, brings=True)
         self._kept.brought(slot.organisation, epoch)
 
     async def _adopt(self, slot: Slot, granted: Granted) -> str:

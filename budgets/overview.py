@@ -1,7 +1,8 @@
 """The ledger as an operator looks at it: which keys and budgets there are, and how budgets stand.
 
-Nothing here writes, not even the record of a scope that is used for the first time. Lists come in
-order and in pages; a page reads the whole index in small steps, and keeps no more than a page.
+Nothing here writes, not even the record of a scope that is used for the first time; what has left
+the ledger comes back to be looked at. Lists come in order and in pages; a page reads the whole
+index in small steps, and keeps no more than a page.
 """
 
 import heapq

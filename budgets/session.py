@@ -11,10 +11,12 @@ import contextlib
 import os
 import random
 import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from budgets.allotments import decode_allotment
+from budgets.memory import Memory, Return, ask, recall
 from budgets.plan import ScopeRecord
 from budgets.policy import Policy, decode_policy
 from budgets.scripts import Script
@@ -37,6 +39,7 @@ _RECOVERING = (
     "organisation {} is recovering: nothing is decided until a recorder has compared the ledger "
     "with the records (is one running, and do its records answer? See `comptroller doctor`)"
 )
+_SCAN_COUNT = "1000"
 
 
 class Clock(Protocol):
@@ -68,7 +71,7 @@ class SessionOptions:
 
 
 class Session:
-    """One process's view of the ledger."""
+    """One process's view of the ledger. `memory` is asked about scopes that have left it."""
 
     def __init__(
         self,
@@ -76,8 +79,10 @@ class Session:
         scripts: dict[str, Script],
         clock: Clock,
         options: SessionOptions | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.transport = transport
+        self._memory = memory
         self.clock = clock
         self._options = options or SessionOptions()
         self._manner = "trusts" if self._options.trusts else "looks"
@@ -139,18 +144,27 @@ class Session:
         args: tuple[Argument, ...] = (),
         *,
         durably: bool = False,
+        known: tuple[int, int] = (0, 0),
+        follows: Callable[[], Awaitable[object]] | None = None,
     ) -> Reply:
         """One script call whose first argument is packed epoch, seq and `numbers`. It follows the
-        ledger into a later epoch, and raises LedgerRecovering while there is none to follow."""
+        ledger into a later epoch (`follows` is awaited then), and raises LedgerRecovering while
+        there is none to follow. `known` is an epoch and seq that this call knows of, whatever this
+        process does."""
         head = _HEADS[len(numbers)]
+        if not self._options.trusts:
+            slot.saw(*known)
         while True:
             epoch = slot.epoch
-            first = head.pack(epoch, slot.seq, *numbers)
+            seq = max(slot.seq, known[1]) if known[0] == epoch else slot.seq
+            first = head.pack(epoch, seq, *numbers)
             reply = await self.run(script, keys, (first, *args), durably=durably)
             if reply[0] != b"RECOVERING" or len(reply) > 1:
                 return reply
             if not await self.moved_on(slot, epoch):
                 raise LedgerRecovering(_RECOVERING.format(slot.organisation))
+            if follows is not None:
+                await follows()
 
     async def open_organisation(self, organisation: str, *, create: bool = False) -> None:
         """Learns epoch and seq. With `create`, begins an organisation that is new everywhere, or
@@ -188,12 +202,10 @@ class Session:
     async def policies(self, organisation: str) -> dict[str, Policy]:
         """Every scope's policy, by scope."""
         slot = await self.slot(organisation)
-        reply = await self.transport.command("HGETALL", slot.policies_key)
-        assert isinstance(reply, list)
-        pairs = iter(reply)
         return {
             scope.decode(): decode_policy(packed)
-            for scope, packed in zip(pairs, pairs, strict=True)
+            async for page in self.pages(slot.policies_key)
+            for scope, packed in page
         }
 
     def work_on(self, slot: Slot) -> None:
@@ -201,6 +213,19 @@ class Session:
         slot.generation = self.transport.generation
         self._slots[slot.organisation] = slot
         self._by_ledger[slot.keys[0]] = slot
+
+    async def pages(self, key: bytes, match: str = "*") -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        """A hash in small steps, however large: all that is there throughout, some of it twice."""
+        cursor = "0"
+        while True:
+            reply = await self.transport.command(
+                *("HSCAN", key, cursor, "MATCH", match, "COUNT", _SCAN_COUNT)
+            )
+            assert isinstance(reply, list)
+            cursor, pairs = reply[0].decode(), iter(reply[1])
+            yield list(zip(pairs, pairs, strict=True))
+            if cursor == "0":
+                return
 
     def known_slot(self, organisation: str) -> Slot:
         """The same for one that this process has opened already."""
@@ -279,29 +304,78 @@ class Session:
         raise LedgerUnavailable("the connection to the ledger is lost again and again")
 
     async def load(self, scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
-        """Records, policies, allotments; scopes used for the first time are created on the way."""
+        """Records, policies, allotments. Scopes that have left the ledger come back on the way;
+        those used for the first time are created, if asked to. Raises LedgerUnavailable
+        (MemoryAway)."""
         slot = await self.slot(scopes[0].split("/", 1)[0])
-        keys = (*slot.keys_done(self.new_id()), slot.policies_key)
         for _ in range(STALE_RETRIES_MAX):
-            reply = await self.run_in_epoch(slot, "load", keys, (), tuple(scopes))
-            _, compaction, loaded, time_ms = reply
-            assert isinstance(loaded, list)
-            slot.ahead_ms = number(time_ms) - self.clock.now_ms()
-            records = {
-                scope: ScopeRecord(
-                    loaded[3 * n],
-                    decode_policy(loaded[3 * n + 1]),
-                    decode_allotment(loaded[3 * n + 2]),
-                )
-                for n, scope in enumerate(scopes)
-            }
-            missing = [scope for scope in scopes if not records[scope].packed]
-            if not missing or not create:
-                return records
-            await self.run_in_epoch(
-                slot, "create", slot.keys, (number(compaction),), tuple(missing)
-            )
+            found = await self._found(slot, scopes)
+            missing = [scope for scope in scopes if not found.records[scope].packed]
+            if missing and found.through_seq >= 0:
+                found, returns = await self._recalled(slot, scopes, missing)
+                wanted = [each for each in returns if create or each.is_remembered]
+            else:
+                wanted = [Return(scope) for scope in missing] if create else []
+            if not wanted:
+                return {scope: found.records[scope] for scope in scopes}
+            numbers = (found.compaction, found.late_seq)
+            packed = tuple(each.packed() for each in wanted)
+            keys = (*slot.keys, slot.policies_key)
+            await self.run_in_epoch(slot, "create", keys, numbers, packed)
         raise LedgerUnavailable("the ledger could not create the scopes: try again")
+
+    async def remembered_key(self, organisation: str, key_id: str) -> bytes:
+        """The record of a key that has left the ledger's index; empty where none has. Raises
+        MemoryAway."""
+        found = await self._found(await self.slot(organisation), [organisation])
+        if found.through_seq < 0:
+            return b""
+        there = await ask(self._memory, organisation, found.through_seq, keys=(key_id,))
+        return there.keys.get(key_id, "").encode()
+
+    async def _recalled(
+        self, slot: Slot, scopes: list[str], missing: list[str]
+    ) -> tuple["_Found", list[Return]]:
+        """What binds a child is its parent's policy as it is now, not as this process knows it."""
+        parents = (scope.rpartition("/")[0] for scope in missing)
+        named = list(dict.fromkeys((*scopes, *filter(None, parents))))
+        found = await self._found(slot, named)
+        missing = [scope for scope in scopes if not found.records[scope].packed]
+        if not missing:
+            return found, []
+        returns = await recall(
+            self._memory, found.through_seq, missing, found.records, found.time_ms
+        )
+        return found, returns
+
+    async def _found(self, slot: Slot, scopes: list[str]) -> "_Found":
+        keys = (*slot.keys_done(self.new_id()), slot.policies_key)
+        reply = await self.run_in_epoch(slot, "load", keys, (), tuple(scopes))
+        compaction, loaded, time_ms, through_seq, late_seq = reply[1:6]
+        assert isinstance(loaded, list)
+        slot.ahead_ms = number(time_ms) - self.clock.now_ms()
+        records = {
+            scope: ScopeRecord(
+                loaded[3 * n],
+                decode_policy(loaded[3 * n + 1]),
+                decode_allotment(loaded[3 * n + 2]),
+            )
+            for n, scope in enumerate(scopes)
+        }
+        return _Found(
+            records, number(compaction), number(time_ms), number(through_seq), number(late_seq)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer of the script `load`."""
+
+    records: dict[str, ScopeRecord]
+    compaction: int
+    time_ms: int
+    through_seq: int
+    late_seq: int
 
 
 def _now_s() -> float:

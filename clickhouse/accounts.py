@@ -15,6 +15,7 @@ from typing import Self
 
 READER = "reader"  # all organisations
 RECORDER = "recorder"  # may write; only where it is switched on
+MEMORY = "_memory"  # the ledger's own questions, and no other; no organisation has such a name
 USER_CHARACTERS_MAX = 128
 PASSWORD_CHARACTERS_MAX = 256
 _SECRET = re.compile(r"[0-9a-f]{64}")
@@ -64,16 +65,19 @@ class RecordsSecret:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`organisation` None: rows of all. `password_sha256` is of the password's UTF-8."""
+    """`organisation` None: rows of all. `password_sha256` is of the password's UTF-8. Who
+    `may_recall` asks the queries of RECALLED, of every table, and nothing else."""
 
     user: str
     password_sha256: bytes
     organisation: str | None
     may_write: bool = False
+    may_recall: bool = False
 
 
 class Accounts:
-    """`reader`, one user for each organisation (its name), and `recorder` where it is enabled."""
+    """`reader`, one user for each organisation (its name), `_memory`, and `recorder` where it is
+    enabled."""
 
     def __init__(self, secret: RecordsSecret, *, recorder_enabled: bool = False) -> None:
         self._secret = secret
@@ -99,6 +103,8 @@ class Accounts:
             return Account(user, digest, None)
         if user == RECORDER:
             return Account(user, digest, None, may_write=True)
+        if user == MEMORY:
+            return Account(user, digest, None, may_recall=True)
         return Account(user, digest, user)
 
 

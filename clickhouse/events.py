@@ -32,9 +32,11 @@ EventType = Literal[
     "key_minted",
     "key_revoked",
     "correction",
+    "settlement_unbooked",
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
-# Those that end a reservation or correct an ending: their charges add up to what was spent.
+# Those that end a reservation or correct an ending: their charges add up to what was spent. A
+# settlement that came too late to be booked (`settlement_unbooked`) is none of them.
 CHARGING_TYPES = ("llm_response", "reservation_expired", "correction")
 
 # A counter as an event touched it: field, dimension number (1 usd, 2 tokens, 3 requests,

@@ -3,6 +3,9 @@
 from functools import cache
 from importlib import resources
 
+RECALLED = ("remembered", "snapshot_place")
+"""What a ledger asks about scopes that have left it; of tables that readers do not see, too."""
+
 
 @cache
 def load_query(name: str) -> str:

@@ -5,6 +5,7 @@ import asyncio
 from comptroller.parts import open_session
 from comptroller.process import SaysReady, begin, inherited_socket
 from comptroller.reading import NoSuchUser, RecordsAbsent, records_address
+from comptroller.remembering import records_memory
 from comptroller.settings import Settings
 from console.app import build_console
 from console.parts import parts_of
@@ -22,7 +23,8 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    parts = parts_of(open_session(settings), RecordsOf(settings))
+    session = open_session(settings, memory=records_memory(settings))
+    parts = parts_of(session, RecordsOf(settings))
     await _Server(build_console(parts)).serve([inherited_socket()])
 
 

@@ -31,6 +31,11 @@ def recorder_folder(data_dir: Path) -> Path:
     return data_dir / "recorder"
 
 
+def endings_folder(data_dir: Path) -> Path:
+    """Settlements and releases that the ledger has not taken."""
+    return data_dir / "endings"
+
+
 def secret_file(data_dir: Path) -> Path:
     """What readers' passwords are derived from."""
     return data_dir / "records.secret"

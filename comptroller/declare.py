@@ -36,7 +36,7 @@ async def declare(settings: Settings, session: Session) -> None:
 async def _declare_key(declared: DeclaredKey, session: Session, keyring: KeyRing) -> None:
     key_id = f"key-{declared.name}"
     organisation = declared.scope.split("/", 1)[0]
-    earlier = await keyring.named(organisation, key_id)
+    earlier = await keyring.made_before(organisation, key_id)
     created_at_ms = earlier.created_at_ms if earlier else session.clock.now_ms()
     expires_at_ms = None
     if declared.expires_in_ms is not None:

@@ -10,6 +10,7 @@ from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
+from budgets.memory import Memory
 from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.redispy import RedisPyTransport
@@ -17,11 +18,13 @@ from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from budgets.transport import LedgerTransport
+from comptroller.data_dir import absolute, endings_folder
+from comptroller.remembering import records_memory
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.demo import DemoUpstream
-from gateway.events import KeyEvents, acts_of
+from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
@@ -59,25 +62,28 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
     )
 
 
-def open_session(settings: Settings, *, waits: bool = True) -> Session:
+def open_session(
+    settings: Settings, *, waits: bool = True, memory: Memory | None = None
+) -> Session:
     """A session over the real scripts and the real clock. One that `waits` gives an organisation
-    that is being recovered a little time."""
+    that is being recovered a little time; `memory` is for who uses scopes."""
     options = SessionOptions(trusts=settings.trust_ledger)
     if not waits:
         options = dataclasses.replace(options, reopen_ms=0)
-    return Session(ledger_transport(settings.redis_url), load_scripts(), SystemClock(), options)
+    transport = ledger_transport(settings.redis_url)
+    return Session(transport, load_scripts(), SystemClock(), options, memory)
 
 
 def build_gateway(settings: Settings) -> Gateway:
     """One worker's application."""
-    session = open_session(settings)
+    session = open_session(settings, memory=records_memory(settings))
     upstream = upstream_from_environment()
     ledger = Ledger(session, settings.ledger)
     administration = Administration(session)
     parts = Parts(
         clock=session.clock,
         ledger=ledger,
-        endings=Endings(ledger),
+        endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
@@ -87,6 +93,12 @@ def build_gateway(settings: Settings) -> Gateway:
         options=settings.gateway,
     )
     return Gateway(parts, _closer(session.transport, upstream))
+
+
+def endings_of(ledger: Ledger, settings: Settings) -> Endings:
+    """What waits for the ledger waits in the data dir, too."""
+    folder = endings_folder(absolute(settings.data_dir))
+    return Endings(ledger, dataclasses.replace(settings.endings, folder=folder), without_body)
 
 
 def _closer(transport: LedgerTransport, upstream: OwnedUpstream) -> Callable[[], Awaitable[None]]:

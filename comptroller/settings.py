@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from budgets.duration import duration_ms
+from budgets.endingdisk import EndingsOptions
 from budgets.ledger import LedgerOptions
 from budgets.policy import (
     DIMENSIONS,
@@ -83,6 +84,7 @@ class Settings:
     trust_ledger: bool
     gateway: GatewayOptions
     ledger: LedgerOptions
+    endings: EndingsOptions
     records: RecordsOptions
     recorder: RecorderOptions
     models: tuple[ModelEntry, ...]
@@ -109,6 +111,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         trust_ledger=bool(values["trust_ledger"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
+        endings=EndingsOptions(**_of_part("endings", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
         recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
         models=read_models(top.get("model_list"), environment),

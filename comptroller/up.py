@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.embedded import EmbeddedServer
+from budgets.memory import MemoryAway
 from comptroller.assured import assure
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
@@ -34,6 +35,7 @@ from comptroller.first_key import FirstKey, first_key
 from comptroller.greeting import Greeting
 from comptroller.logs import JsonLines, opened, shorten
 from comptroller.parts import open_session
+from comptroller.remembering import records_memory
 from comptroller.settings import Settings
 from comptroller.supervise import STOP_S_MAX, Keeper
 from comptroller.variables import ADMIN_TOKEN_VARIABLE, CONFIG_VARIABLE
@@ -41,6 +43,7 @@ from console.token_store import ensure_first_token
 
 BACKLOG = 2048
 SHORTEN_EVERY_S = 60.0
+REMEMBERED_S_MAX = 30.0
 _log = logging.getLogger("comptroller.up")
 
 
@@ -127,7 +130,7 @@ class _Stack:
             await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
         # Only a recorder begins an organisation, or opens one that this run of the ledger does not
         # know yet: it starts with the others, and what the file says is declared meanwhile.
-        await self._begin(recorder, serving, beside=self._declare())
+        await self._begin(recorder, serving, beside=self._declare_at_length())
         greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.workers:
             gateway_url_file(self._data_dir).write_text(greeting.base_url, encoding="ascii")
@@ -166,10 +169,22 @@ class _Stack:
         child = Child(name, module, self._environment, self._logs / f"{name}.log", listening)
         return Keeper(child, STOP_S_MAX + self._settings.gateway.drain_ms / 1000)
 
+    async def _declare_at_length(self) -> None:
+        """The same; what the file names may have left the ledger, and whoever remembers it is just
+        starting."""
+        give_up_s = asyncio.get_running_loop().time() + REMEMBERED_S_MAX
+        while True:
+            try:
+                return await self._declare()
+            except MemoryAway:
+                if asyncio.get_running_loop().time() > give_up_s:
+                    raise
+            await asyncio.sleep(0.1)  # the recorder's port has no event to wait for
+
     async def _declare(self) -> None:
         """What the file says, or the first key, and the first admin token."""
         settings = self._settings
-        session = open_session(self._settings)
+        session = open_session(settings, memory=records_memory(settings))
         try:
             if settings.workers and not settings.keys:
                 self._first_key = await first_key(session, self._data_dir)

@@ -25,6 +25,7 @@ from gateway.errors import (
     LedgerGone,
     MethodNotAllowed,
     NotAllowed,
+    Stopping,
 )
 from gateway.idempotency import Replays
 from gateway.parts import Parts
@@ -45,6 +46,7 @@ class Gateway:
         self._parts = parts
         self._close = close
         self._beating: asyncio.Task[None] | None = None
+        self._taking_up: asyncio.Task[None] | None = None
         chat = ChatDialect()
         replays = Replays(parts.options, parts.clock)
         self._fallback: Dialect = chat
@@ -84,6 +86,8 @@ class Gateway:
             await self._authenticated(request, endpoint)
         except ClientGone:
             return
+        except asyncio.CancelledError:  # by the server, which stops
+            await _tell_of_stop(request, dialect)
         except GatewayError as error:
             await _refuse(request, error, dialect)
         except LedgerUnavailable as error:
@@ -137,7 +141,9 @@ class Gateway:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._beating = asyncio.get_running_loop().create_task(self._parts.keeper.run())
+        loop = asyncio.get_running_loop()
+        self._beating = loop.create_task(self._parts.keeper.run())
+        self._taking_up = loop.create_task(self._parts.endings.run())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()
@@ -148,8 +154,13 @@ class Gateway:
         wait for the ledger."""
         await self._parts.keeper.until_none_open(CUT_MS_MAX)
         left = await self._parts.endings.drain(self._parts.options.drain_ms)
-        if left:
-            _log.error("%d settlements were not taken: their leases will be charged whole", left)
+        if self._taking_up is not None:
+            await self._taking_up
+        lost = await self._parts.endings.close()
+        if left > lost:
+            _log.warning("%d settlements wait on the disk for the next worker", left - lost)
+        if lost:
+            _log.error("%d settlements were not taken: their leases will be charged whole", lost)
         unrecorded = await self._parts.refusals.drain(REFUSALS_MS_MAX)
         if unrecorded:
             _log.error("%d refusals were not recorded", unrecorded)
@@ -165,3 +176,12 @@ async def _refuse(request: Request, error: GatewayError, dialect: Dialect) -> No
         return  # the answer has begun: the server closes its connection, which says as much
     headers = [(b"content-type", b"application/json"), *error.headers]
     await respond(request.send, error.status, headers, dialect.error_body(error))
+
+
+async def _tell_of_stop(request: Request, dialect: Dialect) -> None:
+    """What was used is booked by now, or will be. Only a stream has begun before its end."""
+    if request.started:
+        last = dialect.error_event(Stopping())
+        await request.send({"type": "http.response.body", "body": last})
+    else:
+        await _refuse(request, Stopping(), dialect)

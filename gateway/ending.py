@@ -33,6 +33,7 @@ Outcome = Literal["unknown", "not_reached", "provider_error"]
 EVENTS_PER_TOKEN_MAX = 2
 EVENTS_BESIDE_MAX = 256
 BEYOND_GRANT = "BEYOND_GRANT"
+STOPPING = "STOPPING"
 LET_GO_S_MAX = 0.5
 
 
@@ -157,9 +158,9 @@ class Ending:
 
     async def let_go(self) -> None:
         """Gives the provider's connection a moment to end its message, so that it can be used
-        again; the client has its answer already."""
+        again. The client has its answer: a server that stops interrupts nothing here."""
         if self._response is not None:
-            with contextlib.suppress(UpstreamError, TimeoutError):
+            with contextlib.suppress(UpstreamError, TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(LET_GO_S_MAX):
                     while await self._response.read():
                         pass

@@ -12,7 +12,8 @@
     |- BudgetExceeded        402  (a setting changes it) exhausted, too large, frozen
     |- RateLimited           429  comes free again soon; Retry-After says when
     |- UpstreamFailed        502  the provider failed (504: timed out)
-    `- LedgerGone            503  no ledger, no forward
+    |- LedgerGone            503  no ledger, no forward
+    `- Stopping              503  this worker stops, and may wait no longer
 
 SDKs retry 429 and 5xx, up to 27 requests for one call; `x-should-retry: false` stops almost all of
 them where trying again cannot help.
@@ -167,3 +168,15 @@ class LedgerGone(GatewayError):
     code = "ledger_unavailable"
     type = "api_error"
     headers = ((b"retry-after", b"1"),)
+
+
+class Stopping(GatewayError):
+    """The worker stops, and this request did not end in the time that it had (`drain_ms`)."""
+
+    status = 503
+    code = "gateway_stopping"
+    type = "api_error"
+    headers = ((b"retry-after", b"1"),)
+
+    def __init__(self) -> None:
+        super().__init__("this gateway stops and cannot wait for the answer: send it again")

@@ -18,8 +18,9 @@ from budgets.policy import Dimension, Payloads
 from pricing import Meters
 
 # "truncated" is `full` and longer than RECORDED_BYTES_MAX. What is cut under another policy keeps
-# its name, so that the recorder never takes for public what it has to redact.
-PayloadState = Payloads | Literal["", "truncated"]
+# its name, so that the recorder never takes for public what it has to redact. "dropped" is one
+# for which the disk had no room while its settlement waited there.
+PayloadState = Payloads | Literal["", "truncated", "dropped"]
 RECORDED_BYTES_MAX = 8 * 1024 * 1024
 _HANDED_OVER = ("full", "redacted")
 # Models' names as providers write them: provider/model:tag@version.
@@ -252,6 +253,12 @@ class AnswerRecord:
         if self.received_bytes > RECORDED_BYTES_MAX and self._payloads == "full":
             return "truncated", ""
         return self._payloads, ""
+
+
+def without_body(event: bytes) -> bytes:
+    """A ResponseEvent, encoded, that says that its answer was left out."""
+    told = msgspec.json.decode(event, type=ResponseEvent)
+    return encode(msgspec.structs.replace(told, payload_state="dropped", body_sha256=""))
 
 
 def provider_name(text: str) -> str:

@@ -12,7 +12,7 @@ from budgets.keys import Key
 from budgets.plan import ScopePath
 from budgets.transport import LedgerRejected, LedgerSilent
 from gateway.dialects.contract import Call, Dialect
-from gateway.ending import Ending
+from gateway.ending import STOPPING, Ending
 from gateway.errors import BudgetExceeded, GatewayError, LedgerGone, RateLimited
 from gateway.events import RequestEvent, RequestRecord
 from gateway.idempotency import Replays, mark_of
@@ -57,6 +57,10 @@ class RequestPath:
                     await relay_stream(request, ending, response, dialect, call, options)
                 else:
                     await relay_answer(request, ending, response, dialect, options)
+            except asyncio.CancelledError:  # by the server, which stops
+                ending.error = STOPPING
+                ending.cut(STOPPING)
+                raise
             except UpstreamError as error:
                 failure = upstream_failure(error, ending.cut_reason)
                 if not request.started:

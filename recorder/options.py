@@ -9,7 +9,9 @@ class RecorderOptions:
     records may be away before batches go to the disk spool and `drain_every_ms` how often they are
     then tried, `head_every_ms` how often the end of the chain is signed, `owner_lease_ms` after
     what silence another recorder takes over, `lease_ms` how long reservations live that come back
-    from the records, `*_days` how many whole days are kept."""
+    from the records, `compact_every_ms` and `snapshot_every_ms` how often the ledger forgets and
+    balances are added up, `rest_ms` how long nothing has happened to a scope that leaves the
+    ledger, `*_days` how many whole days are kept."""
 
     batch_events_max: int = 10_000
     batch_bytes_max: int = 16 * 2**20
@@ -22,5 +24,7 @@ class RecorderOptions:
     lease_ms: int = 60_000
     spool_bytes_max: int = 4 * 2**30
     compact_every_ms: int = 300_000
+    snapshot_every_ms: int = 600_000
+    rest_ms: int = 3_600_000
     events_days: int = 90
     bodies_days: int = 30

@@ -11,6 +11,7 @@ import math
 import time
 
 from budgets.recording import Bounds, OwnershipLost, Recording
+from budgets.transport import LedgerUnavailable
 from clickhouse.chain import GENESIS
 from clickhouse.errors import StoreRefused, StoreUnavailable
 from recorder.batch import Batch, Head
@@ -53,7 +54,8 @@ class OrganisationRecorder:
     ) -> None:
         self.organisation = organisation
         self._compaction = compaction
-        self._compact_at_s = 0.0
+        self._compact_at_s = self._snapshot_at_s = 0.0
+        self._tidying: asyncio.Task[None] | None = None
         self._recording = recording
         self._writer = writer
         self._spool = spool
@@ -91,6 +93,8 @@ class OrganisationRecorder:
     def _start_anew(self) -> None:
         """Who owns it, and what was written and confirmed, is asked for again."""
         self._head, self._renew_at_s = None, 0.0
+        if self._tidying is not None:
+            self._tidying.cancel()
 
     async def _step(self) -> bool:
         await self._recording.look(self.organisation)
@@ -101,7 +105,7 @@ class OrganisationRecorder:
         if not entries:
             await self._signer.sometimes()
             if drained:
-                await self._compact_sometimes(head)
+                await self._tidy_sometimes(head)
             return False
         wanted = Bounds(entries[0].epoch, entries[0].seq, entries[-1].seq)
         bounds = await self._recording.fix(self.organisation, wanted)
@@ -116,7 +120,7 @@ class OrganisationRecorder:
         if self._is_full(batch):
             return True
         if drained:
-            await self._compact_sometimes(batch.head)
+            await self._tidy_sometimes(batch.head)
         return False
 
     def _is_full(self, batch: Batch) -> bool:
@@ -137,17 +141,53 @@ class OrganisationRecorder:
 
     async def give_back(self) -> None:
         """Lets another recorder try; this one has failed."""
+        await self._stop_tidying()
         self._start_anew()
         await self._recording.own(self.organisation, 0)
 
-    async def _compact_sometimes(self, head: Head) -> None:
-        """When all is recorded: then the records say the same as the ledger, or an alarm is due."""
-        if time.monotonic() >= self._compact_at_s:
-            self._compact_at_s = time.monotonic() + self._options.compact_every_ms / 1000
+    async def _tidy_sometimes(self, head: Head) -> None:
+        """When all is recorded: then the records say the same as the ledger, or an alarm is due.
+        Beside the recording, because it may take a minute: whoever asks the records meanwhile
+        waits for events that are not in them yet."""
+        if self._tidying is not None and not self._tidying.done():
+            return
+        self._said_how_it_went()
+        now_s = time.monotonic()
+        compacts, adds_up = now_s >= self._compact_at_s, now_s >= self._snapshot_at_s
+        if compacts:
+            self._compact_at_s = now_s + self._options.compact_every_ms / 1000
+        if adds_up:
+            self._snapshot_at_s = now_s + self._options.snapshot_every_ms / 1000
+        if compacts or adds_up:
+            self._tidying = asyncio.create_task(self._tidy(head, compacts=compacts))
+
+    async def _tidy(self, head: Head, *, compacts: bool) -> None:
+        if compacts:
             await self._compaction.sweep(self.organisation, head)
+        else:
+            await self._compaction.snapshots.take(self.organisation, head)
+
+    async def _stop_tidying(self) -> None:
+        """It may be stopped anywhere: the next one begins anew."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait({self._tidying})
+            self._said_how_it_went()
+
+    def _said_how_it_went(self) -> None:
+        """What has failed stays for the next time; the recording goes on."""
+        tidying, self._tidying = self._tidying, None
+        if tidying is None or tidying.cancelled() or (error := tidying.exception()) is None:
+            return
+        known = isinstance(error, LedgerUnavailable | StoreUnavailable | StoreRefused)
+        text = in_short(error) if isinstance(error, Exception) else str(error)
+        _log.warning(
+            "%s is not tidied: %s", self.organisation, text, exc_info=None if known else error
+        )
 
     async def close(self, *, give_back: bool) -> None:
         """Signs the end of the chain, and gives the organisation back to whoever comes next."""
+        await self._stop_tidying()
         await self._signer.now()
         self._head = None
         if give_back:

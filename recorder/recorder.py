@@ -75,9 +75,11 @@ class Recorder:
         # One recorder has the folder, so whoever comes after it is the same owner, without a wait.
         self._recording = Recording(session, self._node)
         self._writer = Writer(store)
-        self._compaction = Compaction(self._recording, store)
+        snapshots = Snapshots(store)
+        self._compaction = Compaction(self._recording, store, snapshots, options.rest_ms)
         self._retention = Retention(
             store,
+            snapshots,
             options.events_days,
             options.bodies_days,
             session.clock.now_ms,

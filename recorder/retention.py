@@ -1,6 +1,7 @@
 """Drops days that are past their time: payloads first, events later, sums never.
 
-Before a day's events go, their hourly sums are archived and compared with them; the signed heads of
+Before a day's events go, their hourly sums are archived and compared with them, and the balances of
+all counters are added up to a place behind them: nobody needs them any more. The signed heads of
 that day stay, so that the rest of the chain can still be verified. A whole partition goes, or
 nothing: no row is ever deleted or changed.
 """
@@ -14,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse.query import load_query
 from clickhouse.store import Store
+from recorder.batch import Head
+from recorder.snapshots import Snapshots
 
 _log = logging.getLogger("comptroller.recorder")
 
@@ -26,12 +29,14 @@ class Retention:
     def __init__(
         self,
         store: Store,
+        snapshots: Snapshots,
         events_days: int,
         bodies_days: int,
         now_ms: Callable[[], int],
         note: Callable[[int], None],
     ) -> None:
         self._store = store
+        self._snapshots = snapshots
         self._events_days = events_days
         self._bodies_days = bodies_days
         self._now_ms = now_ms
@@ -45,7 +50,7 @@ class Retention:
             await self._drop("bodies", day)
             dropped.append(f"bodies {day}")
         for day in await self._days("events", self._events_days):
-            if await self._archived(day):
+            if await self._covered(day) and await self._archived(day):
                 await asyncio.to_thread(self._note, day)
                 await self._drop("events", day)
                 dropped.append(f"events {day}")
@@ -56,6 +61,25 @@ class Retention:
         before = int((today - timedelta(days=kept_days)).strftime("%Y%m%d"))
         lines = await self._store.select(load_query("days"), {"table": table, "before": before})
         return [json.loads(line)[0] for line in lines.splitlines()]
+
+    async def _covered(self, day: int) -> bool:
+        """Whether snapshots of all organisations are behind the day's events; taken where not."""
+        uncovered = await self._uncovered(day)
+        for organisation, head in uncovered:
+            await self._snapshots.take(organisation, head)
+        left = [name for name, _ in await self._uncovered(day)] if uncovered else []
+        if left:
+            _log.error("day %d is kept: no snapshot covers the events of %s", day, left[0])
+        return not left
+
+    async def _uncovered(self, day: int) -> list[tuple[str, Head]]:
+        """Organisations whose last event of the day no snapshot has; the ends of their logs."""
+        lines = await self._store.select(load_query("uncovered"), {"day": day})
+        rows = (json.loads(line) for line in lines.splitlines())
+        return [
+            (name, Head(int(epoch), int(seq), hash_, int(time_ms)))
+            for name, epoch, seq, hash_, time_ms in rows
+        ]
 
     async def _archived(self, day: int) -> bool:
         """Whether the day's sums stand in `hours`, exactly; they are written if they do not

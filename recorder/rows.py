@@ -24,6 +24,11 @@ AS_IT_IS = ("full", "truncated")
 NAME_CHARS_MAX = 256  # providers write these
 ERROR_CHARS_MAX = 1024
 USD = 1
+AMOUNTS = (
+    *("reserved_nusd", "charged_nusd", "text_input", "cached_input", "cache_write_5m"),
+    *("cache_write_1h", "audio_input", "image_input", "text_output", "reasoning_output"),
+    *("audio_output", "tool_calls", "duration_ms"),
+)
 MALFORMED = "event malformed"
 
 
@@ -39,6 +44,8 @@ def rows_of(organisation: str, entry: Entry) -> Rows:
     """Everything that the records keep of an entry."""
     written, detail, error = _written(entry)
     is_request = entry.event_type == "llm_request"
+    if entry.event_type == "settlement_unbooked":
+        written = _without_amounts(written)
     if not is_request and _speaks_as_request(written):
         # Nobody was left to describe the end: its request does, and its payload is not ours.
         written = msgspec.structs.replace(written, payload_state="", body_sha256="")
@@ -68,6 +75,11 @@ def _written(entry: Entry) -> tuple[WrittenEvent, str, str]:
         return WrittenEvent(), _text(entry.event), MALFORMED
     detail = written.detail if entry.event_type in CALL_TYPES else _text(entry.event)
     return written, detail, written.error
+
+
+def _without_amounts(written: WrittenEvent) -> WrittenEvent:
+    """What was not booked must not be added to what was: its amounts are in the detail alone."""
+    return msgspec.structs.replace(written, **dict.fromkeys(AMOUNTS, 0), overrun=False)
 
 
 def _text(event: bytes) -> str:

@@ -21,6 +21,7 @@ if held ~= '' and not string.find(call('HGET', KEYS[7], key_id) or '', held, 1, 
 end
 if attempt > 0 then
   local raw = call('HGET', KEYS[1], scope_field)
+  if may_have_left(raw) then return {'UNKNOWN'} end
   local state, version, fence, pending = OPEN, seq, 0, 0
   if raw then state, version, fence, pending = struct.unpack(SCOPE, raw) end
   if state == CLOSED then return {'CLOSED'} end

@@ -4,7 +4,9 @@
 -- KEYS  ledger, outbox, bodies, leases, expiry, done (unused), policies
 -- ARGV  numbers (epoch, seq), paths...
 -- Answers OK, the number of compactions so far, for each path its record ('' unknown), its policy
--- and its allotment ('' none), and the time.
+-- and its allotment ('' none), the time, and two seqs: how far the records must be for whoever asks
+-- them about what is unknown here, and of the last late truth (chunks/meta.lua); both -1 where nobody
+-- need ask.
 local epoch_known, seq_known = struct.unpack('<i8i8', ARGV[1])
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
@@ -16,4 +18,5 @@ for i = 2, #ARGV do
   loaded[at + 1] = call('HGET', KEYS[7], ARGV[i]) or ''
   loaded[at + 2] = allotted and call('HGET', KEYS[1], 'a:' .. allotted) or ''
 end
-return {'OK', compaction, loaded, time_ms}
+local through, late = read_past()
+return {'OK', compaction, loaded, time_ms, through or -1, late or -1}

@@ -2,6 +2,7 @@
 -- Gives a reservation back whole: only for what provably never reached a provider.
 -- INVARIANT: nothing is charged, and an unknown id leaves a tombstone, so that a reserve that was
 -- given up but is still on its way finds itself resolved. What had expired meanwhile is given back.
+-- An event tells that the reservation had been granted: then an unknown id is one, too.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done, and the mark where there is one
 -- ARGV  numbers (epoch, seq), id, event
@@ -16,6 +17,7 @@ local kind, booked, writes, request, output, usd = 'llm_response', nil, nil, nil
 if lease then
   booked, writes, request, output, usd = book(lease, nothing)
 elseif not done then
+  if event ~= '' then note_unbooked(id, event) end
   bury(KEYS[6], id, 'released')
   return {'RELEASED', seq, time_ms}
 elseif is_expired(done) then

@@ -12,6 +12,7 @@ local act, path, policy, event = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], act) == 1 then return {'ALREADY'} end
 local raw = call('HGET', KEYS[1], 's:' .. path)
+if may_have_left(raw) then return {'UNKNOWN'} end
 local state, version, fence = OPEN, -1, 0
 if raw then state, version, fence = struct.unpack(SCOPE, raw) end
 if version ~= expected then return {'STALE', version} end

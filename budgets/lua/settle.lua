@@ -1,7 +1,8 @@
 -- use: now meta scopes counters allotments resolve marks
 -- Books the true cost in place of a reservation and gives the rest back.
 -- INVARIANT: a reservation is charged once. After its expiry the truth replaces the charge, once;
--- a second settlement books nothing. The truth is booked even above what was reserved.
+-- a second settlement books nothing. The truth is booked even above what was reserved. What is not
+-- known here is an event, once, and charges nothing.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done, and the mark where there is one
 -- ARGV  numbers, id, event, body
@@ -17,7 +18,13 @@ if lease then
   booked, writes, _, _, reserved = book(lease, truth)
 else
   local done = call('HGET', KEYS[6], id)
-  if not done then return {'UNKNOWN'} end
+  if not done then
+    if event ~= '' then
+      note_unbooked(id, event, body)
+      bury(KEYS[6], id, 'unbooked')
+    end
+    return {'UNKNOWN', seq}
+  end
   if not is_expired(done) then return {'ALREADY', done} end
   outcome, kind = 'CORRECTED', 'correction'
   booked, writes, _, _, reserved = rebook(done, truth)

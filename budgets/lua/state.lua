@@ -10,6 +10,7 @@ local act, path, action, kind, event = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[6], act) == 1 then return {'ALREADY'} end
 local raw = call('HGET', KEYS[1], 's:' .. path)
+if may_have_left(raw) then return {'UNKNOWN'} end
 local state, version, fence, pending = OPEN, seq, 0, 0
 if raw then state, version, fence, pending = struct.unpack(SCOPE, raw) end
 if action == 'close' then

@@ -2,6 +2,7 @@
 -- counters, output tokens, reserved nano-dollars; in order.
 SELECT request_id, event_type, counters, output_tokens_max, reserved_nusd
 FROM comptroller.events
-WHERE org = {org:String} AND part = 0 AND event_type != 'llm_request' AND event_type != 'budget_exceeded'
+WHERE org = {org:String} AND part = 0
+  AND event_type NOT IN ('llm_request', 'budget_exceeded', 'settlement_unbooked')
   AND time >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
 ORDER BY org, epoch, seq, part

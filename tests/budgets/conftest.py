@@ -4,15 +4,18 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from budgets.answers import Ask, Reservation
 from budgets.embedded import EmbeddedServer
+from budgets.endingdisk import EndingsOptions
 from budgets.ledger import LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.policy import Limit, Policy
 from tests.budgets.harness import Desk, ManualClock, TimedDesk, desk_for, timed_desk_for
+from tests.budgets.hired import LEASE_MS, Hire, Worker
 
 # The last minute of a leap day, of a February, of a Tuesday.
 START_MS = int(datetime(2028, 2, 29, 23, 59, 10, tzinfo=UTC).timestamp()) * 1000
@@ -83,6 +86,30 @@ def make_timed_desk(organisation: str, connect: Connect) -> MakeTimedDesk:
 async def timed(make_timed_desk: MakeTimedDesk) -> TimedDesk:
     """A worker at the test's time."""
     return await make_timed_desk()
+
+
+@pytest.fixture
+def kept_in(tmp_path: Path) -> Path:
+    """Where the files of endings are."""
+    return tmp_path / "endings"
+
+
+@pytest.fixture
+async def hired(make_desk: MakeDesk, kept_in: Path) -> AsyncIterator[Hire]:
+    """Makes workers that share a folder; all are closed after the test."""
+    workers: list[Worker] = []
+
+    async def hire(**options: object) -> Worker:
+        desk = await make_desk(LedgerOptions(lease_ms=LEASE_MS))
+        await desk.set_budget(desk.organisation, [{"usd": "1"}])
+        worker = Worker(desk, EndingsOptions(folder=kept_in, **options))  # type: ignore[arg-type]
+        workers.append(worker)
+        return worker
+
+    yield hire
+    for worker in workers:
+        await worker.endings.drain(0)
+        await worker.endings.close()
 
 
 class LoneGrants:

@@ -237,10 +237,15 @@ class ContractModel:
         if id_ in self.expired:
             self._replace(id_, truth)
             return "CORRECTED"
-        return "ALREADY" if id_ in self.resolved else "UNKNOWN"
+        if id_ in self.resolved:
+            return "ALREADY"
+        self.resolved.add(id_)
+        self.event()
+        return "UNKNOWN"
 
     def release(self, id_: str) -> str:
-        """Gives a reservation back, also one that has expired; an unknown id leaves a tombstone."""
+        """Gives a reservation back, also one that has expired; an unknown id leaves a tombstone,
+        and an event, as whoever settles or releases here has one."""
         nothing = Truth(0, 0, 0)
         if id_ in self.leases:
             self._end(id_, nothing)
@@ -250,6 +255,8 @@ class ContractModel:
             self._replace(id_, nothing)
         elif id_ in self.resolved:
             return "ALREADY"
+        else:
+            self.event()
         self.resolved.add(id_)
         return "RELEASED"
 

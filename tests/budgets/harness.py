@@ -15,6 +15,7 @@ import msgspec
 from budgets.administration import Administration
 from budgets.answers import Ask, Refusal, Reservation
 from budgets.ledger import Ledger, LedgerOptions
+from budgets.memory import Memory
 from budgets.plan import ScopePath
 from budgets.policy import Payloads, parse_policy
 from budgets.scripts import load_scripts
@@ -228,9 +229,10 @@ def timed_desk_for(
     transport: LedgerTransport,
     clock: ManualClock,
     options: LedgerOptions | None = None,
+    memory: Memory | None = None,
 ) -> TimedDesk:
     """A desk at the time of the test's clock; the caller sets it before the first call."""
-    session = Session(transport, load_scripts(NOW_CHUNK), clock, TRUSTS)
+    session = Session(transport, load_scripts(NOW_CHUNK), clock, TRUSTS, memory)
     ledger = Ledger(session, options)
     administration = Administration(session)
     return TimedDesk(organisation, transport, session, ledger, administration, clock)

@@ -9,6 +9,7 @@ from budgets.recording import Recording
 from budgets.windows import window_bounds
 from tests.budgets.allotting import DAY_MS, Tree
 from tests.budgets.harness import TimedDesk, dollars, granted, refused
+from tests.budgets.test_compact import compacted
 
 LEASE_MS = 60_000
 
@@ -218,10 +219,10 @@ async def test_it_stays_in_the_windows_of_its_opening(timed: TimedDesk) -> None:
     await timed.ledger.sweep(tree.org)
     recording = Recording(timed.session, "one")
     end_s = window_bounds("day", int(day.rpartition(":")[2]) * 1000)[1]
-    assert await recording.compact(tree.org, [(day, end_s, 0)]) == (0, [])
+    assert await compacted(recording, timed, [(day, end_s, 0)]) == (0, [])
     assert await tree.close(tree.team) == "CLOSED"
     assert (await timed.counters())[day] == (300, 0, 0)
-    assert await recording.compact(tree.org, [(day, end_s, 300)]) == (1, [])
+    assert await compacted(recording, timed, [(day, end_s, 300)]) == (1, [])
     assert await tree.settle(lease, 40) == "CORRECTED"
     assert day not in await timed.counters()
     assert (await timed.outbox())[-1].counters[4:] == (day, 1, 0, -260)

@@ -4,10 +4,21 @@ import pytest
 
 from budgets.answers import Reservation
 from budgets.policy import parse_policy
+from budgets.recording import Going, Recording
 from budgets.windows import window_bounds
 from tests.budgets.conftest import START_MS
 from tests.budgets.harness import TimedDesk
 from tests.budgets.test_recording import HOUR_S, LEASE_MS, recorder, request, settle
+
+
+async def compacted(
+    one: Recording, desk: TimedDesk, over: list[tuple[str, int, int]]
+) -> tuple[int, list[str]]:
+    """One pass over counters (field, end in seconds, spent by the records): how many went, and
+    those that differ."""
+    of_pass = await one.begin_pass(desk.organisation)
+    differing = await one.compact(of_pass, 0, [Going((each,)) for each in over])
+    return of_pass.counters, differing
 
 
 async def expired(desk: TimedDesk, nusd: int = 100) -> Reservation:
@@ -33,13 +44,13 @@ async def test_a_counter_goes_when_its_window_is_over_and_not_before(timed: Time
     one = recorder(timed)
     await timed.set_time(end_s * 1000 - 1)
     before = (await timed.head()).compaction
-    assert await one.compact(timed.organisation, [(field, end_s, 70)]) == (0, [])
+    assert await compacted(one, timed, [(field, end_s, 70)]) == (0, [])
     assert (await timed.head()).compaction == before
     await timed.set_time(end_s * 1000)
-    assert await one.compact(timed.organisation, [(field, end_s, 70)]) == (1, [])
+    assert await compacted(one, timed, [(field, end_s, 70)]) == (1, [])
     assert await timed.counters() == {}
     assert (await timed.head()).compaction == before + 1
-    assert await one.compact(timed.organisation, [(field, end_s, 70)]) == (0, [])
+    assert await compacted(one, timed, [(field, end_s, 70)]) == (0, [])
 
 
 async def test_a_counter_with_something_reserved_stays(timed: TimedDesk) -> None:
@@ -48,10 +59,10 @@ async def test_a_counter_with_something_reserved_stays(timed: TimedDesk) -> None
     reservation = await request(timed)
     one = recorder(timed)
     await timed.set_time(end_s * 1000)
-    assert await one.compact(timed.organisation, [(field, end_s, 0)]) == (0, [])
+    assert await compacted(one, timed, [(field, end_s, 0)]) == (0, [])
     assert await timed.counters() == {field: (0, 100, 0)}
     await settle(timed, reservation, 30)
-    assert await one.compact(timed.organisation, [(field, end_s, 30)]) == (1, [])
+    assert await compacted(one, timed, [(field, end_s, 30)]) == (1, [])
 
 
 @pytest.mark.parametrize("recorded_nusd", [0, 69, 71, -70, 2**53])
@@ -66,7 +77,7 @@ async def test_a_counter_that_differs_from_the_records_stays(
     later = f"{field.rpartition(':')[0]}:{end_s}"
     await timed.set_time((end_s + HOUR_S) * 1000)
     over = [(field, end_s, recorded_nusd), (later, end_s + HOUR_S, 5)]
-    assert await recorder(timed).compact(timed.organisation, over) == (1, [field])
+    assert await compacted(recorder(timed), timed, over) == (1, [field])
     assert await timed.counters() == {field: (70, 0, 0)}
 
 
@@ -76,7 +87,7 @@ async def test_a_total_is_never_forgotten(timed: TimedDesk) -> None:
     await settle(timed, await request(timed), 70)
     ((field, _),) = (await timed.counters()).items()
     await timed.advance(10**10)
-    assert await recorder(timed).compact(timed.organisation, [(field, 0, 70)]) == (0, [])
+    assert await compacted(recorder(timed), timed, [(field, 0, 70)]) == (0, [])
     assert await timed.counters() == {field: (70, 0, 0)}
 
 
@@ -94,7 +105,7 @@ async def test_a_late_truth_for_a_forgotten_counter_is_an_event_only(
     reservation = await expired(timed)
     start_s, end_s = window_bounds("minute", START_MS)
     minute, total = f"c:{policy.limits[0].id}:{start_s}", f"c:{policy.limits[1].id}:0"
-    assert await recorder(timed).compact(timed.organisation, [(minute, end_s, 100)]) == (1, [])
+    assert await compacted(recorder(timed), timed, [(minute, end_s, 100)]) == (1, [])
     assert await settle(timed, reservation, truth) == "CORRECTED"
     assert await timed.counters() == {total: (truth, 0, 0)}
     last = (await timed.outbox())[-1]
@@ -109,7 +120,7 @@ async def test_a_late_release_for_a_forgotten_counter_is_an_event_only(
     field, end_s = await hour_counter(timed)
     reservation = await expired(timed)
     await timed.set_time(end_s * 1000)
-    assert await recorder(timed).compact(timed.organisation, [(field, end_s, 100)]) == (1, [])
+    assert await compacted(recorder(timed), timed, [(field, end_s, 100)]) == (1, [])
     assert await timed.ledger.release(timed.organisation, reservation.id, event) == "RELEASED"
     assert await timed.counters() == {}
     assert (await timed.outbox())[-1].counters == (field, 1, 0, -100)
@@ -126,11 +137,11 @@ async def test_an_ending_does_not_bring_a_forgotten_counter_back(
     free = await request(timed, 0)
     await timed.set_time(end_s * 1000)
     one = recorder(timed)
-    assert await one.compact(timed.organisation, [(field, end_s, 70)]) == (1, [])
+    assert await compacted(one, timed, [(field, end_s, 70)]) == (1, [])
     assert await settle(timed, free, truth) == "SETTLED"
     assert (await timed.outbox())[-1].counters == (field, 1, 0, truth)
     assert await one.counters(timed.organisation) == {}
-    assert await one.compact(timed.organisation, [(field, end_s, 70 + truth)]) == (0, [])
+    assert await compacted(one, timed, [(field, end_s, 70 + truth)]) == (0, [])
 
 
 async def test_an_adjustment_of_a_forgotten_counter_is_an_event_only(timed: TimedDesk) -> None:
@@ -138,7 +149,7 @@ async def test_an_adjustment_of_a_forgotten_counter_is_an_event_only(timed: Time
     field, end_s = await hour_counter(timed)
     await settle(timed, await request(timed), 70)
     await timed.set_time(end_s * 1000)
-    await recorder(timed).compact(timed.organisation, [(field, end_s, 70)])
+    await compacted(recorder(timed), timed, [(field, end_s, 70)])
     id_ = timed.session.new_id()
     adjust = timed.administration.adjust
     assert await adjust(timed.organisation, id_, [(field, 1, -60)], b"{}") == "DONE"
@@ -163,5 +174,5 @@ async def test_an_adjustment_of_a_counter_that_nothing_has_touched_counts(timed:
 
 async def test_counters_that_are_not_there_are_no_difference(timed: TimedDesk) -> None:
     """A field that another recorder forgot, or that never was, is neither counted nor named."""
-    assert await recorder(timed).compact(timed.organisation, [("c:9.0:60", 120, 5)]) == (0, [])
-    assert await recorder(timed).compact(timed.organisation, []) == (0, [])
+    assert await compacted(recorder(timed), timed, [("c:9.0:60", 120, 5)]) == (0, [])
+    assert await compacted(recorder(timed), timed, []) == (0, [])

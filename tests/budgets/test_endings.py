@@ -4,71 +4,17 @@ booked twice."""
 import asyncio
 import dataclasses
 import random
-from collections import deque
-from typing import Literal
 
 import pytest
 
 from budgets.answers import Reservation, Truth
-from budgets.endings import ENDINGS_WAITING_MAX, Endings
-from budgets.scripts import Script
-from budgets.transport import (
-    Argument,
-    LedgerRejected,
-    LedgerSilent,
-    LedgerTransport,
-    LedgerUnavailable,
-    Reply,
-)
+from budgets.endingdisk import EndingsOptions
+from budgets.endings import Endings
+from budgets.transport import LedgerUnavailable
+from tests.budgets.faults import Fault, FaultyTransport
 from tests.budgets.harness import Desk, dollars, granted
 
-Fault = Literal["", "answer lost", "refused", "rejected", "hangs"]
 DRAIN_MS = 20_000
-
-
-class FaultyTransport:
-    """Passes calls on, but for the faults that a test has put in their way."""
-
-    def __init__(self, inner: LedgerTransport) -> None:
-        self._inner = inner
-        self.faults: deque[Fault] = deque()
-        self.down = False
-        self.asked = asyncio.Event()
-
-    @property
-    def generation(self) -> int:
-        """As LedgerTransport."""
-        return self._inner.generation
-
-    async def call(
-        self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Reply:
-        """One call under the next fault."""
-        self.asked.set()
-        fault = "refused" if self.down else self.faults.popleft() if self.faults else ""
-        if fault == "refused":
-            raise LedgerUnavailable("the ledger cannot be reached")
-        if fault == "hangs":
-            await asyncio.Event().wait()
-        if fault == "rejected":
-            raise LedgerRejected("OOM command not allowed")
-        reply = await self._inner.call(script, keys, args)
-        if fault == "answer lost":
-            raise LedgerSilent("the answer was lost")
-        return reply
-
-    call_durably = call
-
-    async def command(self, *args: Argument) -> object:
-        """As it is."""
-        return await self._inner.command(*args)
-
-    async def command_durably(self, *args: Argument) -> object:
-        """As it is."""
-        return await self._inner.command_durably(*args)
-
-    async def close(self) -> None:
-        """Nothing of its own."""
 
 
 @pytest.fixture
@@ -152,6 +98,23 @@ async def test_what_waits_is_booked_oldest_first(desk: Desk, faulty: FaultyTrans
     assert ended == [each.id for each in reservations]
 
 
+async def test_one_that_is_never_taken_holds_up_nobody(desk: Desk, faulty: FaultyTransport) -> None:
+    """An ending that the ledger rejects for good waits for ever; those behind it are booked."""
+    endings = Endings(desk.ledger)
+    reservations = [await running(desk) for _ in range(3)]
+    faulty.refuses = reservations[0].id
+    faulty.down = True
+    for each in reservations:
+        await endings.settle(each, Truth(1, 0), b"", b"")
+    faulty.down = False
+    assert await endings.drain(2_000) == 1
+    ended = [entry.id for entry in await desk.outbox() if entry.kind == "llm_response"]
+    assert ended == [each.id for each in reservations[1:]]
+    faulty.refuses = ""
+    assert await endings.drain(DRAIN_MS) == 0
+    assert await desk.totals() == (3, 0)
+
+
 @pytest.mark.parametrize("fault", ["", "hangs"])
 async def test_a_cancelled_ending_is_booked_all_the_same(
     desk: Desk, faulty: FaultyTransport, fault: Fault
@@ -204,13 +167,14 @@ async def test_an_ending_outlives_a_recovery(desk: Desk, faulty: FaultyTransport
 async def test_a_full_queue_admits_nothing_new(desk: Desk, faulty: FaultyTransport) -> None:
     """What waits is bounded: when it is full the worker is told to admit no more."""
     endings, reservation = Endings(desk.ledger), await running(desk)
+    most = EndingsOptions().endings_waiting_max
     faulty.down = True
-    for n in range(ENDINGS_WAITING_MAX):
+    for n in range(most):
         assert not endings.full
         id_ = reservation.id if n == 0 else desk.session.new_id()
         await endings.release(desk.organisation, id_, b"")
     assert endings.full
-    assert await endings.drain(1) == ENDINGS_WAITING_MAX
+    assert await endings.drain(1) == most
     assert await desk.totals() == (0, 100)
 
 

@@ -135,6 +135,19 @@ async def test_nothing_expires_sooner_than_a_lease_after_the_opening(
     assert await desk.ledger.sweep(desk.organisation) == [reservation.id]
 
 
+async def test_a_lease_that_was_extended_meanwhile_is_not_swept(worker: Worker) -> None:
+    """What was due when a sweeper asked, and is not any more when it sweeps, is left alone."""
+    desk, reservation = worker.desk, await worker.start()
+    slot = await desk.session.slot(desk.organisation)
+    keys = (*slot.keys, slot.done_key(reservation.id))
+    await desk.set_time(desk.clock.at_ms + LEASE_MS - 1)
+    asked = (slot, "sweep", keys, (LEASE_MS,), (reservation.id,))
+    assert (await desk.session.run_in_epoch(*asked))[1] == []
+    assert await desk.totals_of("usd") == (0, 10)
+    await desk.set_time(desk.clock.at_ms + 1)
+    assert (await desk.session.run_in_epoch(*asked))[1] == [reservation.id.encode()]
+
+
 async def test_a_sweep_is_bounded_and_takes_the_oldest(worker: Worker) -> None:
     """One call charges at most so many; a beat goes on until none is due."""
     desk, org = worker.desk, worker.desk.organisation
@@ -233,12 +246,14 @@ async def test_the_loop_beats_until_cancelled(worker: Worker) -> None:
 
 
 class DeafTransport:
-    """Does not answer for as long as `silent_ms` of the worker's clock is positive."""
+    """Does not answer for as long as `silent_ms` of the worker's clock is positive; answers to
+    a heartbeat arrive `late_ms` of that clock after they were given."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._inner = worker.desk.transport
         self.silent_ms = 2000
+        self.late_ms = 0
 
     @property
     def generation(self) -> int:
@@ -252,7 +267,10 @@ class DeafTransport:
         if self.silent_ms:
             self._worker.desk.clock.at_ms += self.silent_ms
             raise LedgerSilent("no answer")
-        return await self._inner.call(script, keys, args)
+        reply = await self._inner.call(script, keys, args)
+        if script.name == "extend":
+            self._worker.desk.clock.at_ms += self.late_ms
+        return reply
 
     call_durably = call
 
@@ -287,6 +305,22 @@ async def test_a_stream_that_could_not_be_extended_is_cut(worker: Worker) -> Non
         await worker.keeper.beat()
         assert worker.cuts == []
     desk.clock.at_ms = extended_ms + LEASE_MS
+    await worker.keeper.beat()
+    assert worker.cuts == [(reservation.id, "EXPIRED")]
+
+
+async def test_an_extension_counts_from_when_it_was_asked_for(worker: Worker) -> None:
+    """An answer that was long on its way covers no longer than the ledger's lease does."""
+    desk, reservation = worker.desk, await worker.start()
+    slow = DeafTransport(worker)
+    slow.silent_ms, slow.late_ms = 0, THIRD_MS
+    desk.session.transport = slow
+    asked_ms = desk.clock.at_ms
+    await worker.keeper.beat()
+    assert desk.clock.at_ms == asked_ms + THIRD_MS
+    assert worker.cuts == []
+    slow.silent_ms = 1
+    desk.clock.at_ms = asked_ms + LEASE_MS
     await worker.keeper.beat()
     assert worker.cuts == [(reservation.id, "EXPIRED")]
 

@@ -8,7 +8,7 @@ import pytest
 from budgets.answers import Reservation, Truth
 from budgets.plan import ScopePath
 from budgets.policy import parse_policy
-from budgets.recording import Bounds, OwnershipLost, Recording
+from budgets.recording import Bounds, Going, OwnershipLost, Recording
 from budgets.transport import LedgerUnavailable
 from budgets.windows import window_bounds
 from tests.budgets.conftest import START_MS, MakeTimedDesk
@@ -269,6 +269,7 @@ async def test_nothing_is_owned_or_fixed_at_a_server_that_was_rolled_back(timed:
     """A seq below what this process has seen: recovering, and nothing is written."""
     await append(timed, 3)
     one = recorder(timed)
+    of_pass = await one.begin_pass(timed.organisation)
     await timed.set_head(replace(await timed.head(), seq=1))
     before = await timed.everything()
     with pytest.raises(LedgerUnavailable):
@@ -276,7 +277,7 @@ async def test_nothing_is_owned_or_fixed_at_a_server_that_was_rolled_back(timed:
     with pytest.raises(LedgerUnavailable):
         await one.fix(timed.organisation, Bounds(1, 1, 1))
     with pytest.raises(LedgerUnavailable):
-        await one.compact(timed.organisation, [("c:1.0:1", 2, 0)])
+        await one.compact(of_pass, 0, [Going((("c:1.0:1", 2, 0),))])
     assert await timed.everything() == before
 
 

@@ -1,7 +1,7 @@
 """`comptroller up` as people run it: real processes, started by the installed command.
 
 Ready when `GET /readyz` says 200, ended by SIGTERM, and the exit code must be 0. Nothing of the
-machine's environment reaches it but PATH.
+machine's environment reaches it but where programs and modules are.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import yaml
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
 
+PASSED_ON = ("PATH", "PYTHONPATH")  # the latter where the code under test is not what is installed
 READY_S_MAX = 30
 STOPPED_S_MAX = 30
 LEFT_S_MAX = 3
@@ -166,7 +167,7 @@ async def started(
             stdout=output,
             stderr=output,
             env={
-                "PATH": os.environ["PATH"],
+                **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
                 "COMPTROLLER_RECORD": str(record).lower(),
                 "COMPTROLLER_CLICKHOUSE_PORT": "0",
                 "COMPTROLLER_ADMIN": str(admin).lower(),

@@ -321,8 +321,10 @@ async def running_stack(
             yield Stack(organisation, port, provider, view, administration, keyring, client)
     finally:
         await view.close()
-        await server.close()
-        await provider.stop()
+        try:
+            await server.close()
+        finally:  # also after a test that failed: uvloop does not end with a server left open
+            await provider.stop()
 
 
 def _server(gateway: Gateway) -> GatewayServer:

@@ -10,6 +10,8 @@ import json
 import pytest
 
 from budgets.ledger import LedgerOptions
+from gateway.ending import EVENTS_BESIDE_MAX
+from gateway.events import RECORDED_BYTES_MAX
 from tests.gateway.behaviours import (
     DONE,
     ERROR_BODY,
@@ -308,14 +310,17 @@ async def test_an_overrun_is_booked_and_labelled(stack: Stack, stream: bool) -> 
 
 
 async def test_output_beyond_the_grant_is_cut(stack: Stack) -> None:
-    """A provider that ignores its cap and streams on is stopped, and what it streamed is booked."""
+    """A provider that ignores its cap and streams on is stopped, and what it streamed is booked: a
+    token for each event, also above the reservation."""
     stack.provider.behaviour = drips(interval_ms=0)
     answer = await asyncio.wait_for(
         stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=4), timeout=8
     )
     assert b"error" in answer.content
     await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
-    await stack.ledger.endings(1)
+    entry, event = await stack.ledger.ending()
+    assert charged(entry) >= 2 * 4 * OUTPUT_NUSD + EVENTS_BESIDE_MAX * OUTPUT_NUSD > reserved(entry)
+    assert (event["usage_source"], event["overrun"]) == ("counted", True)
     await stack.ledger.at_rest()
 
 
@@ -345,11 +350,18 @@ async def test_whatever_text_was_streamed_is_counted(
     await stack.ledger.at_rest()
 
 
-async def test_a_stream_too_long_to_remember_is_booked_whole(stack: Stack) -> None:
-    """When more was streamed than is kept, what is kept is no count of it."""
-    padding = b'data: {"choices":[],"obfuscation":"' + b"x" * 100_000 + b'"}\n\n'
+@pytest.mark.parametrize("beyond", [0, 7])
+async def test_a_stream_too_long_to_remember_is_booked_whole(stack: Stack, beyond: int) -> None:
+    """When more was streamed than is kept, what is kept is no count of it, also where it ends with
+    an event."""
+    count = 64
+    begin, end = b'data: {"choices":[],"obfuscation":"', b'"}\n\n'
+    size = (RECORDED_BYTES_MAX + beyond) // count - len(begin) - len(end)
+    padding = [begin + b"x" * size + end] * count
+    left = RECORDED_BYTES_MAX + beyond - len(b"".join(padding))
+    padding[0] = begin + b"x" * (size + left) + end
     text = chunk_event({"content": "y" * 2_000})
-    stack.provider.behaviour = streams([padding] * 90 + [text], end="close")
+    stack.provider.behaviour = streams([*padding, text], end="close")
     await stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=2_000)
     entry, _ = await stack.ledger.ending()
     assert charged(entry) >= 2_000 * OUTPUT_NUSD

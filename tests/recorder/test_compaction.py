@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, get_args
 from unittest.mock import AsyncMock
 
@@ -11,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.answers import Reservation, Truth
+from budgets.counters import windows_of
 from budgets.embedded import EmbeddedServer
 from budgets.plan import ScopePath
 from budgets.policy import Limit, Policy, Window, parse_policy
-from budgets.recording import Recording
+from budgets.recording import LIMIT_REMOVED, Recording
 from budgets.windows import window_bounds
 from recorder.batch import Head
-from recorder.compaction import Compaction, over_counters
+from recorder.compaction import Compaction, leaving_alone
 from recorder.packing import pack
 from recorder.reading import Outbox
+from recorder.snapshots import Snapshots
 from tests.budgets.contract import window_at
 from tests.budgets.harness import TimedDesk, dollars, granted, recorded
 from tests.recorder.workbench import (
@@ -36,6 +38,7 @@ from tests.recorder.workbench import (
 WINDOWS: tuple[Window, ...] = get_args(Window)
 ENDING = tuple(window for window in WINDOWS if window != "total")
 MINUTE_MS = 60_000
+REST_MS = 3_600_000
 YEARS_MS = st.integers(
     int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1000,
     int(datetime(2029, 1, 1, tzinfo=UTC).timestamp()) * 1000,
@@ -56,41 +59,39 @@ def test_a_window_is_over_at_its_end(window: Window, at_ms: int, is_child: bool)
     start_s, end_s = window_at(window, at_ms)
     policy = policy_of(children=(window,)) if is_child else policy_of(window)
     field = f"c:2.0:acme/a:b+c@d/e:{start_s}" if is_child else f"c:1.0:{start_s}"
-    assert over_counters([field], [policy], end_s * 1000 - 1) == []
-    (found,) = over_counters([field], [policy], end_s * 1000)
-    assert (found.field, found.start_s, found.end_s) == (field, start_s, end_s)
+    windows = windows_of([policy])
+    assert leaving_alone([field], windows, end_s * 1000 - 1, 99) == {}
+    assert leaving_alone([field], windows, end_s * 1000, 99) == {field: end_s}
 
 
 @pytest.mark.parametrize("field", ["c:1.0:0", "c:2.0:acme/x:0", "c:9.9:0"])
 def test_what_has_no_end_is_never_over(field: str) -> None:
     """Totals and concurrency, of a scope, a child or a limit that was removed."""
     policies = [policy_of("total", children=("total",))]
-    assert over_counters([field], policies, 10**15) == []
+    assert leaving_alone([field], windows_of(policies), 10**15, 8) == {}
 
 
 @pytest.mark.parametrize("window", ENDING)
-def test_a_removed_limit_s_counter_waits_for_the_longest_window(window: Window) -> None:
-    """Nobody knows its window any more: whatever it was, it is not over before its true end, on any
-    day of any month."""
+def test_an_unknown_limit_s_counter_waits_for_the_longest_window(window: Window) -> None:
+    """Of a limit that was made since the policies were read nobody knows the window: whatever it
+    is, it is not over before its true end, on any day of any month."""
     for day in range(800):
         at_ms = NOON_MS + day * 86_400_000
         start_s, end_s = window_at(window, at_ms)
         field = f"c:9.9:{start_s}"
-        early = over_counters([field], [], end_s * 1000 - 1)
-        assert early == [], datetime.fromtimestamp(start_s, UTC)
-        assert over_counters([field], [], (start_s + 40 * 86_400) * 1000) != []
+        early = leaving_alone([field], {}, end_s * 1000 - 1, 8)
+        assert early == {}, datetime.fromtimestamp(start_s, UTC)
+        assert leaving_alone([field], {}, (start_s + 40 * 86_400) * 1000, 8)
 
 
-def test_the_oldest_come_first() -> None:
-    """Those of one time stand together, so that a query need not look far back for all; equal
-    windows by name."""
-    start_s = NOON_MS // 1000
-    fields = [f"c:1.0:{start_s + 60 * n}" for n in range(1_005)]
-    found = over_counters(reversed(fields), [policy_of("minute")], 10**14)
-    assert [each.field for each in found] == fields
-    names = [f"c:2.0:acme/{name}:{start_s}" for name in "cab"]
-    found = over_counters(names, [policy_of(children=("minute",))], 10**14)
-    assert [each.field for each in found] == sorted(names)
+def test_a_limit_of_now_is_not_taken_for_a_removed_one() -> None:
+    """A recorder that read the policies before it was made does not forget its counter; nor one
+    that is no limit's."""
+    windows = windows_of([policy_of("total")])
+    fields = ["c:1.0:0", "c:9.0:0", "c:1.9:0", "c:1.9:acme/x:0", "c:a7.1:0"]
+    removed = dict.fromkeys(["c:1.9:0", "c:1.9:acme/x:0"], LIMIT_REMOVED)
+    assert leaving_alone(fields, windows, 10**15, 8) == removed
+    assert "c:9.0:0" in leaving_alone(fields, windows, 10**15, 9)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ class Bench:
         self.store = store
         self.organisation = desk.organisation
         self.recording = Recording(desk.session, "one")
-        self.compaction = Compaction(self.recording, store)
+        self.compaction = Compaction(self.recording, store, Snapshots(store), REST_MS)
         self.head: Head = BEFORE_ALL
 
     async def limit(self, scope: str, *windows: str) -> list[str]:
@@ -157,7 +158,7 @@ class Bench:
         """The newest balance of each counter."""
         rows: list[list[Any]] = await self.store.rows(
             "SELECT field, argMax(spent, (epoch, seq)) FROM comptroller.balances FINAL "
-            "WHERE org = {org:String} GROUP BY field",
+            "WHERE org = {org:String} GROUP BY field ORDER BY field",
             org=self.organisation,
         )
         return {str(field): int(spent) for field, spent in rows}
@@ -190,8 +191,7 @@ async def bench(process: StoreProcess, valkey: EmbeddedServer) -> AsyncIterator[
 
 
 async def test_a_counter_goes_with_its_balance_in_the_records(bench: Bench) -> None:
-    """The sum over its events, as of the head; what is not over stays in the ledger and out of the
-    balances."""
+    """The sum over its events, as of the head; what is not over stays in the ledger."""
     minute, total = await bench.limit(bench.organisation, "minute", "total")
     await bench.spend(70)
     await bench.spend(5)
@@ -204,7 +204,8 @@ async def test_a_counter_goes_with_its_balance_in_the_records(bench: Bench) -> N
     assert await bench.recording.counters(bench.organisation) == {new: 9, f"c:{total}:0": 84}
     assert await bench.store.rows(
         "SELECT org, field, dimension, epoch, seq, toUnixTimestamp64Milli(time), spent "
-        "FROM comptroller.balances"
+        "FROM comptroller.balances WHERE field = {field:String}",
+        field=old,
     ) == [[bench.organisation, old, 1, 1, bench.head.seq, bench.head.time_ms, 75]]
     assert await bench.sweep() == 0
 
@@ -325,33 +326,33 @@ async def test_a_pass_that_is_repeated_after_a_crash_changes_nothing(
         with pytest.raises(ConnectionError):
             await bench.sweep()
     assert await bench.sweep() == 1
-    assert await bench.balances() == {f"c:{minute}:{NOON_MS // 1000}": 70}
+    assert (await bench.balances())[f"c:{minute}:{NOON_MS // 1000}"] == 70
 
 
 async def test_children_and_removed_limits_are_let_go(bench: Bench) -> None:
-    """A template's child counts under its own name; a limit that is gone leaves its counter until
-    the longest window is over."""
+    """A template's child counts under its own name; the counter of a limit that is gone leaves at
+    once, whatever its window, for nobody counts on it any more."""
     organisation = bench.organisation
     await bench.desk.set_budget(organisation, {"per_child": [{"usd": "1", "window": "hour"}]})
     await bench.spend(7, f"{organisation}/user:1@x.example")
     (old,) = await bench.limit(f"{organisation}/p", "hour")
     await bench.spend(5, f"{organisation}/p")
     await bench.desk.set_budget(f"{organisation}/p", [])
-    await bench.desk.advance(3_600_000)
-    await bench.spend(0, f"{organisation}/q")
-    await bench.record()
     start_s = NOON_MS // 1000
+    await bench.record()
     assert await bench.sweep() == 1
     left = await bench.recording.counters(organisation)
-    assert f"c:{old}:{start_s}" in left
-    assert not any("user:1" in field for field in left)
-    moved = datetime.fromtimestamp(NOON_MS / 1000, UTC) + timedelta(days=40)
-    await bench.desk.set_time(int(moved.timestamp()) * 1000)
+    assert f"c:{old}:{start_s}" not in left
+    assert any("user:1" in field for field in left)
+    assert (await bench.balances())[f"c:{old}:{start_s}"] == 5
+    await bench.desk.advance(3_599_000)
+    await bench.spend(0, f"{organisation}/q")
+    await bench.desk.advance(1_000)
     await bench.spend(0, f"{organisation}/q")
     await bench.record()
     await bench.sweep()
-    assert f"c:{old}:{start_s}" not in await bench.recording.counters(organisation)
-    assert (await bench.balances())[f"c:{old}:{start_s}"] == 5
+    left = await bench.recording.counters(organisation)
+    assert not any("user:1" in field for field in left)
 
 
 async def test_organisations_do_not_mix(bench: Bench, valkey: EmbeddedServer) -> None:
@@ -366,5 +367,5 @@ async def test_organisations_do_not_mix(bench: Bench, valkey: EmbeddedServer) ->
             await each.record()
         assert await bench.sweep() == 1
         assert await other.sweep() == 1
-        assert list((await bench.balances()).values()) == [70]
-        assert list((await other.balances()).values()) == [3]
+        assert list((await bench.balances()).values()) == [70, 0]
+        assert list((await other.balances()).values()) == [3, 0]

@@ -224,7 +224,7 @@ def _lives(mode: str, stage: Stage, records: RecordsServer, embedded: Path) -> L
     return Lives(stage, records.folder, records.url, refused, other_disk=not refused)
 
 
-@pytest.mark.chaos
+@pytest.mark.kills
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("mode", MODES)
@@ -246,7 +246,7 @@ async def test_killed_at_every_point(
     assert point > len(WRITING)
 
 
-@pytest.mark.chaos
+@pytest.mark.kills
 @pytest.mark.timeout(3600)
 async def test_killed_with_its_engine_at_any_moment_of_an_insert(
     stage: Stage, embedded: Path
@@ -258,7 +258,7 @@ async def test_killed_with_its_engine_at_any_moment_of_an_insert(
             assert await lives.one_dies(kill_name=name, kill_within_us=within_us) == name
 
 
-@pytest.mark.chaos
+@pytest.mark.kills
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("refused", [0, 2])
 async def test_killed_again_and_again(stage: Stage, records: RecordsServer, refused: int) -> None:

@@ -4,11 +4,14 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from clickhouse.errors import StoreRefused
+from recorder.batch import Head
 from recorder.retention import Retention
+from recorder.snapshots import Snapshots
 from tests.recorder.workbench import (
     DAY_MS,
     Log,
@@ -21,6 +24,7 @@ TODAY = datetime(2027, 3, 10, 12, 0, tzinfo=UTC)
 NOW_MS = int(TODAY.timestamp()) * 1000
 HOUR_MS = 3_600_000
 DAYS = 6
+TOTAL = "c:1.0:0"
 VIEWS = ("spend_hourly", "spend_daily", "usage")
 
 
@@ -71,7 +75,9 @@ async def log(store: StoreProcess) -> Log:
 
 def retention(store: StoreProcess, events_days: int, bodies_days: int) -> Retention:
     """At NOW_MS."""
-    return Retention(store, events_days, bodies_days, lambda: NOW_MS, lambda _: None)
+    return Retention(
+        store, Snapshots(store), events_days, bodies_days, lambda: NOW_MS, lambda _: None
+    )
 
 
 async def days_in(store: StoreProcess, table: str) -> list[str]:
@@ -111,9 +117,57 @@ async def test_a_day_is_over_at_midnight_utc(
     log.call(ago_ms(1, 23, HOUR_MS - 1), 1)
     log.call(ago_ms(0), 1)
     await log.write()
-    await Retention(store, 1, 1, lambda: ago_ms(0) + now, lambda _: None).sweep()
+    await Retention(store, Snapshots(store), 1, 1, lambda: ago_ms(0) + now, lambda _: None).sweep()
     assert await days_in(store, "events") == [day_of(day) for day in kept]
     assert await days_in(store, "bodies") == [day_of(day) for day in kept]
+
+
+async def _spent(store: StoreProcess, log: Log) -> int:
+    """What the records say was spent in the one counter that there is."""
+    standing = await Snapshots(store).standing(log.organisation, log.head, over_ms=0)
+    return standing.spent[TOTAL][1]
+
+
+async def _counted(store: StoreProcess) -> Log:
+    log = Log(store)
+    for day in reversed(range(DAYS)):
+        log.add(ago_ms(day), "llm_response", b"{}", counters=((TOTAL, 1, 0, 10 + day),))
+    await log.write()
+    return log
+
+
+async def test_what_a_counter_has_spent_outlives_its_events(store: StoreProcess) -> None:
+    """Before a day's events go, a snapshot has what they come to; late truth is added to it."""
+    log = await _counted(store)
+    before = await _spent(store, log)
+    assert await retention(store, 3, 99).sweep()
+    assert await _spent(store, log) == before == sum(10 + day for day in range(DAYS))
+    log.add(NOW_MS, "correction", b"{}", counters=((TOTAL, 1, 0, -4),))
+    await log.write()
+    await Snapshots(store).take(log.organisation, log.head)
+    assert await retention(store, 0, 99).sweep()
+    assert await _spent(store, log) == before - 4
+
+
+async def test_a_day_that_no_snapshot_covers_is_kept(
+    store: StoreProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of an organisation that cannot be added up nothing is dropped, and it is said; nor while a
+    snapshot fails. One that ends within the day covers what is before it only."""
+    log = await _counted(store)
+    store.refuse_next = "comptroller.snapshots"
+    with pytest.raises(StoreRefused):
+        await retention(store, 3, 99).sweep()
+    assert len(await days_in(store, "events")) == DAYS
+    idle = Snapshots(store)
+    idle.take = AsyncMock(return_value=False)  # type: ignore[method-assign]
+    with caplog.at_level(logging.ERROR, "comptroller.recorder"):
+        assert not await Retention(store, idle, 3, 99, lambda: NOW_MS, lambda _: None).sweep()
+    assert f"no snapshot covers the events of {log.organisation}" in caplog.text
+    first = Head(1, 1, "", ago_ms(DAYS - 1))
+    await Snapshots(store).take(log.organisation, first)
+    dropped = await Retention(store, idle, 3, 99, lambda: NOW_MS, lambda _: None).sweep()
+    assert dropped == [f"events {day_of(DAYS - 1)}"]
 
 
 async def test_the_archive_is_what_the_events_were(store: StoreProcess, log: Log) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clickhouse.events import COLUMNS, EVENT_TYPES, EventRow
+from clickhouse.query import load_query
 from clickhouse.stream import Entry
 from gateway.events import KeyEvent, PolicyEvent, RefusalEvent, encode
 from recorder.rows import DETAIL_BYTES_MAX, MALFORMED, Rows, rows_of
@@ -19,6 +21,7 @@ ORG = "acme"
 SCOPE = "acme/research/nightly/key-1"
 SECRET = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"
 INT64 = range(-(2**63), 2**63)
+SUMMED = re.findall(r"sum\((\w+)\)", load_query("archive_day"))
 
 
 def sha256(data: bytes) -> str:
@@ -160,6 +163,18 @@ def test_an_adjustment_is_what_it_says() -> None:
     row = rows("correction", event).event
     assert (row.charged_nusd, row.reserved_nusd, row.request_id) == (-55, 0, "id-5")
     assert (row.by, row.project, row.detail) == ("ops", "p", "price")
+
+
+def test_what_was_not_booked_is_told_and_adds_up_to_nothing() -> None:
+    """A settlement that the ledger did not know any more: who and what as columns, every amount in
+    the detail alone, so that no sum over the log has it."""
+    said = response_event("r-1", SCOPE, 200, 500, tool_calls=1)
+    row = rows("settlement_unbooked", said, counters=()).event
+    assert (row.request_id, row.scope, row.key_id, row.model) == ("r-1", SCOPE, "key-1", "small-1")
+    assert len(SUMMED) > 10
+    assert not any(getattr(row, name) for name in SUMMED)
+    assert json.loads(row.detail) == json.loads(said)
+    assert json.loads(row.detail)["charged_nusd"] == 500
 
 
 def test_an_event_that_nobody_wrote_has_the_ledger_s_part() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recorder.retention import Retention
+from recorder.snapshots import Snapshots
 from tests.recorder.test_retention import days_in, said
 from tests.recorder.workbench import (
     DAY_MS,
@@ -156,7 +157,7 @@ async def test_overruns_say_by_how_much(told: StoreProcess) -> None:
 async def test_sums_do_not_change_when_the_story_is_dropped(told: StoreProcess) -> None:
     """Expiries, corrections and refusals are archived like all else."""
     before = await said(told)
-    later = Retention(told, 1, 1, lambda: NOW_MS + 3 * DAY_MS, lambda _: None)
+    later = Retention(told, Snapshots(told), 1, 1, lambda: NOW_MS + 3 * DAY_MS, lambda _: None)
     assert "events 20270310" in await later.sweep()
     assert await days_in(told, "events") == []
     assert await said(told) == before

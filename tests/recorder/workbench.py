@@ -22,6 +22,7 @@ import msgspec
 
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
+from budgets.memory import Memory
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from clickhouse.chain import GENESIS
 from clickhouse.engine import Engine
@@ -32,7 +33,7 @@ from clickhouse.store import ROWS, EmbeddedStore
 from clickhouse.stream import Entry
 from gateway.events import RequestEvent, ResponseEvent, encode
 from recorder.batch import Batch, Head
-from recorder.packing import INSERT_BODIES, INSERT_EVENTS, pack
+from recorder.packing import INSERT_BODIES, INSERT_EVENTS, INSERT_STATES, pack
 from tests.budgets.harness import ManualClock, TimedDesk, timed_desk_for
 
 ENDPOINT = "/v1/chat/completions"
@@ -40,7 +41,7 @@ BEFORE_ALL = Head(0, 0, GENESIS, 0)
 LEASE_MS = 60_000
 NOON_MS = int(datetime(2027, 3, 10, 12, 0, 0, tzinfo=UTC).timestamp()) * 1000
 DAY_MS = 86_400_000
-TABLES = ("events", "bodies", "balances", "hours")
+TABLES = ("events", "bodies", "balances", "hours", "states", "snapshots")
 _LENGTH = struct.Struct("<I")
 _IN_ROWS = {
     "time_ms": "toUnixTimestamp64Milli(time)",
@@ -117,6 +118,8 @@ class StoreProcess:
         """A batch as the recorder writes it."""
         if batch.bodies:
             await self.insert(INSERT_BODIES, batch.bodies, f"{batch.token}-bodies", "RowBinary")
+        if batch.states:
+            await self.insert(INSERT_STATES, batch.states, f"{batch.token}-states")
         await self.insert(INSERT_EVENTS, batch.events, batch.token)
 
     async def event_rows(self, organisation: str) -> list[tuple[str, str, EventRow]]:
@@ -154,13 +157,17 @@ def write_frame(pipe: IO[bytes], message: Any) -> None:
 
 @asynccontextmanager
 async def desk_at(
-    valkey: EmbeddedServer, at_ms: int = NOON_MS, organisation: str = ""
+    valkey: EmbeddedServer,
+    at_ms: int = NOON_MS,
+    organisation: str = "",
+    memory: Memory | None = None,
 ) -> AsyncIterator[TimedDesk]:
     """A worker at a time that the test sets, of an organisation that no other test has."""
     name = organisation or f"rec-{secrets.token_hex(5)}"
     address = NodeAddress(unix_path=str(valkey.socket_path))
     transport = PipelinedTransport(address, TransportLimits(call_timeout_ms=30_000))
-    desk = timed_desk_for(name, transport, ManualClock(at_ms), LedgerOptions(lease_ms=LEASE_MS))
+    options = LedgerOptions(lease_ms=LEASE_MS)
+    desk = timed_desk_for(name, transport, ManualClock(at_ms), options, memory)
     await desk.set_time(at_ms)
     await desk.session.open_organisation(name, create=True)
     try:

@@ -106,7 +106,7 @@ def bindings(policies: dict[str, Policy], scope: str, model: str, at_ms: int) ->
 
 def line_of(entry_id: bytes, fields: list[bytes]) -> Line:
     epoch, seq = map(int, entry_id.split(b"-"))
-    _, event, _, facts = fields
+    _, event, _, facts, *_ = fields
     kind, time_ms, id_, packed, output, usd = _decode_facts(b"\x96" + facts)
     text = _text_bytes(bytes(packed))
     flat = tuple(msgspec.msgpack.decode(text)) if text else ()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from budgets.administration import ScopeClosed
+from budgets.endingfile import files_in
 from budgets.keys import Key, KeyChanged
 from budgets.policy import ancestors, parse_policy
 from budgets.transport import LedgerUnavailable
@@ -100,6 +101,8 @@ class Director:
             recorded = len(self.world.store.seqs.get(organisation, ()))
             if account.open or not recorded == account.seq == account.confirmed:
                 return False
+        if files_in(self.world.endings_folder):  # the living have not found them yet
+            return False
         return not any(each.waiting for each in self.workers if each.process.alive)
 
     def stop_everybody(self) -> list[Any]:

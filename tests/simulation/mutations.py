@@ -9,6 +9,7 @@ from typing import Any
 
 import gateway.ending
 from budgets.answers import Truth
+from budgets.endingdisk import EndingDisk
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
 from budgets.scripts import Script, load_scripts
@@ -158,6 +159,16 @@ def _never_swept(before: Any) -> Any:
     return sweep
 
 
+def _taken_up_and_forgotten(before: Any) -> Any:
+    async def take_up(self: EndingDisk) -> Any:
+        left = await before(self)
+        for each in left or ():
+            self.took(each)
+        return left and []
+
+    return take_up
+
+
 IN_CODE: dict[str, tuple[tuple[Any, str, Callable[[Any], Any]], ...]] = {
     "an unknown outcome is released": ((Ending, "_truth", _released_when_unknown),),
     "the provider may produce more": ((ChatDialect, "with_cap", _uncapped),),
@@ -173,6 +184,7 @@ IN_CODE: dict[str, tuple[tuple[Any, str, Callable[[Any], Any]], ...]] = {
     ),
     "half of the truth is booked": ((Ledger, "settle", _half_of),),
     "leases of the dead are not swept": ((LeaseKeeper, "_sweep", _never_swept),),
+    "endings of the dead are forgotten": ((EndingDisk, "take_up", _taken_up_and_forgotten),),
 }
 
 

@@ -20,7 +20,10 @@ from tests.simulation.weather import Weather
 
 _QUERIES = {
     load_query(name): name
-    for name in ("last_event", "batch_count", "batch_bodies", "balances", "days", "day_sums")
+    for name in (
+        *("last_event", "batch_count", "batch_bodies", "batch_states"),
+        *("organisations", "balances", "days", "day_sums"),
+    )
 }
 _EVENT = ("hash", "prev_hash", *DERIVED_COLUMNS, *COLUMNS)
 _AT = {name: place for place, name in enumerate(_EVENT)}
@@ -35,6 +38,7 @@ class MemoryStore:
         self.events: dict[str, list[list[Any]]] = {}
         self.bodies: dict[str, Counter[int]] = {}
         self.seqs: dict[str, set[int]] = {}
+        self.states: dict[str, dict[tuple[int, int, str, str], str]] = {}
         self._loop = loop
         self._weather = weather
         self._trace = trace
@@ -104,6 +108,10 @@ class MemoryStore:
                     self.seqs.setdefault(organisation, set()).add(row[_AT["seq"]])
         elif table == "bodies":
             self._write_bodies(rows)
+        elif table == "states":
+            for line in rows.splitlines():
+                organisation, kind, name, epoch, seq, _, text = json.loads(line)
+                self.states.setdefault(organisation, {})[epoch, seq, kind, name] = text
 
     def _write_bodies(self, rows: bytes) -> None:
         at = 0
@@ -134,6 +142,14 @@ class MemoryStore:
     def _batch_bodies(self, asked: dict[str, Any]) -> list[Any]:
         seqs = self.bodies.get(asked["org"], Counter())
         return [[sum(asked["first"] <= seq <= asked["last"] for seq in seqs)]]
+
+    def _batch_states(self, asked: dict[str, Any]) -> list[Any]:
+        places = self.states.get(asked["org"], {})
+        first, last = (asked["epoch"], asked["first"]), (asked["epoch"], asked["last"])
+        return [[sum(first <= place[:2] <= last for place in places)]]
+
+    def _organisations(self, asked: dict[str, Any]) -> list[Any]:  # noqa: ARG002
+        return [[name] for name in sorted(self.events)]
 
     def _balances(self, asked: dict[str, Any]) -> list[Any]:
         wanted = {name.strip("'") for name in asked["fields"].strip("[]").split(",")}

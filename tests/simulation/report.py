@@ -19,6 +19,7 @@ RARE_PATHS = (
     *("answer:settle CORRECTED", "answer:settle ALREADY", "answer:release ALREADY"),
     *("answer:fix LOST", "answer:own OTHER", "answer:set ALREADY", "answer:append ALREADY"),
     *("answer:reserve REPEATED", "rare:answered again, for nothing"),
+    "rare:died with an ending on the disk",
 )
 
 

@@ -25,10 +25,12 @@ FRESH_EPISODES = 10
 EPISODES_TO_FIND = 150
 # Where each is found first; a change of the product or of the director moves it a little.
 FOUND_AT = {
-    "a settlement can be repeated": 6,
-    "what was released can be granted": 15,
+    "a settlement can be repeated": 3,
+    "what was released can be granted": 55,
     "a rolled back ledger goes on": 39,
-    "a page is counted as if it were a stream": 16,
+    "a page is counted as if it were a stream": 14,
+    "late truth is booked on top": 17,
+    "endings of the dead are forgotten": 17,
 }
 # What a few hundred thousand steps see whatever the seed is.
 COMMON = (

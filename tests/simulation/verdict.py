@@ -39,7 +39,8 @@ def _nothing_is_left(world: World, account: Account) -> None:
     must((outbox, bodies) == (0, 0), "%d events and %d payloads wait", outbox, bodies)
     must(account.head.bodies_bytes == 0, "%d payload bytes are left", account.head.bodies_bytes)
     # A `fix` that was executed late leaves bounds behind; the next confirmation removes them.
-    must(set(mark) <= {b"owner", b"until", b"fixed"}, "the recorders' mark has %s", mark)
+    known = {b"owner", b"until", b"fixed", b"confirmed"}
+    must(set(mark) <= known, "the recorders' mark has %s", mark)
 
 
 def _records_are_whole(world: World, account: Account) -> None:
@@ -70,6 +71,12 @@ def _records_are_whole(world: World, account: Account) -> None:
 def _money_is_right(world: World, held: Held, call: int) -> None:
     must, served = world.books.must, world.served.get(held.id)
     about = (held.id, call, held.usage_source, held.charged_nusd, held.reserved_nusd, served)
+    left_by = world.left_on_disk.get(held.id)
+    must(
+        left_by is None or held.state == "ended",
+        "%s left the ending of %s on the disk, and it is %s",
+        *(left_by, held.id, held.state),
+    )
     if served is None or served.obedient:
         invented = held.usage_source == "provider" and served is not None and not served.reported
         must(

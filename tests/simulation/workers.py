@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.administration import Administration
+from budgets.endingdisk import EndingsOptions, Waiting
 from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
@@ -15,7 +16,7 @@ from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
-from gateway.events import KeyEvents, acts_of
+from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import RefusalLog, refusal_log
@@ -85,7 +86,7 @@ class Worker:
         parts = Parts(
             clock=session.clock,
             ledger=ledger,
-            endings=Endings(ledger),
+            endings=Endings(ledger, endings_options(world), without_body),
             keeper=LeaseKeeper(ledger, session.clock),
             keyring=KeyRing(session, administration, KeyEvents("simulation")),
             routes=Routes([_route(kind, upstream) for kind in KINDS]),
@@ -142,7 +143,26 @@ class Worker:
         self._stopping.set()
 
     def _died(self) -> None:
+        """The kernel lets go of the locks; what is on the disk is others' to take up."""
         self.ready = False
+        if self.endings is None:
+            return
+        assert self.endings._disk is not None
+        self.endings._disk.let_go()
+        queued = [each for queue in self.endings._waiting.values() for each in queue]
+        for each in (*queued, *self.endings._under_way.values()):
+            if isinstance(each, Waiting) and each.file is not None:
+                self.world.left_on_disk[each.ending.id] = self.process.name
+                self.world.tally["rare:died with an ending on the disk"] += 1
+
+
+def endings_options(world: World) -> EndingsOptions:
+    """All workers are on one machine, with a disk that is almost too small for what they answer."""
+    return EndingsOptions(
+        endings_bytes_max=60_000,
+        endings_body_bytes_max=400,
+        folder=world.endings_folder,
+    )
 
 
 def _route(kind: str, upstream: PooledUpstream) -> Route:

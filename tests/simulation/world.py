@@ -74,6 +74,7 @@ class World:
         self.weather = Weather(random.Random(self.rng.getrandbits(64)), tally)
         self.weather.fine()
         self.folder = folder
+        self.endings_folder = folder / "endings"
         self.scripts = scripts
         self.start_ms = start_ms
         self.books = Books(tally, line.ask)
@@ -94,6 +95,7 @@ class World:
         self.served: dict[str, Served] = {}
         self.calls = itertools.count(1)
         self.nodes: dict[str, Path] = {}
+        self.left_on_disk: dict[str, str] = {}  # endings of dead workers, by id
 
     def clock(self, skew_ms: int = 0) -> ProcessClock:
         """For one process."""

@@ -40,7 +40,7 @@ local function allotment_books(writes)
 
   local carry
 
-  -- A counter that is no longer here was compacted: what it is corrected by is an event only.
+  -- A counter that is no longer here has left: what it is corrected by is an event only.
   local function add(noted, field, dimension, spent_by, allotted_by)
     local raw, by = get(field), spent_by
     if raw then
@@ -49,6 +49,8 @@ local function allotment_books(writes)
       if by ~= spent_by then books.fell_short = field end
       put(field, pack(COUNTER, spent + by, reserved, allotted + allotted_by))
       if by ~= 0 and byte(field, 3) == ALLOTMENT then carry(noted, field, spent, spent + by) end
+    elseif by ~= 0 then
+      came_late = true
     end
     if by ~= 0 then
       local at = #noted

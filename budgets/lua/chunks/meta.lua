@@ -18,6 +18,27 @@ local function packed_meta()
   return pack(META, epoch, seq, time_ms, compaction, bodies_bytes, opened_ms)
 end
 
+-- What has left this ledger and stands in the records only: field `past`, packed (the seq that the
+-- records must have reached for whoever asks about it, the seq of the last truth that came late for
+-- a counter which is not here). nil: nothing has ever left, so nobody need ask.
+local PAST = '<i8i8'
+local function read_past()
+  local raw = call('HGET', KEYS[1], 'past')
+  if raw then return unpack_from(PAST, raw) end
+end
+
+-- Set where an event changes a counter that is not here: the truth about it is in the event alone, and
+-- whoever fetches it from the records has to find it there. `note_late` comes after the event.
+local came_late = false
+local function note_late()
+  if came_late and read_past() then call('HSET', KEYS[1], 'past', pack(PAST, seq, seq)) end
+end
+
+-- A scope that is not here may be one that has left: whoever changes it fetches it first (`create`).
+local function may_have_left(scope_record)
+  return not scope_record and call('HEXISTS', KEYS[1], 'past') == 1
+end
+
 -- Appends one event under the next seq, and its payload to the second stream under the same id.
 -- `facts` is the ledger's part: packed (type, time, id, counters, output tokens granted, usd
 -- reserved; the last two 0 where the event's own part says what it was). `state`, where the act

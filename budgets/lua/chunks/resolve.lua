@@ -47,6 +47,8 @@ local function book(lease, truth)
         moved = moved or {}
         moved[#moved + 1] = {fields[i], spent, spent + charged}
       end
+    else
+      came_late = true
     end
   end
   local record = moved and pass_on(moved, booked, writes) or cmsgpack.pack(booked)
@@ -81,6 +83,8 @@ local function rebook(done, truth)
         writes[#writes + 1] = field
         writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
         if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
+      else
+        came_late = true
       end
       local at = #changed
       changed[at + 1], changed[at + 2], changed[at + 3], changed[at + 4] = field, dimension, 0, delta
@@ -91,6 +95,7 @@ end
 
 -- Also ends the allotments that only waited for this, with an event of their own each.
 local function write_counters(writes)
+  note_late()
   local at = #writes
   writes[at + 1], writes[at + 2] = 'meta', packed_meta()
   call('HSET', KEYS[1], unpack(writes))
@@ -108,4 +113,11 @@ end
 local function drop_lease(id)
   call('HDEL', KEYS[4], id)
   call('ZREM', KEYS[5], id)
+end
+
+-- An ending of what is not known here (any more): its tombstone's time is over, or this server has
+-- lost it. It may have been booked before, so that it charges nothing; the records have what it says.
+local function note_unbooked(id, event, body)
+  append_event('settlement_unbooked', id, event, '', 0, 0, body)
+  call('HSET', KEYS[1], 'meta', packed_meta())
 end
