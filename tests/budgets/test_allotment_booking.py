@@ -1,6 +1,8 @@
 """What is spent of moved money changes what it costs the scopes above, in the same script, whoever
 books it, up and down, through every allotment above."""
 
+import struct
+
 import msgspec
 import pytest
 
@@ -223,7 +225,12 @@ async def test_it_stays_in_the_windows_of_its_opening(timed: TimedDesk) -> None:
     assert await tree.close(tree.team) == "CLOSED"
     assert (await timed.counters())[day] == (300, 0, 0)
     assert await compacted(recording, timed, [(day, end_s, 300)]) == (1, [])
+    ledger = timed.key("ledger")
+    await timed.transport.command("HSET", ledger, "past", struct.pack("<2q", 1, 0))
     assert await tree.settle(lease, 40) == "CORRECTED"
+    seq = (await timed.head()).seq
+    past = await timed.transport.command("HGET", ledger, "past")
+    assert past == struct.pack("<2q", seq, seq), "whoever fetches the counter finds this event"
     assert day not in await timed.counters()
     assert (await timed.outbox())[-1].counters[4:] == (day, 1, 0, -260)
     granted(await timed.ask(dollars(1000), tree.team))
