@@ -30,7 +30,7 @@ from budgets.recovering import (
 from clickhouse.events import EventRow, WrittenEvent
 from recorder.snapshots import ALLOTMENT, Ended, Standing
 
-CLOSING = 2  # as in chunks/scopes.lua; closed is more
+CLOSED = 3  # as in chunks/scopes.lua; one that is closing opens again
 TOMBSTONES_MS = 7_200_000
 """As long as DONE_TTL_S of chunks/resolve.lua."""
 EVERYTHING = ""
@@ -106,12 +106,14 @@ def _counters(
         known_spent = standing.spent.get(name, (0, 0))[1]
         if name.startswith("c:") and _COUNTER.unpack(raw)[0] > known_spent:
             beyond[name] = _COUNTER.unpack(raw)[0] - known_spent
-    allotted = _allotted(allotments, standing.spent)
-    names = {*standing.spent, *reserved, *beyond, *allotted}
+    spent = {name: amount for name, (_, amount) in standing.spent.items()}
+    spent |= {name: spent.get(name, 0) + more for name, more in beyond.items()}
+    allotted = _allotted(allotments, spent)
+    names = {*spent, *reserved, *allotted}
     ends = window_ends(names, policies)
     counters = {
         name: (
-            standing.spent.get(name, (0, 0))[1] + beyond.get(name, 0),
+            spent.get(name, 0),
             reserved.get(name, 0),
             allotted.get(name, 0),
         )
@@ -138,9 +140,7 @@ def _is_live(name: str, allotments: dict[str, Allotment]) -> bool:
     return not (id_.startswith("a") and number) or id_ in allotments
 
 
-def _allotted(
-    allotments: dict[str, Allotment], spent: dict[str, tuple[int, int]]
-) -> dict[str, int]:
+def _allotted(allotments: dict[str, Allotment], spent: dict[str, int]) -> dict[str, int]:
     """What is set aside in each counter: max(amount, spent) of each that is not closed."""
     found: dict[str, int] = {}
     for each in allotments.values():
@@ -148,7 +148,7 @@ def _allotted(
             continue
         for dimension, amount in each.amounts.items():
             own = f"c:{each.id}.{DIMENSIONS.index(dimension) + 1}:0"
-            costs = max(amount, spent.get(own, (0, 0))[1])
+            costs = max(amount, spent.get(own, 0))
             for name in (each.raised or {}).get(dimension, ()):
                 found[name] = found.get(name, 0) + costs
             found.setdefault(own, 0)
@@ -231,7 +231,7 @@ def _keys(states: dict[str, dict[str, str]], present: Present) -> list[tuple[byt
             scope = msgspec.json.decode(text, type=Key).key_scope
             record = present.ledger.get(f"s:{scope}", b"\0")
             state = int(scopes[scope].split()[0]) if scope in scopes else record[0]
-            found.append((text, state < CLOSING))
+            found.append((text, state < CLOSED))
     return found
 
 
