@@ -16,8 +16,10 @@ from pathlib import Path
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.recording import Recording
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from gateway.clock import SystemClock
+
+TRUSTS = SessionOptions(trusts=True)
 
 CONFIRM_EVERY_S = 0.5
 _META = struct.Struct("<6q")  # epoch, seq, time, compaction, bytes of bodies, opened: chunks/meta
@@ -26,7 +28,7 @@ _META = struct.Struct("<6q")  # epoch, seq, time, compaction, bytes of bodies, o
 async def drain(socket_path: Path, organisation: str, ended: asyncio.Event) -> None:
     """Confirms until `ended`."""
     transport = PipelinedTransport(NodeAddress(unix_path=str(socket_path)))
-    session = Session(transport, load_scripts(), SystemClock())
+    session = Session(transport, load_scripts(), SystemClock(), TRUSTS)
     recording = Recording(session, "bench")
     ledger_key = (await session.slot(organisation)).keys[0]
     print(json.dumps({"ready": True}), flush=True)

@@ -27,6 +27,7 @@ from clickhouse.engine import Engine
 from clickhouse.migrate import Layout, migrate
 from clickhouse.store import EmbeddedStore
 from comptroller.parts import open_session
+from comptroller.settings import load_settings
 from recorder.batch import Batch
 from recorder.heads import SigningKey, read_heads
 from recorder.options import RecorderOptions
@@ -186,7 +187,8 @@ async def _bench(folder: Path) -> AsyncIterator[_Bench]:
     server = EmbeddedServer(folder)
     server.start()
     try:
-        session = open_session(f"unix://{server.socket_path}")
+        url = f"unix://{server.socket_path}"
+        session = open_session(load_settings(None, {"COMPTROLLER_REDIS_URL": url}))
         with Engine(folder / "records") as engine:
             store = EmbeddedStore(engine)
             await migrate(store, Layout())

@@ -28,9 +28,11 @@ from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.plan import Plan, ScopePath
 from budgets.policy import parse_policy
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from gateway.clock import SystemClock
 from gateway.events import RequestEvent, ResponseEvent, encode
+
+TRUSTS = SessionOptions(trusts=True)
 
 INSTALL = "apt-get install nginx-light libnginx-mod-http-lua"
 START_TIMEOUT_S = 10.0
@@ -163,7 +165,7 @@ async def _prepared(socket_path: Path) -> str:
     """Sets the budgets, loads the scripts, and gives the Lua module with the plan."""
     transport = PipelinedTransport(NodeAddress(unix_path=str(socket_path)))
     scripts = load_scripts()
-    session = Session(transport, scripts, SystemClock())
+    session = Session(transport, scripts, SystemClock(), TRUSTS)
     try:
         await session.open_organisation(cases.ORGANISATION, create=True)
         administration = Administration(session)

@@ -17,6 +17,7 @@ from budgets.session import Clock
 from budgets.transport import LedgerSilent, LedgerUnavailable
 
 EXTENDED_AT_ONCE_MAX = 500
+FORGET_EVERY_MS = 1_000
 
 Cut = Callable[[str], None]
 _log = logging.getLogger("comptroller.leases")
@@ -64,9 +65,23 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Beats until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat_on())
+            tasks.create_task(self._forget_on())
+
+    async def _beat_on(self) -> None:
         while True:
             await asyncio.sleep(self._lease_ms / 3000)
             await self.beat()
+
+    async def _forget_on(self) -> None:
+        """What the recorder has need not be kept for a ledger that loses it."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_MS / 1000)
+            try:
+                await self._ledger.forget_recorded()
+            except LedgerUnavailable as error:
+                _log.debug("what is recorded is kept a little longer: %s", error)
 
     async def beat(self) -> None:
         """One round: extends what is open, cuts what may not go on, sweeps what has expired."""

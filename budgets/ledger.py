@@ -4,6 +4,7 @@ It owns what makes a call right: the plan that fits the request, and the answer 
 It holds no money of its own; what must not be lost when Redis is away is in `budgets.endings`.
 """
 
+import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,12 +24,20 @@ from budgets.answers import (
     repeat_from,
     reservation_from,
 )
+from budgets.kept import Granted, Kept, Settled
 from budgets.plan import Plan, ScopePath
 from budgets.policy import Payloads
 from budgets.policycache import PolicyCache
-from budgets.session import STALE_RETRIES_MAX, Session, code_of, number, texts
+from budgets.session import (
+    STALE_RETRIES_MAX,
+    LedgerRecovering,
+    Session,
+    code_of,
+    number,
+    texts,
+)
 from budgets.slots import Slot
-from budgets.transport import Argument, LedgerUnavailable, Reply
+from budgets.transport import Argument, LedgerSilent, LedgerUnavailable, Reply
 
 _RESERVE = struct.Struct("<14q")
 _THREE = struct.Struct("<3q")
@@ -57,6 +66,8 @@ class Ledger:
         self.new_id = session.new_id
         self._session = session
         self._policies = PolicyCache(session.load, self.options.payloads)
+        self._kept = Kept()
+        self._bringing = asyncio.Lock()
 
     @property
     def organisations(self) -> tuple[str, ...]:
@@ -99,7 +110,25 @@ class Ledger:
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
         """
-        slot = await self._session.slot(path.organisation)
+        slot = await self._in_step(path.organisation)
+        generation = self._session.transport.generation
+        try:
+            return await self._reserve(slot, path, model, ask_for, record_for, id_, mark)
+        except LedgerRecovering as error:
+            if self._session.transport.generation != generation:  # the one before may have taken it
+                raise LedgerSilent(str(error)) from error
+            return Refusal("RECOVERING", path.organisation)
+
+    async def _reserve(
+        self,
+        slot: Slot,
+        path: ScopePath,
+        model: str,
+        ask_for: Callable[[Plan], Ask],
+        record_for: Callable[[Payloads], tuple[bytes, bytes]],
+        id_: str,
+        mark: Mark | None,
+    ) -> Reservation | Refusal:
         keys = slot.keys_done(id_)
         name, asked_sha256 = "", b""
         if mark is not None:
@@ -131,12 +160,14 @@ class Ledger:
             if code == b"GRANTED":
                 reservation = reservation_from(reply, id_, path, epoch, plan, ask, name)
                 slot.saw(epoch, reservation.seq)
+                entry = Granted(reservation, plan, fingerprint, event)
+                self._kept.add(path.organisation, epoch, reservation.seq, entry)
                 return reservation
             if code == b"REPEATED":
                 return repeat_from(reply, plan)
             if code in (b"CONFLICT", b"ALREADY", b"TOO_OLD"):
                 raise LedgerConflict(f"reservation id {id_}: {code!r}; use a new id")
-            if not await self._refreshed(slot, path, model, reply):
+            if not await self._refreshed(slot, path, model, reply, epoch):
                 return refusal_from(reply, plan)
         return Refusal("RECOVERING", path.organisation)
 
@@ -144,7 +175,7 @@ class Ledger:
         return await self._policies.plan(path, model, self._session.clock.now_ms() + slot.ahead_ms)
 
     async def _refreshed(
-        self, slot: Slot, path: ScopePath, model: str | None, reply: Reply
+        self, slot: Slot, path: ScopePath, model: str | None, reply: Reply, epoch: int
     ) -> bool:
         """Whether an answer was only about what this process believed, and that is mended now."""
         code = reply[0]
@@ -154,7 +185,9 @@ class Ledger:
             slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()
             self._policies.forget_plan(path, model)
         elif code == b"RECOVERING" and len(reply) == 1:
-            return await self._session.moved_on(slot)
+            if not await self._session.moved_on(slot, epoch):
+                return False
+            await self._in_step(slot.organisation)
         else:
             return False
         return True
@@ -184,42 +217,56 @@ class Ledger:
         """Books the truth; `mark` as in its Reservation. Answers SETTLED, CORRECTED (after expiry),
         ALREADY, UNKNOWN; raises LedgerUnavailable while the ledger cannot take it (RECOVERING
         included): try again."""
-        slot = await self._session.slot(organisation)
+        slot = await self._in_step(organisation)
+        code = await self._settled(slot, id_, truth, event, body, mark)
+        granted = self._kept.granted(organisation, id_) if code == "UNKNOWN" else None
+        if granted is not None:  # the ledger has just been recovered without it
+            await self._adopt(slot, granted)
+            code = await self._settled(slot, id_, truth, event, body, mark)
+        return code
+
+    async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> str:
+        """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
+        slot = await self._in_step(organisation)
+        return await self._released(slot, id_, event, mark)
+
+    async def _settled(
+        self, slot: Slot, id_: str, truth: Truth, event: bytes, body: bytes, mark: str
+    ) -> str:
         numbers = (
             -1 if truth.usd_nusd is None else truth.usd_nusd,
             -1 if truth.tokens is None else truth.tokens,
             -1 if truth.requests is None else truth.requests,
         )
-        return await self._resolved("settle", slot, id_, mark, numbers, (id_, event, body))
+        entry = Settled(id_, truth, event, mark)
+        return await self._resolved("settle", slot, entry, numbers, (id_, event, body))
 
-    async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> str:
-        """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
-        slot = await self._session.slot(organisation)
-        return await self._resolved("release", slot, id_, mark, (), (id_, event))
+    async def _released(self, slot: Slot, id_: str, event: bytes, mark: str) -> str:
+        entry = Settled(id_, None, event, mark)
+        return await self._resolved("release", slot, entry, (), (id_, event))
 
     async def _resolved(
         self,
         script: str,
         slot: Slot,
-        id_: str,
-        mark: str,
+        entry: Settled,
         numbers: tuple[int, ...],
         args: tuple[Argument, ...],
     ) -> str:
-        keys, epoch = slot.keys_done(id_), slot.epoch
-        if mark:
-            keys = (*keys, slot.mark_key(mark))
+        keys = _marked(slot, entry.id, entry.mark)
         reply = await self._session.run_in_epoch(slot, script, keys, numbers, args)
-        code = code_of(reply)
+        code, epoch = code_of(reply), slot.epoch
         if code in ("SETTLED", "CORRECTED", "RELEASED"):
-            slot.saw(epoch, number(reply[1]))
+            seq = number(reply[1])
+            slot.saw(epoch, seq)
+            self._kept.add(slot.organisation, epoch, seq, entry)
         return code
 
     async def extend(
         self, organisation: str, leases: list[tuple[str, ScopePath]]
     ) -> dict[str, str]:
         """Heartbeat of (id, path): OK, GONE, FROZEN, CLOSED or FENCED for each id."""
-        slot = await self._session.slot(organisation)
+        slot = await self._in_step(organisation)
         args: list[Argument] = []
         for id_, path in leases:
             nodes, attempts = path.nodes(), dict(path.attempts)
@@ -228,7 +275,61 @@ class Ledger:
         reply = await self._session.run_in_epoch(
             slot, "extend", slot.keys, (self.options.lease_ms,), tuple(args)
         )
-        return {id_: answer for (id_, _), answer in zip(leases, texts(reply[1]), strict=True)}
+        answers = {id_: each for (id_, _), each in zip(leases, texts(reply[1]), strict=True)}
+        for id_ in [each for each, answer in answers.items() if answer == "GONE"]:
+            granted = self._kept.granted(organisation, id_)
+            if granted is not None and await self._adopt(slot, granted) == "ADOPTED":
+                answers[id_] = "OK"
+        return answers
+
+    async def _in_step(self, organisation: str) -> Slot:
+        """The organisation, once the ledger knows what this process was told before a recovery."""
+        slot = await self._session.slot(organisation)
+        while not self._kept.is_in_step(organisation, slot.epoch):
+            async with self._bringing:
+                if not self._kept.is_in_step(organisation, slot.epoch):
+                    await self._bring(slot)
+        return slot
+
+    async def _bring(self, slot: Slot) -> None:
+        epoch = slot.epoch
+        for entry in self._kept.of_before(slot.organisation, epoch):
+            if isinstance(entry, Granted):
+                await self._adopt(slot, entry)
+            elif entry.truth is None:
+                await self._released(slot, entry.id, entry.event, entry.mark)
+            else:
+                await self._settled(slot, entry.id, entry.truth, entry.event, b"", entry.mark)
+        self._kept.brought(slot.organisation, epoch)
+
+    async def _adopt(self, slot: Slot, granted: Granted) -> str:
+        """ADOPTED, or ALREADY where the records had it."""
+        reservation = granted.reservation
+        reply = await self._session.run_in_epoch(
+            slot,
+            "adopt",
+            _marked(slot, granted.id, granted.mark),
+            (self.options.lease_ms, reservation.output_tokens, reservation.reserved_nusd),
+            (granted.id, granted.fingerprint, granted.labelled(), granted.counters()),
+        )
+        code = code_of(reply)
+        if code == "ADOPTED":
+            slot.saw(slot.epoch, number(reply[1]))
+            self._kept.add(slot.organisation, slot.epoch, number(reply[1]), granted)
+        return code
+
+    async def forget_recorded(self) -> None:
+        """Lets go of what the recorder has confirmed; brings it where the ledger was recovered
+        meanwhile. Raises LedgerUnavailable."""
+        for organisation in self._kept.organisations:
+            await self._session.looked_at(organisation)
+            slot = await self._in_step(organisation)
+            confirmed = await self._session.transport.command(
+                "HGET", slot.recorder_key, "confirmed"
+            )
+            if isinstance(confirmed, bytes):
+                epoch, seq = map(int, confirmed.split(b"-"))
+                self._kept.trim(organisation, epoch, seq)
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
         """Charges up to `at_most` expired leases in full; the ids that it swept."""
@@ -250,10 +351,11 @@ class Ledger:
         reloaded = False
         for _ in range(STALE_RETRIES_MAX):
             plan = await self._plan(slot, path, model)
-            numbers = _THREE.pack(slot.epoch, slot.seq, len(plan.nodes))
+            epoch = slot.epoch
+            numbers = _THREE.pack(epoch, slot.seq, len(plan.nodes))
             args = (numbers, plan.expected, plan.attempts, plan.limits, *plan.fields)
             reply = await self._session.run("check", slot.keys, args)
-            if await self._refreshed(slot, path, model, reply):
+            if await self._refreshed(slot, path, model, reply, epoch):
                 continue
             if len(reply) == 1:
                 break
@@ -264,6 +366,12 @@ class Ledger:
             self._policies.forget(path.nodes())
             reloaded = True
         raise LedgerUnavailable("the ledger is recovering")
+
+
+def _marked(slot: Slot, id_: str, mark: str) -> tuple[bytes, ...]:
+    """The keys of a script that ends or takes in a reservation."""
+    keys = slot.keys_done(id_)
+    return (*keys, slot.mark_key(mark)) if mark else keys
 
 
 def _checked(reply: Reply, plan: Plan) -> Checked:

@@ -117,10 +117,11 @@ class Overview:
             look = _Look(scopes, records, now_ms)
             if look.knows_nothing:
                 return [ScopeStanding(scope, STATES[-1], Policy(), ()) for scope in scopes]
+            epoch = slot.epoch
             reply = await self._session.run("check", slot.keys, look.arguments(slot))
             code = code_of(reply)
             if code == "RECOVERING" and len(reply) == 1:
-                if not await self._session.moved_on(slot):
+                if not await self._session.moved_on(slot, epoch):
                     raise LedgerUnavailable("the ledger is recovering")
             elif code == "WINDOW":
                 slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()

@@ -2,14 +2,15 @@
 
 redis-py costs about as much CPU per call as everything else of a request together, so the hot path
 packs commands itself (hiredis, in C), appends them to a buffer that is written once per loop tick,
-and hands replies to futures in order. Calls survive a lost connection: what was not answered is
-sent again on the next one until its deadline, which is safe because every script is idempotent by
-id. TLS, Sentinel and Cluster go through `budgets.redispy`.
+and hands replies to futures in order. Commands survive a lost connection: what was not answered is
+sent again on the next one until its deadline. Scripts do not: their caller first looks what is
+there (`ServerChanged`). TLS, Sentinel and Cluster go through `budgets.redispy`.
 """
 
 import asyncio
 import functools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,6 +23,7 @@ from budgets.transport import (
     LedgerSilent,
     LedgerUnavailable,
     Reply,
+    ServerChanged,
 )
 
 
@@ -54,15 +56,19 @@ _UNCONFIRMED = "the ledger's disk did not confirm the change: make it again"
 class _Call:
     """One command between its write and its reply."""
 
-    __slots__ = ("bound", "deadline", "future", "packed", "sent")
+    __slots__ = ("deadline", "future", "lost", "packed", "sent")
 
     def __init__(
-        self, packed: bytes, future: asyncio.Future[object], deadline: float, *, bound: bool
+        self,
+        packed: bytes,
+        future: asyncio.Future[object],
+        deadline: float,
+        lost: Callable[[], LedgerUnavailable] | None,
     ) -> None:
         self.packed = packed
         self.future = future
         self.deadline = deadline
-        self.bound = bound
+        self.lost = lost
         self.sent = False
 
 
@@ -75,6 +81,7 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.connections = 0  # made so far: the number of this one
+        self.losses = 0
         self._reader = hiredis.Reader()
         self._waiting: deque[_Call] = deque()
         self._buffer: list[bytes] = []
@@ -86,10 +93,16 @@ class _Connection(asyncio.Protocol):
         self._loading = False
 
     def submit(
-        self, packed: bytes, timeout_ms: int, *, bound: bool = False
+        self,
+        packed: bytes,
+        timeout_ms: int,
+        lost: Callable[[], LedgerUnavailable] | None = None,
+        *,
+        bound: bool = False,
     ) -> asyncio.Future[object]:
-        """Queues one packed command for this tick's write; the future has its reply. One that is
-        `bound` speaks of this very connection and is never sent on another."""
+        """Queues one packed command for this tick's write; the future has its reply. One that has
+        `lost` is never sent on another connection: that makes its error. One that is `bound` speaks
+        of this very connection."""
         if bound and self._transport is None:
             raise LedgerSilent(_UNCONFIRMED)
         if self._closed:
@@ -99,7 +112,7 @@ class _Connection(asyncio.Protocol):
                 f"{self._limits.calls_waiting_max} ledger calls wait already: is Redis slow?"
             )
         future: asyncio.Future[object] = self._loop.create_future()
-        call = _Call(packed, future, self._loop.time() + timeout_ms / 1000, bound=bound)
+        call = _Call(packed, future, self._loop.time() + timeout_ms / 1000, lost)
         self._waiting.append(call)
         if self._transport is not None:
             call.sent = True
@@ -191,12 +204,13 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Forgets the connection; calls that still wait are sent again on the next one."""
+        """Forgets the connection; commands that still wait are sent again on the next one."""
         self._transport = None
+        self.losses += 1
         self._buffer.clear()
         for call in self._waiting:
-            if call.bound and not call.future.done():
-                call.future.set_exception(LedgerSilent(_UNCONFIRMED))
+            if call.lost is not None and not call.future.done():
+                call.future.set_exception(call.lost())
         self._forget_given_up()
         if self._closed:
             self._fail_all(LedgerSilent("the ledger connection closed before the answer came"))
@@ -243,6 +257,14 @@ class _Connection(asyncio.Protocol):
         self._fail_all(LedgerSilent("the ledger connection closed before the answer came"))
 
 
+def _unconfirmed() -> LedgerUnavailable:
+    return LedgerSilent(_UNCONFIRMED)
+
+
+def _changed() -> LedgerUnavailable:
+    return ServerChanged("the ledger's connection was lost before the answer came")
+
+
 def _unanswered(sent: bool) -> LedgerUnavailable:
     if sent:
         return LedgerSilent("the ledger did not answer in time: the call may have happened")
@@ -259,12 +281,17 @@ class PipelinedTransport:
         self._durable = _Connection(address, self._limits)
         self._touched_on = 0
 
+    @property
+    def generation(self) -> int:
+        """See LedgerTransport: how often a connection was lost."""
+        return self._hot.losses + self._durable.losses
+
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:
         """See LedgerTransport."""
         packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
-        reply = await self._hot.submit(packed, self._limits.call_timeout_ms)
+        reply = await self._hot.submit(packed, self._limits.call_timeout_ms, _changed)
         if type(reply) is list:
             return reply
         return await self._loaded(self._hot, script, keys, args, reply)
@@ -274,7 +301,7 @@ class PipelinedTransport:
     ) -> Reply:
         """See LedgerTransport."""
         packed = _packed((b"EVALSHA", script.sha, _count(len(keys)), *keys, *args))
-        first = await self._durable.submit(packed, self._limits.call_timeout_ms)
+        first = await self._durable.submit(packed, self._limits.call_timeout_ms, _changed)
         reply = await self._loaded(self._durable, script, keys, args, first)
         await self._on_disk()
         return reply
@@ -291,7 +318,7 @@ class PipelinedTransport:
             touched = durable.submit(write, timeout_ms + 500)
         wait = _packed(("WAITAOF", 1, 0, timeout_ms))
         try:
-            waiting = durable.submit(wait, timeout_ms + 500, bound=True)
+            waiting = durable.submit(wait, timeout_ms + 500, _unconfirmed, bound=True)
         except LedgerSilent:
             if touched is not None:
                 touched.cancel()
@@ -332,7 +359,7 @@ class PipelinedTransport:
         """The reply, after the script was loaded where the server did not know it."""
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             packed = _packed((b"EVAL", script.text, _count(len(keys)), *keys, *args))
-            reply = await connection.submit(packed, self._limits.call_timeout_ms)
+            reply = await connection.submit(packed, self._limits.call_timeout_ms, _changed)
         checked = _checked(reply)
         assert isinstance(checked, list)
         return checked

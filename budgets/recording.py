@@ -64,6 +64,11 @@ class Recording:
         """All that this ledger has."""
         return await self._session.all_organisations()
 
+    async def look(self, organisation: str) -> None:
+        """Whether it still is what it was behind the connection as it is now. Raises
+        LedgerRecovering, OrganisationUnknown."""
+        await self._session.looked_at(organisation)
+
     async def first_in(self, seconds: int) -> bool:
         """Whether this recorder is the first of all that asked in this time (never quite as long:
         whoever asks in that rhythm is first each time, if alone)."""
@@ -144,7 +149,8 @@ class Recording:
         slot = await self._session.slot(organisation)
         packed = await self._session.transport.command("HGET", slot.keys[0], "meta")
         now = await self._session.transport.command("TIME")
-        assert isinstance(packed, bytes)
+        if not isinstance(packed, bytes):
+            raise LedgerUnavailable(f"the ledger of {organisation} has no head: it was emptied")
         assert isinstance(now, list)
         return max(int(_META.unpack(packed)[2]), int(now[0]) * 1000)
 

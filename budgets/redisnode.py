@@ -7,6 +7,7 @@ call holds one, and whatever goes wrong on it ends that connection and nothing e
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, cast
 
@@ -17,7 +18,7 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from budgets.redisurl import RedisUrl
 from budgets.transport import Argument
@@ -27,6 +28,7 @@ DURABLE_AT_ONCE_MAX = 8
 CONNECT_MS_MAX = 1_000
 # Handshakes cost CPU at both ends: begun all at once, none would end in time.
 CONNECTING_AT_ONCE_MAX = 4
+_run_id = re.compile(rb"run_id:([0-9a-f]+)").search
 
 
 class Held(Protocol):
@@ -103,9 +105,13 @@ class Line:
 
 
 class Dial:
-    """How connections are made: the URL's credentials and certificates, for any of its servers."""
+    """How connections are made: the URL's credentials and certificates, for any of its servers.
+    `generation` is how often a server was met that is none of those known by then: a script that
+    was meant for another does not go to it unasked."""
 
     def __init__(self, url: RedisUrl) -> None:
+        self.generation = 0
+        self._runs: dict[tuple[str, int], bytes] = {}
         self._url = url
         self._ssl_context: RedisSSLContext | None = None
 
@@ -113,6 +119,19 @@ class Dial:
         """A new connection to a server that holds data."""
         url = self._url
         return self._made(address, url.username, url.password, url.database)
+
+    async def recognise(self, address: tuple[str, int], held: Held) -> None:
+        """Notes which server is there now, by its run id. One that may not be asked is taken for
+        the same: who lets us use it vouches for it."""
+        try:
+            info = await said(held, b"INFO", b"server")
+        except ResponseError:
+            info = b""
+        found = _run_id(info) if isinstance(info, bytes) else None
+        run = found[1] if found else b""
+        if self._runs and self._runs.get(address) != run:
+            self.generation += 1
+        self._runs[address] = run
 
     def sentinel(self, address: tuple[str, int]) -> Held:
         """A new connection to a sentinel."""
@@ -207,6 +226,7 @@ class Node:
             await held.connect()
             if self._must_lead:
                 await _leads(held)
+            await self._dial.recognise(self.address, held)
         except BaseException:
             await self._end(held)
             raise

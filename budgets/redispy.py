@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 
 from budgets.pipelined import TransportLimits
-from budgets.redisnode import Attempt, Line, Node
+from budgets.redisnode import Attempt, Dial, Line, Node
 from budgets.redisroutes import NoServer, routes_of
 from budgets.redisurl import RedisUrl, parse_redis_url
 from budgets.scripts import Script
@@ -35,6 +35,7 @@ from budgets.transport import (
     LedgerSilent,
     LedgerUnavailable,
     Reply,
+    ServerChanged,
 )
 
 REDIRECTED_AT_ONCE_MAX = 4
@@ -68,15 +69,21 @@ class RedisPyTransport:
     def __init__(self, url: RedisUrl | str, *, limits: TransportLimits | None = None) -> None:
         self._url = parse_redis_url(url) if isinstance(url, str) else url
         self._limits = limits or TransportLimits()
-        self._routes = routes_of(self._url)
+        self._dial = Dial(self._url)
+        self._routes = routes_of(self._url, self._dial)
         self._waiting = 0
         self._closed = False
+
+    @property
+    def generation(self) -> int:
+        """See LedgerTransport."""
+        return self._dial.generation
 
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:
         """See LedgerTransport."""
-        reply = await self._decided(keys[0], _run(script, keys, args))
+        reply = await self._decided(keys[0], self._same(_run(script, keys, args)))
         assert isinstance(reply, list)
         return reply
 
@@ -84,7 +91,7 @@ class RedisPyTransport:
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:
         """See LedgerTransport."""
-        work = self._durably(keys[0], _run(script, keys, args))
+        work = self._durably(keys[0], self._same(_run(script, keys, args)))
         reply = await self._decided(keys[0], work, durable=True)
         assert isinstance(reply, list)
         return reply
@@ -119,6 +126,17 @@ class RedisPyTransport:
         """See LedgerTransport."""
         self._closed = True
         await self._routes.close()
+
+    def _same(self, work: Work) -> Work:
+        """The work of a script, while no other server was met than when it was begun."""
+        generation = self._dial.generation
+
+        async def checked(line: Line) -> object:
+            if self._dial.generation != generation:
+                raise ServerChanged("the ledger is on another server than before, or was restarted")
+            return await work(line)
+
+        return checked
 
     def _durably(self, key: bytes, work: Work) -> Work:
         """The same, answered when the disk has it. A call that is repeated may write nothing, and

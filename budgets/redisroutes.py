@@ -280,9 +280,8 @@ async def _asked(held: Held, *words: bytes | str) -> object:
         await held.disconnect(nowait=True)
 
 
-def routes_of(url: RedisUrl) -> Routes:
+def routes_of(url: RedisUrl, dial: Dial) -> Routes:
     """How the servers of this URL are found."""
-    dial = Dial(url)
     if url.kind == "sentinel":
         return BySentinel(dial, url)
     return Cluster(dial, url) if url.kind == "cluster" else OneServer(dial, url)

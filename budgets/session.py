@@ -2,23 +2,40 @@
 
 Epoch and seq go with every call that writes, so that a server that was emptied or rolled back is
 noticed by the first caller that knows better, and ids are made here, so that calls can be repeated.
+Behind a new connection there may be another server, or the same one started again: before anything
+is sent there, the organisation is opened again, which asks whether it still is what it was.
 """
 
+import asyncio
+import contextlib
 import os
 import random
 import struct
-from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Protocol
 
 from budgets.plan import ScopeRecord
 from budgets.policy import Policy, decode_policy
 from budgets.scripts import Script
 from budgets.slots import Slot
-from budgets.transport import Argument, LedgerTransport, LedgerUnavailable, Reply
+from budgets.transport import (
+    Argument,
+    LedgerSilent,
+    LedgerTransport,
+    LedgerUnavailable,
+    Reply,
+    ServerChanged,
+)
 
 STALE_RETRIES_MAX = 5
+SERVER_CHANGES_MAX = 16
 ORGANISATIONS_KEY = "comptroller:organisations"
-_HEADS = tuple(struct.Struct(f"<{2 + count}q") for count in range(4))
+_HEADS = tuple(struct.Struct(f"<{2 + count}q") for count in range(6))
+_TWO = struct.Struct("<2q")
+_RECOVERING = (
+    "organisation {} is recovering: nothing is decided until a recorder has compared the ledger "
+    "with the records (is one running, and do its records answer? See `comptroller doctor`)"
+)
 
 
 class Clock(Protocol):
@@ -33,16 +50,39 @@ class OrganisationUnknown(LedgerUnavailable):
     """No such organisation at the ledger."""
 
 
+class LedgerRecovering(LedgerUnavailable):
+    """The ledger may have lost something: nothing is decided until the records were asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """`trusts`: there are no records to ask, so what a server says after its start is believed.
+    `reopen_ms`: how long a call waits for an organisation that is being recovered, `begin_ms` for
+    one that is new, both looked at every `look_every_ms`."""
+
+    trusts: bool = False
+    reopen_ms: int = 2_000
+    begin_ms: int = 30_000
+    look_every_ms: int = 25
+
+
 class Session:
     """One process's view of the ledger."""
 
     def __init__(
-        self, transport: LedgerTransport, scripts: dict[str, Script], clock: Clock
+        self,
+        transport: LedgerTransport,
+        scripts: dict[str, Script],
+        clock: Clock,
+        options: SessionOptions | None = None,
     ) -> None:
         self.transport = transport
         self.clock = clock
+        self._options = options or SessionOptions()
+        self._manner = "trusts" if self._options.trusts else "looks"
         self._scripts = scripts
         self._slots: dict[str, Slot] = {}
+        self._by_ledger: dict[bytes, Slot] = {}
         self._random = random.Random(os.urandom(32))  # noqa: S311  # ids need no secrecy
 
     @property
@@ -54,17 +94,40 @@ class Session:
         """An id that carries its time: 12 hex digits of milliseconds, 20 of chance."""
         return f"{self.clock.now_ms():012x}{self._random.getrandbits(80):020x}"
 
-    def run(
-        self, script: str, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Awaitable[Reply]:
-        """One script call."""
-        return self.transport.call(self._scripts[script], keys, args)
+    async def run(
+        self,
+        script: str,
+        keys: tuple[bytes, ...],
+        args: tuple[Argument, ...],
+        *,
+        durably: bool = False,
+    ) -> Reply:
+        """One script call; `durably`: answered when the server's disk has it. Sent again, by its
+        id, once what is behind a new connection was looked at."""
+        transport = self.transport
+        call = transport.call_durably if durably else transport.call
+        slot = self._by_ledger.get(keys[0])
+        changes = 0
+        while True:
+            if slot is not None and slot.generation != transport.generation:
+                try:
+                    await self._open_again(slot)
+                except LedgerUnavailable as error:
+                    if changes:  # an earlier try may have happened
+                        raise LedgerSilent(str(error)) from error
+                    raise
+            try:
+                return await call(self._scripts[script], keys, args)
+            except ServerChanged:
+                changes += 1
+                if changes > SERVER_CHANGES_MAX:
+                    raise
 
-    def run_durably(
+    async def run_unlooked(
         self, script: str, keys: tuple[bytes, ...], args: tuple[Argument, ...]
-    ) -> Awaitable[Reply]:
-        """One script call, answered when the server's disk has it."""
-        return self.transport.call_durably(self._scripts[script], keys, args)
+    ) -> Reply:
+        """One script call at whatever is there: for who recovers it. Raises ServerChanged."""
+        return await self.transport.call(self._scripts[script], keys, args)
 
     async def run_in_epoch(
         self,
@@ -77,28 +140,45 @@ class Session:
         durably: bool = False,
     ) -> Reply:
         """One script call whose first argument is packed epoch, seq and `numbers`. It follows the
-        ledger into a later epoch, and raises LedgerUnavailable while there is none to follow."""
-        run = self.run_durably if durably else self.run
+        ledger into a later epoch, and raises LedgerRecovering while there is none to follow."""
         head = _HEADS[len(numbers)]
         while True:
-            reply = await run(script, keys, (head.pack(slot.epoch, slot.seq, *numbers), *args))
+            epoch = slot.epoch
+            first = head.pack(epoch, slot.seq, *numbers)
+            reply = await self.run(script, keys, (first, *args), durably=durably)
             if reply[0] != b"RECOVERING" or len(reply) > 1:
                 return reply
-            if not await self.moved_on(slot):
-                raise LedgerUnavailable("the ledger is recovering: nothing is decided until then")
+            if not await self.moved_on(slot, epoch):
+                raise LedgerRecovering(_RECOVERING.format(slot.organisation))
 
     async def open_organisation(self, organisation: str, *, create: bool = False) -> None:
-        """Learns epoch and seq; with `create`, begins an organisation that is new everywhere."""
+        """Learns epoch and seq. With `create`, begins an organisation that is new everywhere, or
+        believes what is here: only for who has asked the records, or has none. Raises
+        OrganisationUnknown, LedgerRecovering."""
         slot = Slot(organisation)
-        reply = await self.run("open", slot.keys, ("1" if create else "0",))
-        if code_of(reply) != "OPEN":
-            raise OrganisationUnknown(
-                f"organisation {organisation!r} is unknown: declare a budget or key for it first"
-            )
-        slot.epoch, slot.seq = number(reply[1]), number(reply[2])
-        self._slots.setdefault(organisation, slot)
+        if not await self._opened(slot, "begins" if create else self._manner):
+            raise LedgerRecovering(_RECOVERING.format(organisation))
+        slot = self._slots.setdefault(organisation, slot)
+        self._by_ledger[slot.keys[0]] = slot
         if create:
             await self.transport.command("SADD", ORGANISATIONS_KEY, organisation)
+
+    async def begin_organisation(self, organisation: str) -> None:
+        """Makes sure that there is this organisation, new or not. Only who can ask the records may
+        begin one, because a ledger that was emptied knows none: the recorder is asked to. Raises
+        LedgerUnavailable."""
+        deadline = _now_s() + self._options.begin_ms / 1000
+        while True:
+            try:
+                return await self.open_organisation(organisation, create=self._options.trusts)
+            except (OrganisationUnknown, LedgerRecovering):
+                if _now_s() > deadline:
+                    raise LedgerUnavailable(
+                        f"organisation {organisation!r} is not begun: only a recorder begins one, "
+                        "because the records may know it: is one running, and do they answer?"
+                    ) from None
+            await self.transport.command("SADD", ORGANISATIONS_KEY, organisation)
+            await self._look_later()
 
     async def all_organisations(self) -> list[str]:
         """Every organisation of this server, whoever works for it."""
@@ -115,25 +195,87 @@ class Session:
             for scope, packed in zip(pairs, pairs, strict=True)
         }
 
+    def work_on(self, slot: Slot) -> None:
+        """Takes this head for the organisation's: only for who recovers it."""
+        slot.generation = self.transport.generation
+        self._slots[slot.organisation] = slot
+        self._by_ledger[slot.keys[0]] = slot
+
     def known_slot(self, organisation: str) -> Slot:
         """The same for one that this process has opened already."""
         return self._slots[organisation]
 
     async def slot(self, organisation: str) -> Slot:
-        """The organisation's keys and head. Raises OrganisationUnknown."""
+        """The organisation's keys and head. Raises OrganisationUnknown, LedgerRecovering."""
         slot = self._slots.get(organisation)
         if slot is None:
             await self.open_organisation(organisation)
             slot = self._slots[organisation]
         return slot
 
-    async def moved_on(self, slot: Slot) -> bool:
+    async def looked_at(self, organisation: str) -> Slot:
+        """The same, which is still there behind the connection as it is now."""
+        slot = await self.slot(organisation)
+        if slot.generation != self.transport.generation:
+            await self._open_again(slot)
+        return slot
+
+    async def moved_on(self, slot: Slot, epoch: int) -> bool:
         """Whether the ledger was recovered into a later epoch: then this process follows it."""
-        reply = await self.run("open", slot.keys, ("0",))
-        if code_of(reply) == "OPEN" and number(reply[1]) > slot.epoch:
-            slot.epoch, slot.seq = number(reply[1]), number(reply[2])
-            return True
-        return False
+        if slot.epoch == epoch:
+            await self._open_again(slot)
+        return slot.epoch > epoch
+
+    async def _open_again(self, slot: Slot) -> None:
+        """Looks what is there now. Who finds that it knows more than the ledger closes it. Waits a
+        little for one that is being recovered. Raises LedgerRecovering."""
+        waits_ms = 0 if self._options.trusts else self._options.reopen_ms
+        deadline = _now_s() + waits_ms / 1000
+        while True:
+            try:
+                if await self._opened(slot, self._manner):
+                    return
+            except OrganisationUnknown:
+                pass  # it was known: the ledger was emptied, and a recorder will find that
+            if _now_s() >= deadline:
+                raise LedgerRecovering(_RECOVERING.format(slot.organisation))
+            await self._look_later()
+
+    async def _look_later(self) -> None:
+        # Nobody tells when a recovery has ended: it is on another machine, perhaps.
+        await asyncio.sleep(self._options.look_every_ms / 1000)
+
+    async def _opened(self, slot: Slot, manner: str) -> bool:
+        """Whether the organisation is open, and not behind what this process knows of it."""
+        known = slot.epoch, slot.seq  # as it is now: answers that come meanwhile know more
+        code, generation, *place = await self._looked(slot, manner)
+        if code == b"UNKNOWN":
+            raise OrganisationUnknown(
+                f"organisation {slot.organisation!r} is unknown: declare a budget or key for it"
+                " first"
+            )
+        if code != b"OPEN":
+            return False
+        epoch, seq = map(number, place)
+        if (epoch, seq) < known:
+            if self._options.trusts:  # nobody would open it again
+                return False
+            args = (_TWO.pack(*known),)
+            await self.transport.call(self._scripts["distrust"], slot.keys, args)
+            return False
+        if epoch > slot.epoch:
+            slot.epoch, slot.seq = epoch, seq
+        slot.generation = number(generation)
+        return True
+
+    async def _looked(self, slot: Slot, manner: str) -> Reply:
+        """The answer of `open`, with the transport's generation behind its first word."""
+        for _ in range(SERVER_CHANGES_MAX):
+            generation = self.transport.generation
+            with contextlib.suppress(ServerChanged):
+                reply = await self.transport.call(self._scripts["open"], slot.keys, (manner,))
+                return [reply[0], generation, *reply[1:]]
+        raise LedgerUnavailable("the connection to the ledger is lost again and again")
 
     async def load(self, scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
         """Records and policies; scopes used for the first time are created on the way."""
@@ -155,6 +297,10 @@ class Session:
                 slot, "create", slot.keys, (number(compaction),), tuple(missing)
             )
         raise LedgerUnavailable("the ledger could not create the scopes: try again")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def code_of(reply: Reply) -> str:

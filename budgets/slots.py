@@ -16,14 +16,17 @@ class Slot:
         "_prefix",
         "ahead_ms",
         "epoch",
+        "generation",
         "keys",
         "keys_key",
+        "organisation",
         "policies_key",
         "recorder_key",
         "seq",
     )
 
     def __init__(self, organisation: str) -> None:
+        self.organisation = organisation
         self._prefix = f"{{{organisation}}}:"
         names = ("ledger", "outbox", "bodies", "leases", "expiry")
         self.keys = tuple((self._prefix + name).encode() for name in names)
@@ -32,6 +35,7 @@ class Slot:
         self.recorder_key = f"{self._prefix}recorder".encode()
         self.epoch = 0
         self.seq = 0
+        self.generation = -1  # of the transport, when it was opened last
         self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told
         self._done: tuple[int, tuple[bytes, ...]] = (-1, ())
 

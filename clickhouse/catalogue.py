@@ -19,6 +19,8 @@ SELECT name, engine, name IN (
 FROM system.tables WHERE database = {database:String}
 """
 NOTHING = "0"
+PRIVATE = frozenset(("snapshots", "states"))
+"""The recorder's own: what a lost ledger comes back from, hashes of secrets among it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,6 @@ class Catalogue:
             for name, engine, has_org in rows
             if engine != "View"
         }
-        named = {name for name in (*base, *views) if not name.startswith(".")}
+        named = {name for name in (*base, *views) if not name.startswith(".")} - PRIVATE
         seen = {name for name, has_org in base.items() if has_org} | views
         return Tables(version, frozenset(named), frozenset(seen & named), base)

@@ -18,9 +18,8 @@ import httpx
 
 from comptroller.data_dir import admin_token_file, admin_url_file
 from comptroller.left import left_by_who_runs
+from comptroller.variables import ADMIN_TOKEN_VARIABLE, ADMIN_URL_VARIABLE
 
-URL_VARIABLE = "COMPTROLLER_ADMIN_URL"
-TOKEN_VARIABLE = "COMPTROLLER_ADMIN_TOKEN"  # noqa: S105  # a variable's name
 PAGE_ROWS = 100
 TIMEOUT_S = 30.0
 CONNECT_S_MAX = 5.0
@@ -65,13 +64,15 @@ def admin_address(url: str, token: str, data_dir: Path) -> AdminAddress:
     if not token and url and not _is_loopback(url):
         raise AdminUnusable(
             f"the token in {data_dir} is for the stack on this machine, not for {found_url}",
-            TOKEN_VARIABLE,
+            ADMIN_TOKEN_VARIABLE,
         )
     found_token = token or _read(_private(admin_token_file(data_dir)))
     if not found_token:
         raise AdminAbsent(f"there is no admin token in {admin_token_file(data_dir)}")
     if not (found_token.isascii() and found_token.isprintable() and " " not in found_token):
-        raise AdminUnusable("the admin token has characters that no token has", TOKEN_VARIABLE)
+        raise AdminUnusable(
+            "the admin token has characters that no token has", ADMIN_TOKEN_VARIABLE
+        )
     return AdminAddress(found_url, found_token)
 
 
@@ -110,7 +111,8 @@ def _checked(url: str) -> str:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or set(url) & set(" @?#"):
         raise AdminUnusable(
-            f"{url[:80]!r} is no URL of an admin API, as in http://127.0.0.1:4001", URL_VARIABLE
+            f"{url[:80]!r} is no URL of an admin API, as in http://127.0.0.1:4001",
+            ADMIN_URL_VARIABLE,
         )
     return url.rstrip("/")
 

@@ -22,7 +22,7 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    parts = parts_of(open_session(settings.redis_url), RecordsOf(settings))
+    parts = parts_of(open_session(settings), RecordsOf(settings))
     await _Server(build_console(parts)).serve([inherited_socket()])
 
 

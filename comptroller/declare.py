@@ -22,7 +22,7 @@ async def declare(settings: Settings, session: Session) -> None:
     keyring = KeyRing(session, administration, KeyEvents(DECLARED_BY))
     scopes = [scope for scope, _ in settings.budgets] + [key.scope for key in settings.keys]
     for organisation in sorted({scope.split("/", 1)[0] for scope in scopes}):
-        await session.open_organisation(organisation, create=True)
+        await session.begin_organisation(organisation)
     for scope, policy in settings.budgets:
         event = encode(PolicyEvent(scope, DECLARED_BY))
         await administration.set_policy(scope, policy, event)

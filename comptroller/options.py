@@ -39,6 +39,7 @@ OPTIONS = (
     Option("redis_url", "", "", "URL of the ledger's Redis; empty: the embedded server."),
     Option("redis_unchecked", "", False, "You vouch for what that Redis does not tell of itself."),
     Option("record", "", True, "Whether this machine records events; some machine must."),
+    Option("trust_ledger", "", False, "No records anywhere: a restarted ledger is believed."),
     Option("refusal_status", "gateway", 402, "Status of an exhausted budget.", 400, 499),
     Option("body_bytes_max", "gateway", 8 * 2**20, "Largest request body.", 1024, 2**30),
     Option("answer_bytes_max", "gateway", 64 * 2**20, "Largest whole answer.", 1024, 2**31),

@@ -1,5 +1,6 @@
 """Puts a worker together from its settings: the one place where floors meet."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.redispy import RedisPyTransport
 from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from budgets.transport import LedgerTransport
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
@@ -57,14 +58,18 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
     )
 
 
-def open_session(redis_url: str) -> Session:
-    """A session over the real scripts and the real clock."""
-    return Session(ledger_transport(redis_url), load_scripts(), SystemClock())
+def open_session(settings: Settings, *, waits: bool = True) -> Session:
+    """A session over the real scripts and the real clock. One that `waits` gives an organisation
+    that is being recovered a little time."""
+    options = SessionOptions(trusts=settings.trust_ledger)
+    if not waits:
+        options = dataclasses.replace(options, reopen_ms=0)
+    return Session(ledger_transport(settings.redis_url), load_scripts(), SystemClock(), options)
 
 
-def build_gateway(settings: Settings, redis_url: str) -> Gateway:
+def build_gateway(settings: Settings) -> Gateway:
     """One worker's application."""
-    session = open_session(redis_url)
+    session = open_session(settings)
     upstream = upstream_from_environment()
     ledger = Ledger(session, settings.ledger)
     administration = Administration(session)

@@ -43,7 +43,7 @@ _log = logging.getLogger("comptroller.recorder")
 async def record(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, then records what is left."""
     data_dir = absolute(settings.data_dir)
-    session = open_session(settings.redis_url)
+    session = open_session(settings, waits=False)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -79,6 +79,7 @@ class Settings:
     redis_url: str = field(repr=False)
     redis_unchecked: bool
     record: bool
+    trust_ledger: bool
     gateway: GatewayOptions
     ledger: LedgerOptions
     records: RecordsOptions
@@ -104,10 +105,11 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         redis_url=str(values["redis_url"]),
         redis_unchecked=bool(values["redis_unchecked"]),
         record=bool(values["record"]),
+        trust_ledger=bool(values["trust_ledger"]),
         gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
         ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
-        recorder=RecorderOptions(**_of_part("recorder", values)),  # type: ignore[arg-type]
+        recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
         models=read_models(top.get("model_list"), environment),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
@@ -122,6 +124,11 @@ def _top_fields(root: Value) -> dict[str, Value]:
 
 def _of_part(part: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:
     return {each.name: values[each.name] for each in OPTIONS if (each.part or each.section) == part}
+
+
+def _of_recorder(values: dict[str, OptionValue]) -> dict[str, OptionValue]:
+    """Reservations that it brings back live as long as those that workers make."""
+    return _of_part("recorder", values) | {"lease_ms": values["lease_ms"]}
 
 
 def _option(option: Option, top: dict[str, Value], environment: Mapping[str, str]) -> OptionValue:

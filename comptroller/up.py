@@ -65,7 +65,6 @@ class _Stack:
         environment: Mapping[str, str],
         data_dir: Path,
     ) -> None:
-        self._settings = settings
         self._data_dir = data_dir
         self._logs = logs_folder(data_dir)
         self._ledger_log = self._logs / "ledger.log"
@@ -74,11 +73,14 @@ class _Stack:
         if not redis_url:
             self._server = EmbeddedServer(data_dir, log_path=self._ledger_log)
             redis_url = f"unix://{self._server.socket_path}"
-        self._redis_url = redis_url
+            if not settings.record:  # nobody else can reach it
+                settings = dataclasses.replace(settings, trust_ledger=True)
+        self._settings = dataclasses.replace(settings, redis_url=redis_url)
         self._environment = {
             **{name: each for name, each in environment.items() if name != ADMIN_TOKEN_VARIABLE},
             "COMPTROLLER_DATA_DIR": str(data_dir),
             "COMPTROLLER_REDIS_URL": redis_url,
+            "COMPTROLLER_TRUST_LEDGER": str(settings.trust_ledger).lower(),
             **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
         }
         self._token = environment.get(ADMIN_TOKEN_VARIABLE, "")
@@ -123,8 +125,9 @@ class _Stack:
             serving.append(self._child("admin", "comptroller.administer", admin))
         if self._server is not None:
             await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
-        await self._declare()
-        await self._begin(recorder, serving)
+        # Only a recorder begins an organisation, or opens one that this run of the ledger does not
+        # know yet: it starts with the others, and what the file says is declared meanwhile.
+        await self._begin(recorder, serving, beside=self._declare())
         greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.workers:
             gateway_url_file(self._data_dir).write_text(greeting.base_url, encoding="ascii")
@@ -137,10 +140,14 @@ class _Stack:
         for file in (gateway_url_file(self._data_dir), admin_url_file(self._data_dir)):
             file.unlink(missing_ok=True)
 
-    async def _begin(self, *tiers: list[Keeper]) -> None:
+    async def _begin(
+        self, *tiers: list[Keeper], beside: Coroutine[Any, Any, None] | None = None
+    ) -> None:
         """All at once. Where one fails, or the start is given up, none goes on with its own."""
         self._tiers += tiers
         starts = [asyncio.create_task(keeper.start()) for tier in tiers for keeper in tier]
+        if beside is not None:
+            starts.append(asyncio.create_task(beside))
         try:
             await asyncio.gather(*starts)
         finally:
@@ -162,7 +169,7 @@ class _Stack:
     async def _declare(self) -> None:
         """What the file says, or the first key, and the first admin token."""
         settings = self._settings
-        session = open_session(self._redis_url)
+        session = open_session(self._settings)
         try:
             if settings.workers and not settings.keys:
                 self._first_key = await first_key(session, self._data_dir)

@@ -28,7 +28,7 @@ def main() -> None:
 
 def _configuration(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        lambda: build_gateway(settings, settings.redis_url),  # inside the loop that it needs
+        lambda: build_gateway(settings),  # inside the loop that it needs
         factory=True,
         loop="uvloop",
         http=CorkedHttpProtocol,

@@ -92,7 +92,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         was spent. An organisation that is new is created."""
         organisation = checked_scope(caller, wanted.scope)
         policy = _policy(wanted)
-        await parts.session.open_organisation(organisation, create=True)
+        await parts.session.begin_organisation(organisation)
         return await _set(parts, caller, wanted.scope, policy)
 
     @app.get("/v1/budgets", tags=["budgets"])

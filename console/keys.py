@@ -118,7 +118,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         organisation = checked_scope(caller, wanted.scope)
         secret = new_secret()
         key, policy = _key(parts, wanted, secret), _policy(wanted)
-        await parts.session.open_organisation(organisation, create=True)
+        await parts.session.begin_organisation(organisation)
         await _check_open(parts, wanted.scope)
         await parts.keyring(caller).mint(key, secret, policy)
         return KeyMade(**(await _shown(parts, key)).model_dump(), key=secret)

@@ -22,7 +22,8 @@ class Head:
 class Batch:
     """Events `first_seq` to `head.seq` of one epoch, as JSONCompactEachRow lines (derived rows
     among them), and their payloads as RowBinary rows of `bodies`. `payload_bytes` is what the
-    ledger's payload stream gives back once they are confirmed; `bodies` has `body_count` rows."""
+    ledger's payload stream gives back once they are confirmed; `bodies` has `body_count` rows.
+    `states` are JSONCompactEachRow lines: what stands since which event (`state_count` lines)."""
 
     organisation: str
     first_seq: int
@@ -31,6 +32,8 @@ class Batch:
     bodies: bytes
     payload_bytes: int
     body_count: int = 0
+    states: bytes = b""
+    state_count: int = 0
 
     @property
     def event_count(self) -> int:

@@ -7,6 +7,7 @@ with one to find written.
 
 import asyncio
 import logging
+import math
 import time
 
 from budgets.recording import Bounds, OwnershipLost, Recording
@@ -92,6 +93,7 @@ class OrganisationRecorder:
         self._head, self._renew_at_s = None, 0.0
 
     async def _step(self) -> bool:
+        await self._recording.look(self.organisation)
         await self._own()
         drained = await self._drain_spool()
         head = self._head or await self._open()
@@ -122,6 +124,19 @@ class OrganisationRecorder:
             batch.event_count >= self._options.batch_events_max
             or len(batch.events) + len(batch.bodies) >= self._options.batch_bytes_max // 2
         )
+
+    async def drained(self) -> Head:
+        """Records all that waits, also on this disk; the end of the log then. Raises
+        StoreUnavailable where the records do not take it, and as `step` does."""
+        self._compact_at_s = math.inf  # what is compared with the records is not to be trusted yet
+        end: Head | None = None
+        # Until a step finds nothing: one batch may end where a day or an epoch does, or where a
+        # recorder before us had fixed it.
+        while await self.step() or self._head != end:
+            end = self._head
+        if await asyncio.to_thread(self._spool.pending, self.organisation):
+            raise StoreUnavailable(f"events of {self.organisation} wait on the disk")
+        return self._head or await self._open()
 
     async def give_back(self) -> None:
         """Lets another recorder try; this one has failed."""

@@ -21,6 +21,7 @@ INSERT_EVENTS = (
     f"({', '.join(('hash', 'prev_hash', *DERIVED_COLUMNS, *COLUMNS))})"
 )
 INSERT_BODIES = "INSERT INTO comptroller.bodies (org, epoch, seq, time, request_id, kind, body)"
+INSERT_STATES = "INSERT INTO comptroller.states (org, kind, name, epoch, seq, time_ms, text)"
 _encode = msgspec.json.Encoder().encode
 _ITSELF = _encode(Derived())[1:-1]
 _FIXED = struct.Struct("<IQq")
@@ -48,6 +49,7 @@ def pack(organisation: str, head: Head, entries: Sequence[Entry]) -> Batch:
     """The batch of these entries, which lie in one epoch and on one day. Raises OutboxGap."""
     lines: list[bytes] = []
     bodies: list[bytes] = []
+    states: list[bytes] = []
     payload_bytes = 0
     first = entries[0]
     for entry in entries:
@@ -63,6 +65,7 @@ def pack(organisation: str, head: Head, entries: Sequence[Entry]) -> Batch:
         lines += _derived_lines(rows)
         if rows.body:
             bodies.append(_body(organisation, entry, rows))
+        states += _state_lines(organisation, entry)
         payload_bytes += len(entry.body)
         head = Head(entry.epoch, entry.seq, hash_, entry.time_ms)
     return Batch(
@@ -73,7 +76,15 @@ def pack(organisation: str, head: Head, entries: Sequence[Entry]) -> Batch:
         bodies=b"".join(bodies),
         payload_bytes=payload_bytes,
         body_count=len(bodies),
+        states=b"\n".join(states),
+        state_count=len(states),
     )
+
+
+def _state_lines(organisation: str, entry: Entry) -> Iterable[bytes]:
+    """Rows of INSERT_STATES."""
+    for kind, name, text in entry.state:
+        yield _encode((organisation, kind, name, entry.epoch, entry.seq, entry.time_ms, text))
 
 
 def _derived_lines(rows: Rows) -> Iterable[bytes]:

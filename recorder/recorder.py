@@ -7,6 +7,7 @@ person can mend stops that organisation alone, loudly, and is looked at again la
 import asyncio
 import contextlib
 import fcntl
+import json
 import logging
 import secrets
 from functools import partial
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import IO
 
 from budgets.recording import OwnershipLost, Recording
-from budgets.session import Session
+from budgets.recovering import Recovering
+from budgets.session import LedgerRecovering, OrganisationUnknown, Session
 from budgets.transport import LedgerUnavailable
 from clickhouse.errors import StoreRefused, StoreUnavailable
+from clickhouse.query import load_query
 from clickhouse.store import Store
 from clickhouse.stream import EntryMalformed
 from recorder.compaction import Compaction
@@ -27,7 +30,9 @@ from recorder.options import RecorderOptions
 from recorder.organisation import OrganisationRecorder, OwnedElsewhere, in_short
 from recorder.packing import OutboxGap
 from recorder.reading import OutboxMoved
+from recorder.recovery import Recovery
 from recorder.retention import Retention
+from recorder.snapshots import Snapshots
 from recorder.spool import Spool, SpoolDamaged, SpoolFull
 from recorder.writer import RecordsDisagree, Writer
 
@@ -81,6 +86,17 @@ class Recorder:
         self._options = options
         self._now_ms = session.clock.now_ms
         self._spool = Spool(folder / "spool", options.spool_bytes_max)
+        self._store = store
+        self._transport = session.transport
+        self._looked_in_records_at = -1  # generation of the transport
+        self._recovery = Recovery(
+            session,
+            Recovering(session, self._node),
+            Snapshots(store),
+            self._writer,
+            self._spool,
+            options,
+        )
         self._key = SigningKey.load_or_create(folder / "signing-key")
         self._stopping = stopping or asyncio.Event()
         self._said: dict[str, str] = {}
@@ -106,12 +122,26 @@ class Recorder:
     async def _look_for_organisations(self) -> None:
         try:
             organisations = await self._recording.organisations()
+            organisations += await self._remembered()
         except LedgerUnavailable as error:
             _log.warning("the ledger does not answer: %s", error)
             return
         for organisation in organisations:
             if organisation not in self._tasks:
                 self._tasks[organisation] = asyncio.create_task(self._record(organisation))
+
+    async def _remembered(self) -> list[str]:
+        """Those that the records know, once for each server: one that was emptied knows none."""
+        generation = self._transport.generation
+        if generation == self._looked_in_records_at:
+            return []
+        try:
+            lines = await self._store.select(load_query("organisations"), {})
+        except (StoreUnavailable, StoreRefused) as error:
+            _log.warning("the records do not say which organisations there are: %s", error)
+            return []
+        self._looked_in_records_at = generation
+        return [json.loads(line)[0] for line in lines.splitlines()]
 
     async def _drop_old_days(self) -> None:
         """Once an hour, by one recorder of all."""
@@ -143,6 +173,8 @@ class Recorder:
             if recorder is None:
                 recorder = await asyncio.to_thread(self._open, organisation)
             more = await recorder.step()
+        except (LedgerRecovering, OrganisationUnknown):
+            return await self._recovered(organisation)
         except _PASSING as error:
             self._say(organisation, in_short(error))
             return recorder, self._options.retry_ms / 1000
@@ -153,6 +185,19 @@ class Recorder:
             return None, BROKEN_PAUSE_S
         self._said.pop(organisation, None)
         return recorder, 0 if more else self._options.linger_ms / 1000
+
+    async def _recovered(self, organisation: str) -> tuple[None, float]:
+        """The same, after what the ledger may have lost was brought back."""
+        try:
+            await self._recovery.run(organisation, self._open)
+        except _PASSING as error:
+            self._say(organisation, in_short(error))
+            return None, self._options.retry_ms / 1000
+        except Exception as error:  # noqa: BLE001  # as in a step
+            known = isinstance(error, _BROKEN)
+            _log.error("%s is not recovered: %s", organisation, error, exc_info=not known)
+            return None, BROKEN_PAUSE_S
+        return None, 0
 
     async def _give_back(self, recorder: OrganisationRecorder | None) -> None:
         if recorder is not None:

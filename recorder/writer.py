@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Batch, Head
-from recorder.packing import INSERT_BODIES, INSERT_EVENTS
+from recorder.packing import INSERT_BODIES, INSERT_EVENTS, INSERT_STATES
 
 TRIES_MAX = 3
 LATE_S = (0.05, 0.2, 0.5, 1.0)
@@ -51,10 +51,12 @@ class Writer:
         return bool(count)
 
     async def write(self, batch: Batch, *, doubt: bool) -> None:
-        """Writes it, payloads first: an event that is there has its payload. What was written is
-        asked for, because an engine may take rows and not keep them; with `doubt` (an earlier try
-        may have written them) it is asked for before, too. Raises StoreUnavailable or StoreRefused:
-        then the next try is in doubt."""
+        """Writes it, states and payloads first: an event that is there has what belongs to it.
+        What was written is asked for, because an engine may take rows and not keep them; with
+        `doubt` (an earlier try may have written them) it is asked for before, too. Raises
+        StoreUnavailable or StoreRefused: then the next try is in doubt."""
+        if batch.states:
+            await self._until(batch, self._has_states, self._insert_states, doubt=doubt)
         if batch.bodies:
             await self._until(batch, self._has_bodies, self._insert_bodies, doubt=doubt)
         await self._until(batch, self.has, self._insert_events, doubt=doubt)
@@ -69,6 +71,10 @@ class Writer:
         raise RecordsDisagree(
             f"the records take {batch.token} and do not have it: is the disk full, or memory short?"
         )
+
+    async def _has_states(self, batch: Batch) -> bool:
+        """Rows that come twice become one."""
+        return await self._count("batch_states", batch) >= batch.state_count
 
     async def _has_bodies(self, batch: Batch) -> bool:
         """All, or none matter: those that are there become one with those that come."""
@@ -86,6 +92,11 @@ class Writer:
 
     async def _insert_bodies(self, batch: Batch, token: str) -> None:
         await self._store.insert(INSERT_BODIES, batch.bodies, f"{token}-bodies", "RowBinary")
+
+    async def _insert_states(self, batch: Batch, token: str) -> None:
+        await self._store.insert(
+            INSERT_STATES, batch.states, f"{token}-states", "JSONCompactEachRow"
+        )
 
     async def _insert_events(self, batch: Batch, token: str) -> None:
         await self._store.insert(INSERT_EVENTS, batch.events, token, "JSONCompactEachRow")

@@ -24,10 +24,10 @@ async def main():
         server.start()
         try:
             url = f"unix://{server.socket_path}"
-            settings = load_settings(None, {})
-            session = open_session(url)
+            settings = load_settings(None, {"COMPTROLLER_REDIS_URL": url})
+            session = open_session(settings)
             await session.open_organisation("acme", create=True)
-            build_gateway(settings, url)
+            build_gateway(settings)
             await session.transport.close()
         finally:
             server.stop()

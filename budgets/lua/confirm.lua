@@ -25,6 +25,7 @@ local function is_covered(epoch, last)
   epoch = tonumber(epoch)
   return epoch < of_epoch or epoch == of_epoch and tonumber(last) <= through
 end
+call('HSET', KEYS[6], 'confirmed', mark)
 local fixed, spooled = unpack(call('HMGET', KEYS[6], 'fixed', 'spooled'))
 if fixed and is_covered(string.match(fixed, '^(%d+)-%d+-(%d+)$')) then
   call('HDEL', KEYS[6], 'fixed')

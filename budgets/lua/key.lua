@@ -24,11 +24,12 @@ if attempt > 0 then
   local state, version, fence, pending = OPEN, seq, 0, 0
   if raw then state, version, fence, pending = struct.unpack(SCOPE, raw) end
   if state == CLOSING or state == CLOSED then return {'CLOSED'} end
-  append_event('budget_changed', act, fence_event, '')
   fence = math.max(fence, attempt)
+  append_event('budget_changed', act, fence_event, '', 0, 0, '',
+    {'scope', ARGV[8], scope_text(state, version, fence)})
   call('HSET', KEYS[1], scope_field, struct.pack(SCOPE, state, version, fence, pending))
 end
-append_event(kind, act, event, '')
+append_event(kind, act, event, '', 0, 0, '', {'key', key_id, record})
 if record == '' then
   call('HDEL', KEYS[7], key_id)
 else

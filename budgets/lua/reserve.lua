@@ -47,7 +47,8 @@ if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 local lease = call('HGET', KEYS[4], id)
 if lease then
   local lease_fingerprint, granted_seq, facts = cmsgpack.unpack(lease)
-  if lease_fingerprint ~= fingerprint then return {'CONFLICT'} end
+  -- One that came back from the records has none.
+  if lease_fingerprint ~= '' and lease_fingerprint ~= fingerprint then return {'CONFLICT'} end
   local _, granted_ms, _, _, output = cmsgpack.unpack(facts)
   return {'GRANTED', output, granted_seq, granted_ms, 0, 0, 0, 0, 0, 0}
 end

@@ -16,8 +16,10 @@ local state, version, fence = OPEN, -1, 0
 if raw then state, version, fence = struct.unpack(SCOPE, raw) end
 if version ~= expected then return {'STALE', version} end
 if state == CLOSING or state == CLOSED then return {'CLOSED'} end
-append_event('budget_changed', act, event, '')
-policy = string.gsub(policy, '"id":"@%.', '"id":"' .. string.format('%.0f', seq) .. '.')
+local named = seq + 1
+policy = string.gsub(policy, '"id":"@%.', '"id":"' .. string.format('%.0f', named) .. '.')
+append_event('budget_changed', act, event, '', 0, 0, '',
+  {'scope', path, scope_text(state, named, fence), 'policy', path, policy})
 call('HSET', KEYS[7], path, policy)
 call('HSET', KEYS[1], 's:' .. path, struct.pack(SCOPE, state, seq, fence, pending), 'meta', packed_meta())
 bury(KEYS[6], act, 'set')

@@ -25,7 +25,7 @@ elseif action == 'fence' then
 else
   return redis.error_reply('ERR unknown action ' .. action)
 end
-append_event(kind, act, event, '')
+append_event(kind, act, event, '', 0, 0, '', {'scope', path, scope_text(state, version, fence)})
 call('HSET', KEYS[1], 's:' .. path, struct.pack(SCOPE, state, version, fence, pending), 'meta', packed_meta())
 bury(KEYS[6], act, action)
 return {'DONE', seq, state}

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from comptroller.commands.options import BASE_URL_VARIABLE, KEY_VARIABLE
 from comptroller.commands.outcome import CommandFailed
 from comptroller.commands.records import settings_of
 from comptroller.data_dir import absolute, first_key_file, gateway_url_file
 from comptroller.exits import USAGE_ERROR
 from comptroller.left import left_by_who_runs
+from comptroller.variables import BASE_URL_VARIABLE, KEY_VARIABLE
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # listened on, not reached at
 

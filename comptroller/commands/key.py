@@ -7,10 +7,11 @@ import typer
 
 from comptroller.commands.admin import admin
 from comptroller.commands.money import parse_limit
-from comptroller.commands.options import KEY_VARIABLE, AdminUrl, DataDir, Json
+from comptroller.commands.options import AdminUrl, DataDir, Json
 from comptroller.commands.outcome import CommandFailed, told
 from comptroller.commands.output import Column, field, show_pairs, show_rows, time_text
 from comptroller.exits import USAGE_ERROR
+from comptroller.variables import KEY_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Keys: who may spend, below which scope.")
 Organisation = Annotated[

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from comptroller.variables import CONFIG_VARIABLE
-
-DATA_DIR_VARIABLE = "COMPTROLLER_DATA_DIR"
-ADMIN_URL_VARIABLE = "COMPTROLLER_ADMIN_URL"
-BASE_URL_VARIABLE = "COMPTROLLER_BASE_URL"
-KEY_VARIABLE = "COMPTROLLER_KEY"
+from comptroller.variables import (
+    ADMIN_URL_VARIABLE,
+    BASE_URL_VARIABLE,
+    CONFIG_VARIABLE,
+    DATA_DIR_VARIABLE,
+)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="comptroller.yaml", envvar=CONFIG_VARIABLE)

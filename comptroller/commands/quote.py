@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comptroller.commands.gateway import base_url, is_loopback, key_secret, no_answer
-from comptroller.commands.options import KEY_VARIABLE, BaseUrl, Config, DataDir, Json
+from comptroller.commands.options import BaseUrl, Config, DataDir, Json
 from comptroller.commands.outcome import CommandFailed, told
 from comptroller.commands.output import show_pairs
 from comptroller.exits import REFUSED_BY_BUDGET, USAGE_ERROR
+from comptroller.variables import KEY_VARIABLE
 
 if TYPE_CHECKING:
     import httpx

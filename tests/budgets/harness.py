@@ -18,8 +18,10 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.plan import ScopePath
 from budgets.policy import Payloads, parse_policy
 from budgets.scripts import load_scripts
-from budgets.session import Clock, Session
+from budgets.session import Clock, Session, SessionOptions
 from budgets.transport import LedgerTransport
+
+TRUSTS = SessionOptions(trusts=True)
 
 # One text for all tests: the clock's key is named after the organisation's own.
 NOW_CHUNK = """
@@ -214,7 +216,7 @@ def desk_for(
     clock: Clock | None = None,
 ) -> Desk:
     """A desk at the real time."""
-    session = Session(transport, load_scripts(), clock or SystemClock())
+    session = Session(transport, load_scripts(), clock or SystemClock(), TRUSTS)
     ledger = Ledger(session, options)
     most = ledger.options.outbox_events_max
     administration = Administration(session, outbox_events_max=most)
@@ -228,7 +230,7 @@ def timed_desk_for(
     options: LedgerOptions | None = None,
 ) -> TimedDesk:
     """A desk at the time of the test's clock; the caller sets it before the first call."""
-    session = Session(transport, load_scripts(NOW_CHUNK), clock)
+    session = Session(transport, load_scripts(NOW_CHUNK), clock, TRUSTS)
     ledger = Ledger(session, options)
     administration = Administration(session)
     return TimedDesk(organisation, transport, session, ledger, administration, clock)

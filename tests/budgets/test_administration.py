@@ -236,6 +236,11 @@ class DurabilityLog:
         self._inner = inner
         self.durable: list[str] = []
 
+    @property
+    def generation(self) -> int:
+        """As LedgerTransport."""
+        return self._inner.generation
+
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:

@@ -21,6 +21,11 @@ class BeforeCreating:
         self.call_durably = inner.call_durably
         self.close = inner.close
 
+    @property
+    def generation(self) -> int:
+        """As LedgerTransport."""
+        return self._inner.generation
+
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:

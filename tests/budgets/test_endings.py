@@ -37,6 +37,11 @@ class FaultyTransport:
         self.refuses = ""
         self.asked = asyncio.Event()
 
+    @property
+    def generation(self) -> int:
+        """As LedgerTransport."""
+        return self._inner.generation
+
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:

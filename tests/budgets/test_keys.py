@@ -234,6 +234,11 @@ class ForgetsSet:
         self.call_durably = desk.transport.call_durably
         self.close = desk.transport.close
 
+    @property
+    def generation(self) -> int:
+        """As LedgerTransport."""
+        return self._inner.generation
+
     async def command(self, *args: Argument) -> object:
         """Writes nothing any more."""
         if args[0] == "SET":

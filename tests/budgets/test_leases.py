@@ -255,6 +255,11 @@ class DeafTransport:
         self.silent_ms = 2000
         self.late_ms = 0
 
+    @property
+    def generation(self) -> int:
+        """As LedgerTransport."""
+        return self._inner.generation
+
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]
     ) -> Reply:

@@ -79,6 +79,7 @@ class _Run:
             watching.cancel()
         records = Records(data_dir)
         looks, events = await _settled(eyes, records)
+        running = {each: await eyes.running_names(each) for each in ORGANISATIONS}
         await eyes.close()
         numbers: dict[str, int] = {}
         for each in ORGANISATIONS:
@@ -87,7 +88,9 @@ class _Run:
         report.failures["comptroller verify"] = await _verified(data_dir)
         report.failures["it stops in order"] = await self._stopped(operator)
         served = await self.upstream.stop()
-        evidence = Evidence(events, looks, balances, numbers, served, crowd.sent, eyes.seen)
+        evidence = Evidence(
+            events, looks, running, balances, numbers, served, crowd.sent, eyes.seen
+        )
         report.evidence = evidence
         report.failures |= judged(evidence)
         report.failures["every kill was survived"] = [

@@ -52,6 +52,7 @@ def right() -> dict[str, Any]:
     return {
         "events": {"acme": [asked(1, "a"), ended(2, "a"), asked(3, "b"), ended(4, "b")]},
         "looks": {"acme": look},
+        "running": {"acme": []},
         "balances": {"acme": {MINUTE: Balance(MINUTE, 1, 4, 2)}},
         "numbers": {"a": 0, "b": 1},
         "served": [served(0), served(1)],
@@ -79,6 +80,10 @@ def lease_left(parts: dict[str, Any]) -> None:
 
 def reserved_left(parts: dict[str, Any]) -> None:
     look_with(parts, counters={COUNTER: (2 * COST, 5, 0)})
+
+
+def name_held(parts: dict[str, Any]) -> None:
+    parts["running"]["acme"].append("b")
 
 
 def ledger_counts_more(parts: dict[str, Any]) -> None:
@@ -188,6 +193,7 @@ def epoch_begins_below(parts: dict[str, Any]) -> None:
 WRONG: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
     ("nothing is open at rest", lease_left),
     ("nothing is open at rest", reserved_left),
+    ("nothing is open at rest", name_held),
     ("events sum to the counters", ledger_counts_more),
     ("events sum to the counters", balance_is_wrong),
     ("events sum to the counters", counter_vanished),

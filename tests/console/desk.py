@@ -12,7 +12,7 @@ import httpx
 from fastapi import FastAPI
 
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from clickhouse.accounts import READER, RecordsSecret
 from console.app import build_console
 from console.options import ConsoleOptions
@@ -23,6 +23,8 @@ from console.token_store import Role, Token, digest, ensure_first_token, new_sec
 from tests.budgets.harness import Desk, SystemClock, desk_for
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.rig import Caller, Stage, until
+
+TRUSTS = SessionOptions(trusts=True)
 
 ADMIN_SECRET = "the-first-admin-token"
 
@@ -103,7 +105,7 @@ class Console:
 async def opened(stage: Stage, where: Where, options: ConsoleOptions) -> AsyncIterator[Console]:
     """A console on this ledger, with its first token."""
     transport = await stage.transport()
-    session = Session(transport, load_scripts(), SystemClock())
+    session = Session(transport, load_scripts(), SystemClock(), TRUSTS)
     await ensure_first_token(session, ADMIN_SECRET)
     parts = parts_of(session, where, options)
     app = build_console(parts)

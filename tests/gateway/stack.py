@@ -26,7 +26,7 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.policy import parse_policy
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
@@ -42,6 +42,8 @@ from pricing import DEMO_PRICES, Price, Rates
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
+
+TRUSTS = SessionOptions(trusts=True)
 
 PROVIDER_SECRET = "sk-provider-secret-0123456789"
 INPUT_NUSD, OUTPUT_NUSD = 1_000, 2_000  # per token: $1 and $2 per million
@@ -273,7 +275,12 @@ async def running_stack(
     the test wants them sooner."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
-    session = Session(PipelinedTransport(address, limits), load_scripts(), SystemClock())
+    session = Session(
+        PipelinedTransport(address, limits),
+        load_scripts(),
+        SystemClock(),
+        TRUSTS,
+    )
     await session.open_organisation(organisation, create=True)
     provider = Provider(answers())
     await provider.start()

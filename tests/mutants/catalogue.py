@@ -38,8 +38,8 @@ _RESERVE = (
     Mutant(
         "another request under the same id gets the same grant",
         f"{LUA}/reserve.lua",
-        "if lease_fingerprint ~= fingerprint then return {'CONFLICT'} end",
-        "",
+        "lease_fingerprint ~= fingerprint then return {'CONFLICT'} end",
+        "false then return {'CONFLICT'} end",
         RESERVES,
     ),
     Mutant(

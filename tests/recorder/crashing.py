@@ -28,7 +28,7 @@ import recorder.spool
 from budgets.embedded import die_with_parent
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.scripts import load_scripts
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from clickhouse.accounts import RECORDER, Accounts, RecordsSecret
 from clickhouse.engine import Engine
 from clickhouse.errors import StoreUnavailable
@@ -41,6 +41,8 @@ from tests.budgets.harness import SystemClock
 from tests.gateway.processes import free_port
 from tests.recorder.hooks import Call, HookedStore, HookedTransport
 from tests.recorder.rig import QUICK, Found, find, spooled, until
+
+TRUSTS = SessionOptions(trusts=True)
 
 ROOT = Path(__file__).parents[2]
 _COMMAND = (sys.executable, "-m", "tests.recorder.crashing")
@@ -179,7 +181,12 @@ async def _record(run: Run) -> None:
         return not left and not spooled(Path(run.folder))
 
     async with _store(run) as store:
-        session = Session(HookedTransport(ledger, points.around), load_scripts(), SystemClock())
+        session = Session(
+            HookedTransport(ledger, points.around),
+            load_scripts(),
+            SystemClock(),
+            TRUSTS,
+        )
         running = Recorder(
             session, HookedStore(store, points.around), Path(run.folder), run.options
         )

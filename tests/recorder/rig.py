@@ -29,7 +29,7 @@ from budgets.ledger import LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.plan import ScopePath
 from budgets.scripts import load_scripts
-from budgets.session import ORGANISATIONS_KEY, Session
+from budgets.session import ORGANISATIONS_KEY, Session, SessionOptions
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.heads import SigningKey, read_heads
@@ -39,6 +39,8 @@ from recorder.verification import CHAIN_COLUMNS, verify
 from tests.budgets.harness import Desk, SystemClock, desk_for, dollars
 from tests.recorder.hooks import Call, Hook, HookedStore, HookedTransport, happens
 from tests.recorder.workbench import request_event, response_event
+
+TRUSTS = SessionOptions(trusts=True)
 
 RESERVED_NUSD = 1_000
 LIMIT_USD = "1000"
@@ -229,7 +231,7 @@ class Caller:
             for name in ("outbox", "bodies")
         ]
         assert (streams, head.bodies_bytes) == ([0, 0], 0)
-        assert set(await self.mark()) <= {"owner", "until"}, "a batch or spool is left"
+        assert set(await self.mark()) <= {"owner", "until", "confirmed"}, "a batch or spool is left"
         assert not any(map(spooled, folders))
 
     def _judge_chain(self, found: Found, folders: tuple[Path, ...]) -> None:
@@ -331,7 +333,12 @@ class Stage:
         hooked = HookedStore(store, hook)
         ledger = HookedTransport(await self.transport(limits), ledger_hook)
         folder = self.folder / name
-        recorder = Recorder(Session(ledger, load_scripts(), SystemClock()), hooked, folder, options)
+        recorder = Recorder(
+            Session(ledger, load_scripts(), SystemClock(), TRUSTS),
+            hooked,
+            folder,
+            options,
+        )
         running = Running(recorder, hooked, ledger, folder, asyncio.create_task(recorder.run()))
         self._stack.push_async_callback(running.kill)
         return running

@@ -202,7 +202,8 @@ async def test_leftovers_of_an_earlier_epoch_stay_within_it(desk: TimedDesk) -> 
     await append(desk, 2)
     outbox = outbox_of(desk)
     recording = Recording(desk.session, "reader")
-    await desk.session.moved_on(await desk.session.slot(desk.organisation))
+    slot = await desk.session.slot(desk.organisation)
+    await desk.session.moved_on(slot, slot.epoch)
     head, read = head_at(4, epoch=2), []
     while bounds := await outbox.leftovers(head):
         read += [(each.epoch, each.seq) for each in await outbox.entries(bounds)]

@@ -12,7 +12,7 @@ from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger, LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport
-from budgets.session import Session
+from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.events import KeyEvents
 from gateway.options import GatewayOptions
@@ -26,6 +26,8 @@ from recorder.recorder import Recorder
 from tests.gateway.stack import DEAR_OUTPUT_NUSD, OUTPUT_NUSD, fake_route
 from tests.simulation.clockwork import PROCESS
 from tests.simulation.world import CALL, KINDS, LEASE_MS, LEDGER, World, seeded
+
+TRUSTS = SessionOptions(trusts=True)
 
 SKEWS_MS = (0, 0, 0, 700, -400, 45_000, -30_000)
 TIMEOUTS = Timeouts(connect_ms=1_000, first_byte_ms=9_000, idle_ms=3_000)
@@ -48,7 +50,7 @@ RECORDER = RecorderOptions(
 def session_of(world: World, clock: Any) -> Session:
     """A connection of this process to the ledger."""
     transport = PipelinedTransport(NodeAddress(unix_path=LEDGER))
-    session = Session(transport, world.scripts, clock)
+    session = Session(transport, world.scripts, clock, TRUSTS)
     seeded(world, session)
     session.new_id = world.tracked(session.new_id)  # type: ignore[method-assign]
     return session

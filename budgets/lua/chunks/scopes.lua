@@ -5,6 +5,11 @@
 local SCOPE = '<Bi8i8B'
 local OPEN, FROZEN, CLOSING, CLOSED = 0, 1, 2, 3
 
+-- A scope's record as the records of events keep it (`pending` is not known to last).
+local function scope_text(state, version, fence)
+  return string.format('%d %.0f %.0f', state, version, fence)
+end
+
 -- The first refusal by state, top down: code and the node's number (from 1), or nil where every
 -- record still is what the caller has read. `expected` holds those records joined, `attempts` the
 -- attempt for each node, packed. Where a record changed but admits, the caller is STALE.

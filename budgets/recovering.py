@@ -1,0 +1,167 @@
+"""The recovery of an organisation, as the ledger sees it: closed, written anew, opened again.
+
+Who recovers it has asked the records first. Every write names the epoch that was raised at the
+beginning, so that a recovery that was paused in the middle is refused once another one has begun.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from budgets.keys import Key, record_key
+from budgets.session import ORGANISATIONS_KEY, Session, code_of, number
+from budgets.slots import Slot
+from budgets.transport import Argument, LedgerUnavailable
+
+WRITES_AT_ONCE_MAX = 500
+SEQS_APART = 2**24
+"""A new epoch begins so far above what is known: more than an outbox ever holds, so that no seq and
+no limit's id that a lost event had is given again."""
+_FOUR = struct.Struct("<4q")
+_THREE = struct.Struct("<3q")
+
+# Where a write goes: the keys of restore.lua, in order; tombstones follow.
+LEDGER, LEASES, EXPIRY, POLICIES, KEYS, TOMBSTONES = range(1, 7)
+
+
+class Overtaken(LedgerUnavailable):
+    """Another recorder owns the organisation, or has begun its recovery after this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """`text` empty: the field goes. `place` is one of the above; an `id` names whose tombstone."""
+
+    place: int
+    field: str
+    text: bytes
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What the ledger still has, whatever it is worth."""
+
+    ledger: dict[str, bytes]
+    policies: dict[str, bytes]
+    keys: dict[str, bytes]
+    leases: frozenset[str]
+
+
+class Recovering:
+    """For all organisations of one recorder; `token` names it."""
+
+    def __init__(self, session: Session, token: str) -> None:
+        self._session = session
+        self._token = token
+
+    async def begin(
+        self, organisation: str, records: tuple[int, int, int], owner_lease_ms: int
+    ) -> bool:
+        """Closes the organisation to everybody else, above what the records have (epoch, seq, time
+        in ms); False where it is open and knows as much as they do. Raises Overtaken."""
+        slot = Slot(organisation)
+        numbers = _FOUR.pack(*records, owner_lease_ms)
+        keys = (*slot.keys, slot.recorder_key)
+        reply = await self._session.run_unlooked("recover", keys, (numbers, self._token))
+        code = code_of(reply)
+        if code == "OTHER":
+            raise Overtaken(f"{organisation} is recovered by another recorder")
+        if code == "OPEN":
+            return False
+        slot.epoch, slot.seq = number(reply[1]), number(reply[2])
+        self._session.work_on(slot)
+        return True
+
+    async def present(self, organisation: str) -> Present:
+        """What is there."""
+        slot = self._session.known_slot(organisation)
+        leases = await self._session.transport.command("HKEYS", slot.keys[3])
+        assert isinstance(leases, list)
+        return Present(
+            ledger=await self._hash(slot.keys[0]),
+            policies=await self._hash(slot.policies_key),
+            keys=await self._hash(slot.keys_key),
+            leases=frozenset(each.decode() for each in leases),
+        )
+
+    async def restore(self, organisation: str, writes: Iterable[Write], lease_ms: int) -> None:
+        """Writes all of it, a bounded piece at a time. Raises Overtaken."""
+        slot = self._session.known_slot(organisation)
+        fixed = (slot.keys[0], slot.keys[3], slot.keys[4], slot.policies_key, slot.keys_key)
+        for piece in _pieces(writes):
+            tombstones = sorted({slot.done_key(each.id) for each in piece if each.id})
+            args: list[Argument] = [_THREE.pack(slot.epoch, slot.seq, lease_ms)]
+            for each in piece:
+                place = each.place
+                if each.id:
+                    place = TOMBSTONES + tombstones.index(slot.done_key(each.id))
+                args += (str(place), each.field, each.text)
+            reply = await self._session.run("restore", (*fixed, *tombstones), tuple(args))
+            self._expect(reply[0], b"DONE", organisation)
+
+    async def restore_keys(self, records: Iterable[tuple[bytes, bool]], now_ms: int) -> None:
+        """The records by which secrets are found, each with whether the key still works; those of
+        secrets that do so for a time end with it."""
+        for record, works in records:
+            key = msgspec.json.decode(record, type=Key)
+            if key.secret_sha256:
+                await self._restore_key(key.secret_sha256, record if works else b"")
+            for sha256, until_ms in key.earlier:
+                old = msgspec.structs.replace(
+                    key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
+                )
+                left_ms = until_ms - now_ms if works else 0
+                text = msgspec.json.encode(old) if left_ms > 0 else b""
+                await self._restore_key(sha256, text, left_ms)
+
+    async def _restore_key(self, sha256: str, record: bytes, left_ms: int = 0) -> None:
+        command = self._session.transport.command
+        if not record:
+            await command("DEL", record_key(sha256))
+        elif left_ms:
+            await command("SET", record_key(sha256), record, "PX", str(left_ms))
+        else:
+            await command("SET", record_key(sha256), record)
+
+    async def reopen(self, organisation: str, event: bytes, booked: bytes, state: bytes) -> None:
+        """Opens it, with an event that tells of the recovery, books what the ledger had beyond the
+        records (packed counter, dimension, 0, delta...) and has them keep what only the ledger knew
+        (packed kind, name, text...). Raises Overtaken."""
+        slot = self._session.known_slot(organisation)
+        act = self._session.new_id()
+        first = (slot.seq // SEQS_APART + 1) * SEQS_APART
+        numbers = _THREE.pack(slot.epoch, slot.seq, first)
+        reply = await self._session.run(
+            "reopen", slot.keys_done(act), (numbers, act, event, booked, state), durably=True
+        )
+        self._expect(reply[0], b"OPEN", organisation)
+        slot.epoch, slot.seq = number(reply[1]), number(reply[2])
+        await self._session.transport.command("SADD", ORGANISATIONS_KEY, organisation)
+
+    async def begin_new(self, organisation: str) -> None:
+        """One that neither ledger nor records know."""
+        await self._session.open_organisation(organisation, create=True)
+
+    async def _hash(self, key: bytes) -> dict[str, bytes]:
+        reply = await self._session.transport.command("HGETALL", key)
+        assert isinstance(reply, list)
+        pairs = iter(reply)
+        return {field.decode(): text for field, text in zip(pairs, pairs, strict=True)}
+
+    def _expect(self, code: object, wanted: bytes, organisation: str) -> None:
+        if code != wanted:
+            raise Overtaken(f"the recovery of {organisation} was begun again by another recorder")
+
+
+def _pieces(writes: Iterable[Write]) -> Iterator[list[Write]]:
+    piece: list[Write] = []
+    for write in writes:
+        piece.append(write)
+        if len(piece) == WRITES_AT_ONCE_MAX:
+            yield piece
+            piece = []
+    if piece:
+        yield piece

@@ -1,0 +1,7 @@
+-- What ended or corrected something since a time: id, type, the columns that a late truth needs:
+-- counters, output tokens, reserved nano-dollars; in order.
+SELECT request_id, event_type, counters, output_tokens_max, reserved_nusd
+FROM comptroller.events
+WHERE org = {org:String} AND part = 0 AND event_type != 'llm_request' AND event_type != 'budget_exceeded'
+  AND time >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+ORDER BY org, epoch, seq, part

@@ -1,0 +1,88 @@
+"""Recovers an organisation whose ledger may have lost something: it says what the records say.
+
+Top to bottom: close it above all that the records know, record what its outbox still has, ask the
+records what stands, write that, and open it in a new epoch. Whatever fails leaves it closed, and
+the next try begins anew.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from budgets.recovering import Recovering
+from budgets.session import LedgerRecovering, OrganisationUnknown, Session
+from recorder.batch import Head
+from recorder.options import RecorderOptions
+from recorder.organisation import BEFORE_ALL, OrganisationRecorder
+from recorder.restoring import TOMBSTONES_MS, Restoration, restoration
+from recorder.snapshots import Snapshots
+from recorder.spool import Spool
+from recorder.writer import Writer
+
+_log = logging.getLogger("comptroller.recorder")
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Recovery:
+    """For all organisations of one recorder."""
+
+    def __init__(
+        self,
+        session: Session,
+        recovering: Recovering,
+        snapshots: Snapshots,
+        writer: Writer,
+        spool: Spool,
+        options: RecorderOptions,
+    ) -> None:
+        self._session = session
+        self._recovering = recovering
+        self._snapshots = snapshots
+        self._writer = writer
+        self._spool = spool
+        self._options = options
+
+    async def run(self, organisation: str, opened: Callable[[str], OrganisationRecorder]) -> None:
+        """Returns when the organisation is open: as it was, recovered, or new. Raises
+        LedgerUnavailable, StoreUnavailable, StoreRefused, and what `opened`'s steps raise."""
+        began_s = time.monotonic()
+        head = self._spool.head(organisation) or await self._writer.head(organisation)
+        try:
+            await self._session.open_organisation(organisation)
+        except OrganisationUnknown:
+            if head is None:
+                await self._recovering.begin_new(organisation)
+                return
+        except LedgerRecovering as error:
+            _log.warning("%s", error)
+        end = head or BEFORE_ALL
+        place = end.epoch, end.seq, end.time_ms
+        if not await self._recovering.begin(organisation, place, self._options.owner_lease_ms):
+            return
+        end = await opened(organisation).drained()
+        done = await self._restored(organisation, end)
+        _log.warning(
+            "%s is recovered from the records up to %d-%d: %d writes, %d beyond them, in %.0f ms",
+            *(organisation, end.epoch, end.seq, len(done.writes), len(done.booked) // 4),
+            (time.monotonic() - began_s) * 1000,
+        )
+
+    async def _restored(self, organisation: str, end: Head) -> Restoration:
+        now_ms = max(end.time_ms, self._session.clock.now_ms())
+        standing = await self._snapshots.standing(organisation, end)
+        ended = await self._snapshots.ended_since(organisation, now_ms - TOMBSTONES_MS)
+        present = await self._recovering.present(organisation)
+        wanted = restoration(standing, ended, present, now_ms)
+        await self._recovering.restore(organisation, wanted.writes, self._options.lease_ms)
+        await self._recovering.restore_keys(wanted.keys, now_ms)
+        told = {"recovered_through": f"{end.epoch}-{end.seq}", "open": len(standing.open)}
+        await self._recovering.reopen(
+            organisation,
+            json.dumps({"by": "recorder", "detail": json.dumps(told)}).encode(),
+            _pack(wanted.booked) if wanted.booked else b"",
+            b"".join(map(_pack, wanted.unknown)),
+        )
+        return wanted

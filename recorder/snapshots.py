@@ -1,0 +1,146 @@
+"""What the records say that the ledger holds: balances, open requests, and what stands.
+
+Summed from events through their (epoch, seq), never read from the ledger: it is what a ledger that
+is lost comes back from. A snapshot is where this sum stood once, so that no event before it is
+needed any more; what came after is added when it is asked for.
+"""
+
+import json
+import string
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import msgspec
+
+from clickhouse.events import EventRow, canonical
+from clickhouse.query import load_query
+from clickhouse.quoting import quoted
+from clickhouse.store import Store
+from recorder.batch import Head
+from recorder.verification import CHAIN_COLUMNS
+
+SEQS_PER_EPOCH = 2**40
+"""One number for (epoch, seq): a seq is below it, and so is an epoch below 2**24."""
+_INSERT = "INSERT INTO comptroller.snapshots (org, place, epoch, seq, time_ms, open)"
+_decode = msgspec.json.Decoder(EventRow, strict=False).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Up to where balances stand, and the events of the requests that were open then."""
+
+    epoch: int = 0
+    seq: int = 0
+    open: tuple[EventRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Something that happened under an id, as its tombstone needs it."""
+
+    id: str
+    event_type: str
+    counters: list[tuple[str, int, int, int]]
+    output_tokens: int
+    reserved_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that the records say of one organisation up to `head`: what was spent by counter (each
+    with its dimension), requests that are open, and texts by kind and name (empty: gone)."""
+
+    head: Head
+    spent: dict[str, tuple[int, int]]
+    open: tuple[EventRow, ...]
+    states: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class Snapshots:
+    """Of all organisations of one database. All raise StoreUnavailable and StoreRefused."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def last(self, organisation: str) -> Snapshot:
+        """The last one; an empty one where there is none."""
+        line = await self._store.select(load_query("snapshot"), {"org": organisation})
+        if not line.strip():
+            return Snapshot()
+        epoch, seq, texts = json.loads(line)
+        return Snapshot(int(epoch), int(seq), tuple(_decode(text) for text in texts))
+
+    async def take(self, organisation: str, head: Head) -> bool:
+        """Makes the records up to `head` a snapshot; whether there was anything new. Again after a
+        crash: the same rows. The snapshot is written last, so one that is there is whole."""
+        last = await self.last(organisation)
+        if (last.epoch, last.seq) >= (head.epoch, head.seq):
+            return False
+        statement = string.Template(load_query("take_balances")).substitute(
+            org=quoted(organisation),
+            after_epoch=last.epoch,
+            after_seq=last.seq,
+            epoch=head.epoch,
+            seq=head.seq,
+            time_ms=head.time_ms,
+        )
+        await self._store.command(statement)
+        still_open = await self._open_at(organisation, head, last)
+        place = head.epoch * SEQS_PER_EPOCH + head.seq
+        texts = [canonical(each).decode() for each in still_open]
+        row = json.dumps([organisation, place, head.epoch, head.seq, head.time_ms, texts]).encode()
+        await self._store.insert(_INSERT, row, sha256(row).hexdigest())
+        return True
+
+    async def standing(self, organisation: str, head: Head) -> Standing:
+        """What stands at the end of the log."""
+        last = await self.last(organisation)
+        where = _between(organisation, last, head)
+        lines = await self._store.select(load_query("balances_at"), where)
+        spent: dict[str, tuple[int, int]] = {}
+        for line in lines.splitlines():
+            name, dimension, amount = json.loads(line)
+            spent[name] = dimension, int(amount)
+        still_open = await self._open_at(organisation, head, last)
+        here: dict[str, str | int] = {"org": organisation, "epoch": head.epoch, "seq": head.seq}
+        states: dict[str, dict[str, str]] = {}
+        for line in (await self._store.select(load_query("states_at"), here)).splitlines():
+            kind, name, text = json.loads(line)
+            states.setdefault(kind, {})[name] = text
+        return Standing(head, spent, still_open, states)
+
+    async def ended_since(self, organisation: str, since_ms: int) -> list[Ended]:
+        """What ended, was corrected or done since a time, oldest first."""
+        lines = await self._store.select(
+            load_query("endings_since"), {"org": organisation, "since_ms": since_ms}
+        )
+        rows = (json.loads(line) for line in lines.splitlines())
+        return [
+            Ended(id_, kind, [tuple(each) for each in counters], output, int(nusd))
+            for id_, kind, counters, output, nusd in rows
+        ]
+
+    async def _open_at(self, organisation: str, head: Head, last: Snapshot) -> tuple[EventRow, ...]:
+        where = _between(organisation, last, head)
+        query = string.Template(load_query("open_requests")).substitute(columns=CHAIN_COLUMNS)
+        lines = await self._store.select(query, where)
+        begun = [_decode(line) for line in lines.splitlines()]
+        earlier = {each.request_id: each for each in last.open}
+        if earlier:
+            names = ",".join(f"'{id_}'" for id_ in earlier)
+            ended = await self._store.select(
+                load_query("ended_among"), {**where, "ids": f"[{names}]"}
+            )
+            for line in ended.splitlines():
+                earlier.pop(json.loads(line)[0], None)
+        return (*earlier.values(), *begun)
+
+
+def _between(organisation: str, last: Snapshot, head: Head) -> dict[str, str | int]:
+    return {
+        "org": organisation,
+        "after_epoch": last.epoch,
+        "after_seq": last.seq,
+        "epoch": head.epoch,
+        "seq": head.seq,
+    }
