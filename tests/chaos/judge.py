@@ -12,7 +12,7 @@ from budgets.counters import window_start
 from tests.budgets.harness import Head
 from tests.chaos.evidence import ASKED, CORRECTED, ENDINGS, Account, Evidence
 from tests.chaos.eyes import limit_of
-from tests.chaos.records import Event
+from tests.chaos.records import Balance, Event
 from tests.chaos.stage import cost_nusd
 from tests.chaos.upstream import Served
 
@@ -43,17 +43,8 @@ def events_sum_to_counters(evidence: Evidence) -> list[str]:
     ledger has let go."""
     wrong = []
     for organisation, look in evidence.looks.items():
-        sums: Counter[str] = Counter()
-        within: Counter[str] = Counter()
         balances = evidence.balances[organisation]
-        for event in evidence.events[organisation]:
-            if event.kind == ASKED:
-                continue
-            for name, _, _, charged in event.counters:
-                sums[name] += charged
-                kept = balances.get(name)
-                if kept is not None and (event.epoch, event.seq) <= (kept.epoch, kept.seq):
-                    within[name] += charged
+        sums, within = _sums(evidence.events[organisation], balances)
         for name in sorted(sums.keys() | look.counters.keys()):
             if name in look.counters:
                 source, said, summed = "the ledger", look.counters[name][0], sums[name]
@@ -66,6 +57,18 @@ def events_sum_to_counters(evidence: Evidence) -> list[str]:
             if said != summed:
                 wrong.append(f"{organisation}: {name}: events {summed}, {source} {said}")
     return wrong
+
+
+def _sums(events: list[Event], balances: dict[str, Balance]) -> tuple[Counter[str], Counter[str]]:
+    """What each counter comes to by all events, and by those that its balance covers."""
+    sums, within = Counter[str](), Counter[str]()
+    for event in events:
+        for name, _, _, charged in event.counters if event.kind != ASKED else ():
+            sums[name] += charged
+            kept = balances.get(name)
+            if kept is not None and (event.epoch, event.seq) <= (kept.epoch, kept.seq):
+                within[name] += charged
+    return sums, within
 
 
 def _went_in_a_recovery(name: str, head: Head) -> bool:

@@ -16,7 +16,7 @@ from tests.chaos.faults import Director, Operator, StackStaysDown, planned
 from tests.chaos.judge import judged
 from tests.chaos.records import Event, Records
 from tests.chaos.report import MET_S_LEAST, Report, complaints, unmet
-from tests.chaos.stage import ORGANISATIONS, Options, Stack
+from tests.chaos.stage import ORGANISATIONS, Options, Stack, this_tree
 from tests.chaos.upstream import Served, read_served
 from tests.comptroller.commands.commanding import comptroller
 from tests.gateway.processes import all_gone, descendants, free_port, processes_of
@@ -133,7 +133,8 @@ async def _settled(eyes: Eyes, records: Records) -> tuple[dict[str, Look], dict[
 
 
 async def _verified(data_dir: Path) -> list[str]:
-    verdict = await comptroller("verify", "--json", "--data-dir", str(data_dir))
+    asked = ("verify", "--json", "--data-dir", str(data_dir))
+    verdict = await comptroller(*asked, environment=this_tree())
     return [f"exit code {verdict.code}: {verdict.out} {verdict.err}"] if verdict.code else []
 
 
