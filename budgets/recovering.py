@@ -47,6 +47,7 @@ class Present:
     ledger: dict[str, bytes]
     policies: dict[str, bytes]
     keys: dict[str, bytes]
+    leases: frozenset[str]
 
 
 class Recovering:
@@ -81,6 +82,7 @@ class Recovering:
             ledger=await self._hash(slot.keys[0]),
             policies=await self._hash(slot.policies_key),
             keys=await self._hash(slot.keys_key),
+            leases=frozenset(await self._hash(slot.keys[3])),
         )
 
     async def restore(self, organisation: str, writes: Iterable[Write], lease_ms: int) -> None:

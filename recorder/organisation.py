@@ -133,8 +133,11 @@ class OrganisationRecorder:
         """Records all that waits, also on this disk; the end of the log then. Raises
         StoreUnavailable where the records do not take it, and as `step` does."""
         self._compact_at_s = math.inf  # what is compared with the records is not to be trusted yet
-        while await self.step():
-            pass
+        end: Head | None = None
+        # Until a step finds nothing: one batch may end where a day or an epoch does, or where a
+        # recorder before us had fixed it.
+        while await self.step() or self._head != end:
+            end = self._head
         if await asyncio.to_thread(self._spool.pending, self.organisation):
             raise StoreUnavailable(f"events of {self.organisation} wait on the disk")
         return self._head or await self._open()

@@ -70,7 +70,7 @@ def restoration(
         *_texts(POLICIES, states.get("policy", {})),
         *_texts(KEYS, states.get("key", {})),
         *_moved(states.get(ALLOTMENT, {}), allotments, present),
-        *_leases(standing.open),
+        *_leases(standing.open, present.leases),
         *_tombstones(ended, now_ms),
     ]
     return Restoration(
@@ -235,11 +235,15 @@ def _keys(states: dict[str, dict[str, str]], present: Present) -> list[tuple[byt
     return found
 
 
-def _leases(requests: tuple[EventRow, ...]) -> Iterator[Write]:
-    yield Write(LEASES, EVERYTHING, b"")
+def _leases(requests: tuple[EventRow, ...], present: frozenset[str]) -> Iterator[Write]:
+    """Those that the records have open. One that is there stays as it is: it alone knows the name
+    that its client gave the request, and what was asked."""
     yield Write(EXPIRY, EVERYTHING, b"")
+    for id_ in sorted(present - {request.request_id for request in requests}):
+        yield Write(LEASES, id_, b"")
     for request in requests:
-        yield Write(LEASES, request.request_id, _lease(request))
+        if request.request_id not in present:
+            yield Write(LEASES, request.request_id, _lease(request))
         yield Write(EXPIRY, request.request_id, b"")
 
 

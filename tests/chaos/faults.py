@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.stage import LEASE_MS, WORKERS, Options, Stack, config
+from tests.chaos.stage import LEASE_MS, WORKERS, Options, Stack, config, this_tree
 from tests.gateway.processes import Running, started
 
 PARTS = {
@@ -126,7 +126,7 @@ class Operator:
                 port=self._stack.port,
                 record=True,
                 admin=True,
-                environment=_this_tree(),
+                environment=this_tree(),
             )
             self._stack.starts += 1
             if await _greets(running):
@@ -140,12 +140,6 @@ class Operator:
             if time.monotonic() - down_since_s > GIVE_UP_S:
                 raise StackStaysDown(running.output[-2_000:])
             await asyncio.sleep(0.3)
-
-
-def _this_tree() -> dict[str, str]:
-    """What makes the installed command run the modules that the run itself has."""
-    path = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": path} if path else {}
 
 
 async def _greets(running: Running) -> bool:

@@ -2,6 +2,7 @@
 long things take there. Leases are short, so that a run sees many of them expire.
 """
 
+import os
 from dataclasses import dataclass
 
 from tests.gateway.processes import Running
@@ -97,6 +98,12 @@ def _model(name: str, port: int) -> dict[str, object]:
             "supports_reasoning": name == "thinker",
         },
     }
+
+
+def this_tree() -> dict[str, str]:
+    """What makes the installed command run the modules that the run itself has."""
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": path} if path else {}
 
 
 def cost_nusd(tokens: tuple[int, int]) -> int:

@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.catalogue import ROOT, Mutant
+from tests.mutants.catalogue import ROOT
+from tests.mutants.mutant import Mutant
 
 RUN_S_MAX = 300
 TEST_S_MAX = 60
