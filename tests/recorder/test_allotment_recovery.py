@@ -108,7 +108,7 @@ def test_what_only_the_ledger_knows_to_be_spent_is_set_aside_above() -> None:
     )
     standing = Standing(Head(1, 9, "", 5), {"c:a5.1:0": (1, 100)}, (), {"allotment": {"a5": text}})
     there = {"c:a5.1:0": struct.pack("<3q", 450, 0, 0), "c:1.0:0": struct.pack("<3q", 0, 0, 450)}
-    found = restoration(standing, [], Present(there, {}, {}), 5)
+    found = restoration(standing, [], Present(there, {}, {}, frozenset()), 5)
     written = {each.field: each.text for each in found.writes}
     assert struct.unpack("<3q", written["c:a5.1:0"]) == (450, 0, 0)
     assert struct.unpack("<3q", written["c:1.0:0"]) == (0, 0, 450)
