@@ -28,7 +28,7 @@ from recorder.snapshots import Snapshots
 GATHERED_MAX = 50_000
 """How many scopes or counters are looked at together. The ledger gives them in no order, the
 records have them by name: the more together, the less is read."""
-GOING_AT_ONCE = 100
+GOING_AT_ONCE = 50
 """How many go in one call of a script: the ledger serves nobody else meanwhile."""
 ALARMS_MAX = 20
 """Lines of the log in one pass."""
