@@ -132,7 +132,8 @@ class OrganisationRecorder:
     async def drained(self) -> Head:
         """Records all that waits, also on this disk; the end of the log then. Raises
         StoreUnavailable where the records do not take it, and as `step` does."""
-        self._compact_at_s = math.inf  # what is compared with the records is not to be trusted yet
+        # What is compared with the records is not to be trusted yet.
+        self._compact_at_s = self._snapshot_at_s = math.inf
         end: Head | None = None
         # Until a step finds nothing: one batch may end where a day or an epoch does, or where a
         # recorder before us had fixed it.

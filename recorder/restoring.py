@@ -8,6 +8,7 @@ difference is booked as a correction: what was spent is never forgotten.
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -42,6 +43,8 @@ _ALIKE = tuple(
     for name in WrittenEvent.__struct_fields__
     if name in EventRow.__struct_fields__ and name not in ("streamed", "overrun")
 )
+_alike = attrgetter(*_ALIKE)
+_encode_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,17 +266,14 @@ def _lease(request: EventRow) -> bytes:
     return _encode("") + _encode(request.seq) + _text(facts) + _text(_written(request))
 
 
+class _Written(WrittenEvent, frozen=True, omit_defaults=True):
+    """The writer's part, as short as the writer made it."""
+
+
 def _written(request: EventRow) -> bytes:
     """The writer's part of a request, for whoever ends it in nobody's name."""
-    about = {name: getattr(request, name) for name in _ALIKE}
-    written = WrittenEvent(**about, streamed=bool(request.streamed))
-    return msgspec.json.encode(
-        {
-            name: value
-            for name in WrittenEvent.__struct_fields__
-            if (value := getattr(written, name))
-        }
-    )
+    about = dict(zip(_ALIKE, _alike(request), strict=True))
+    return _encode_json(_Written(**about, streamed=bool(request.streamed)))
 
 
 def _tombstones(ended: list[Ended], now_ms: int) -> Iterator[Write]:
