@@ -130,6 +130,7 @@ class Operator:
             )
             self._stack.starts += 1
             if await _greets(running):
+                self._stack.failed_in_a_row = 0
                 self._serves.set()
                 await running.process.wait()
                 self._serves.clear()
@@ -137,6 +138,7 @@ class Operator:
                 continue
             await running.process.wait()
             self._stack.starts_that_failed += 1
+            self._stack.failed_in_a_row += 1
             if time.monotonic() - down_since_s > GIVE_UP_S:
                 raise StackStaysDown(running.output[-2_000:])
             await asyncio.sleep(0.3)
@@ -166,11 +168,26 @@ class Director:
 
     async def run(self) -> None:
         """Until the last fault is done, and what was stopped goes on."""
-        began_s = time.monotonic()
+        began_s, waited_s = time.monotonic(), 0.0
         for fault in self._faults:
-            await asyncio.sleep(max(0.0, began_s + fault.at_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, began_s + waited_s + fault.at_s - time.monotonic()))
+            waited_s += await self._until_it_may()
+            if time.monotonic() - began_s > self._faults[-1].at_s:
+                break
             await self._do(fault)
         self.resume()
+
+    async def _until_it_may(self) -> float:
+        """A start may be killed in its middle, but not one after the other: nobody would see what
+        the stack does. How long that took."""
+        began_s = time.monotonic()
+        if self._stack.failed_in_a_row:
+            self.resume()
+            while self._stack.failed_in_a_row:
+                await asyncio.sleep(_LOOK_S)
+                if time.monotonic() - began_s > GIVE_UP_S:
+                    raise StackStaysDown("it does not start, and nobody kills it")
+        return time.monotonic() - began_s
 
     def resume(self) -> None:
         """Nobody is stopped any more."""

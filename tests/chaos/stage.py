@@ -44,13 +44,15 @@ class Options:
 
 
 class Stack:
-    """The stack that runs now: whoever starts another one puts it here. `starts` counts them."""
+    """The stack that runs now: whoever starts another one puts it here. `starts` counts them,
+    `failed_in_a_row` those in vain since it served last."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.running: Running | None = None
         self.starts = 0
         self.starts_that_failed = 0
+        self.failed_in_a_row = 0
 
 
 def secret_of(key: str) -> str:

@@ -239,7 +239,7 @@ RECORDING = (
         f"{LUA}/distrust.lua",
         "or epoch > epoch_known or epoch == epoch_known and seq >= seq_known then",
         "then",
-        (f"{RECOVERS}::test_who_knows_more_closes_a_ledger_that_was_changed_while_it_ran",),
+        ("tests/budgets/test_reserve_retry.py::test_only_who_knows_more_closes_a_ledger",),
     ),
     Mutant(
         "a server that was started again is believed",

@@ -345,6 +345,7 @@ async def test_what_the_ledger_says_beyond_the_records_is_booked(
         refused = await worker.ask(dollars(6), old)
         assert isinstance(refused, Refusal)
         assert refused.code == "TOO_LARGE"
+        assert await worker.totals() == (450, 0)
         await worker.until_recorded()
     await _judge(stage, store, worker)
 
