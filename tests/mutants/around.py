@@ -57,22 +57,22 @@ WORKER = (
     Mutant(
         "an ending that was cancelled is lost",
         "budgets/endings.py",
-        "        except asyncio.CancelledError:\n            self._wait(ending)\n            raise",
-        "        except asyncio.CancelledError:\n            raise",
+        "CancelledError:\n            self._wait(self._under_way.pop(number))\n            raise",
+        "CancelledError:\n            raise",
         ("tests/budgets/test_endings.py",),
     ),
     Mutant(
         "an ending that the ledger did not take is lost",
         "budgets/endings.py",
-        '            _log.warning("an ending waits: %r", error)\n            self._wait(ending)',
-        '            _log.warning("an ending waits: %r", error)',
+        'waits: %r", error)\n            self._wait(self._under_way.pop(number))',
+        'waits: %r", error)\n            self._under_way.pop(number)',
         ("tests/budgets/test_endings.py",),
     ),
     Mutant(
         "one ending that is never taken holds up the rest",
         "budgets/endings.py",
-        "self._waiting.rotate(-1)",
-        "self._waiting.rotate(0)",
+        "queue.rotate(-1)",
+        "queue.rotate(0)",
         ("tests/budgets/test_endings.py",),
     ),
     Mutant(
