@@ -39,14 +39,19 @@ class Granted(msgspec.Struct, frozen=True):
         return self.reservation.mark
 
     def counters(self) -> bytes:
-        """Packed flat for the scripts: field, dimension, amount."""
+        """Packed flat for the script `adopt`: field, dimension, amount, end of its window in
+        seconds (0: never), and where that is an allotment's, the counters that it raised, joined by
+        spaces: they pay where the ledger has lost the allotment."""
         usd, tokens = amount_asked(self.reservation.ask, self.reservation.output_tokens)
         amounts = (usd, tokens, 1, 1)
         fields = self.plan.fields[len(self.plan.nodes) :]
         flat: list[str | int] = []
         for counter, bound in zip(fields, self.plan.bounds, strict=True):
             dimension = DIMENSIONS.index(bound.limit.dimension)
-            flat += (counter.decode(), dimension + 1, amounts[dimension])
+            raised = bound.allotment.raised if bound.allotment is not None else None
+            above = " ".join((raised or {}).get(bound.limit.dimension, ()))
+            ends_s = bound.resets_at_ms // 1000
+            flat += (counter.decode(), dimension + 1, amounts[dimension], ends_s, above)
         return msgspec.msgpack.encode(flat)
 
     def labelled(self) -> bytes:
@@ -90,6 +95,7 @@ class Kept:
         here = self._organisations.get(organisation)
         if here is None:
             here = self._organisations[organisation] = _Organisation(epoch)
+        here.epoch = min(here.epoch, epoch)  # an answer that comes late is still to be brought
         here.entries.append((epoch, seq, entry))
         if type(entry) is Granted:
             here.granted[entry.id] = entry

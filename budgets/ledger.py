@@ -69,7 +69,7 @@ class Ledger:
         self._session = session
         self._policies = PolicyCache(session.load, self.options.payloads)
         self._kept = Kept()
-        self._bringing = asyncio.Lock()
+        self._bringing: dict[str, asyncio.Lock] = {}
 
     @property
     def organisations(self) -> tuple[str, ...]:
@@ -310,7 +310,7 @@ class Ledger:
         """The organisation, once the ledger knows what this process was told before a recovery."""
         slot = await self._session.slot(organisation)
         while not self._kept.is_in_step(organisation, slot.epoch):
-            async with self._bringing:
+            async with self._bringing.setdefault(organisation, asyncio.Lock()):
                 if not self._kept.is_in_step(organisation, slot.epoch):
                     await self._bring(slot)
         return slot
@@ -328,8 +328,10 @@ class Ledger:
         self._kept.brought(slot.organisation, epoch)
 
     async def _adopt(self, slot: Slot, granted: Granted) -> str:
-        """ADOPTED, or ALREADY where the records had it."""
+        """ADOPTED, or ALREADY where the records had it. A scope that has left comes back first: its
+        counters go on from what it had spent."""
         reservation = granted.reservation
+        await self._session.load(list(reservation.path.nodes()))
         reply = await self._session.run_in_epoch(
             slot,
             "adopt",
@@ -346,15 +348,26 @@ class Ledger:
     async def forget_recorded(self) -> None:
         """Lets go of what the recorder has confirmed; brings it where the ledger was recovered
         meanwhile. Raises LedgerUnavailable."""
+        failed: LedgerUnavailable | None = None
         for organisation in self._kept.organisations:
-            await self._session.looked_at(organisation)
-            slot = await self._in_step(organisation)
-            confirmed = await self._session.transport.command(
-                "HGET", slot.recorder_key, "confirmed"
-            )
-            if isinstance(confirmed, bytes):
-                epoch, seq = map(int, confirmed.split(b"-"))
-                self._kept.trim(organisation, epoch, seq)
+            try:
+                await self._forget_recorded_of(organisation)
+            except LedgerUnavailable as error:  # one that is recovering holds up no other
+                failed = error
+        if failed is not None:
+            raise failed
+
+    async def _forget_recorded_of(self, organisation: str) -> None:
+        await self._session.looked_at(organisation)
+        slot = await self._in_step(organisation)
+        epoch, generation = slot.epoch, self._session.transport.generation
+        confirmed = await self._session.transport.command("HGET", slot.recorder_key, "confirmed")
+        # A command goes unasked to a server that was recovered without what is kept here.
+        unchanged = slot.epoch == epoch and self._session.transport.generation == generation
+        if isinstance(confirmed, bytes) and unchanged:
+            of_epoch, seq = map(int, confirmed.split(b"-"))
+            if of_epoch <= epoch and self._kept.is_in_step(organisation, epoch):
+                self._kept.trim(organisation, of_epoch, seq)
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
         """Charges up to `at_most` expired leases in full, the ids that it swept; and closes

@@ -62,9 +62,10 @@ class Recovering:
 
     async def begin(
         self, organisation: str, records: tuple[int, int, int], owner_lease_ms: int
-    ) -> bool:
+    ) -> int:
         """Closes the organisation to everybody else, above what the records have (epoch, seq, time
-        in ms); False where it is open and knows as much as they do. Raises Overtaken."""
+        in ms): its own time in ms; 0 where it is open and knows as much as they do. Raises
+        Overtaken."""
         slot = Slot(organisation)
         numbers = _FOUR.pack(*records, owner_lease_ms)
         keys = (*slot.keys, slot.recorder_key)
@@ -73,10 +74,10 @@ class Recovering:
         if code == "OTHER":
             raise Overtaken(f"{organisation} is recovered by another recorder")
         if code == "OPEN":
-            return False
+            return 0
         slot.epoch, slot.seq = number(reply[1]), number(reply[2])
         self._session.work_on(slot)
-        return True
+        return number(reply[3])
 
     async def present(self, organisation: str) -> Present:
         """What is there."""
@@ -98,7 +99,9 @@ class Recovering:
             pieces = _pieces(part)
             while some := list(itertools.islice(pieces, PIECES_AT_ONCE_MAX)):
                 tries = (self._restore_piece(organisation, piece, lease_ms) for piece in some)
-                await asyncio.gather(*tries)
+                for failed in await asyncio.gather(*tries, return_exceptions=True):
+                    if failed is not None:
+                        raise failed
 
     async def _restore_piece(self, organisation: str, piece: list[Write], lease_ms: int) -> None:
         slot = self._session.known_slot(organisation)

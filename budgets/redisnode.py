@@ -28,7 +28,8 @@ DURABLE_AT_ONCE_MAX = 8
 CONNECT_MS_MAX = 1_000
 # Handshakes cost CPU at both ends: begun all at once, none would end in time.
 CONNECTING_AT_ONCE_MAX = 4
-_run_id = re.compile(rb"run_id:([0-9a-f]+)").search
+# Of the server, and of its leading: as chunks/run.lua.
+_run_ids = re.compile(rb"(?:run_id|master_replid):([0-9a-f]+)").findall
 
 
 class Held(Protocol):
@@ -121,14 +122,13 @@ class Dial:
         return self._made(address, url.username, url.password, url.database)
 
     async def recognise(self, address: tuple[str, int], held: Held) -> None:
-        """Notes which server is there now, by its run id. One that may not be asked is taken for
-        the same: who lets us use it vouches for it."""
+        """Notes which server is there now, by its run id and its promotion. One that may not be
+        asked is taken for the same: who lets us use it vouches for it."""
         try:
-            info = await said(held, b"INFO", b"server")
+            info = await said(held, b"INFO", b"server", b"replication")
         except ResponseError:
             info = b""
-        found = _run_id(info) if isinstance(info, bytes) else None
-        run = found[1] if found else b""
+        run = b"".join(_run_ids(info)) if isinstance(info, bytes) else b""
         if self._runs and self._runs.get(address) != run:
             self.generation += 1
         self._runs[address] = run

@@ -27,10 +27,20 @@ def pieces(names: Sequence[str]) -> Iterator[Sequence[str]]:
         yield names[first:]
 
 
-def array(names: Sequence[str]) -> str:
+class ArrayText(str):
+    """A list as the engine reads it, which still knows its names: a driver quotes texts, and
+    would quote these again."""
+
+    __slots__ = ("names",)
+    names: tuple[str, ...]
+
+
+def array(names: Sequence[str]) -> ArrayText:
     """A parameter of type Array(String), of names without quotes, backslashes and control
     characters: no scope, counter or key has any."""
-    return "[" + ",".join(f"'{name}'" for name in names) + "]"
+    text = ArrayText("[" + ",".join(f"'{name}'" for name in names) + "]")
+    text.names = tuple(names)
+    return text
 
 
 def settings_text(settings: Mapping[str, str | int]) -> str:

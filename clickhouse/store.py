@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from clickhouse.compression import CODINGS, encoder_of
 from clickhouse.engine import Engine
 from clickhouse.errors import Code, StoreRefused, StoreUnavailable, of_write, refused
+from clickhouse.quoting import ArrayText
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -72,12 +73,19 @@ class EmbeddedStore:
         await asyncio.to_thread(self._threads.shutdown, wait=True)
 
 
+def _of_driver(parameters: Mapping[str, str | int]) -> dict[str, str | int | list[str]]:
+    return {
+        name: list(value.names) if isinstance(value, ArrayText) else value
+        for name, value in parameters.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class HttpTimeouts:
     """Both are whole seconds to the driver. `answer_s` is how long a server may say nothing."""
 
     connect_s: int = 5
-    answer_s: int = 60
+    answer_s: int = 20  # less than a recorder's lease: what it waits for longer, another may write
 
 
 class HttpStore:
@@ -113,7 +121,7 @@ class HttpStore:
             self._threads,
             lambda: self._called(
                 lambda client: client.raw_query(
-                    query, parameters=dict(parameters), settings=settings, fmt=ROWS
+                    query, parameters=_of_driver(parameters), settings=settings, fmt=ROWS
                 )
             ),
         )

@@ -113,7 +113,7 @@ class OrganisationRecorder:
         # In a thread: packing takes a tenth of a second, and leases are kept on the loop.
         batch = await asyncio.to_thread(pack, self.organisation, head, entries)
         if drained:
-            await self._write(batch)
+            drained = await self._write(batch)
         else:
             await self._keep_in_spool(batch)
         self._head = batch.head
@@ -264,7 +264,8 @@ class OrganisationRecorder:
         self._head = self._away_since_s = None
         return True
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, batch: Batch) -> bool:
+        """Whether the records have it; else this disk does."""
         self._still_mine()
         try:
             await self._writer.write(batch, doubt=self._doubt)
@@ -275,10 +276,11 @@ class OrganisationRecorder:
             if now_s - self._away_since_s < self._options.patience_ms / 1000:
                 raise
             await self._keep_in_spool(batch)
-            return
+            return False
         self._away_since_s, self._doubt = None, False
         await self._confirm(batch, on_disk=False)
         await self._signer.wrote(batch.head)
+        return True
 
     async def _keep_in_spool(self, batch: Batch) -> None:
         """A durable spool counts as confirmed. Full, the outbox keeps what comes, up to its bound,

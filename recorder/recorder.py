@@ -93,6 +93,7 @@ class Recorder:
         self._looked_in_records_at = -1  # generation of the transport
         self._recovery = Recovery(
             session,
+            self._recording,
             Recovering(session, self._node),
             Snapshots(store),
             self._writer,

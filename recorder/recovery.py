@@ -5,13 +5,16 @@ records what stands, write that, and open it in a new epoch. Whatever fails leav
 the next try begins anew.
 """
 
+import asyncio
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from budgets.recording import Recording
 from budgets.recovering import Recovering
 from budgets.session import LedgerRecovering, OrganisationUnknown, Session
 from recorder.batch import Head
@@ -32,6 +35,7 @@ class Recovery:
     def __init__(
         self,
         session: Session,
+        recording: Recording,
         recovering: Recovering,
         snapshots: Snapshots,
         writer: Writer,
@@ -39,6 +43,7 @@ class Recovery:
         options: RecorderOptions,
     ) -> None:
         self._session = session
+        self._recording = recording
         self._recovering = recovering
         self._snapshots = snapshots
         self._writer = writer
@@ -53,30 +58,53 @@ class Recovery:
         try:
             await self._session.open_organisation(organisation)
         except OrganisationUnknown:
-            if head is None:
+            if head is None and not await self._snapshots.is_known(organisation):
                 await self._recovering.begin_new(organisation)
                 return
         except LedgerRecovering as error:
             _log.warning("%s", error)
         end = head or BEFORE_ALL
         place = end.epoch, end.seq, end.time_ms
-        if not await self._recovering.begin(organisation, place, self._options.owner_lease_ms):
+        lease_ms = self._options.owner_lease_ms
+        now_ms = await self._recovering.begin(organisation, place, lease_ms)
+        if not now_ms:
             return
         end = await opened(organisation).drained()
-        done = await self._restored(organisation, end)
+        async with self._owned(organisation):
+            done = await self._restored(organisation, end, now_ms)
         _log.warning(
             "%s is recovered from the records up to %d-%d: %d writes, %d beyond them, in %.0f ms",
             *(organisation, end.epoch, end.seq, len(done.writes), len(done.booked) // 4),
             (time.monotonic() - began_s) * 1000,
         )
 
-    async def _restored(self, organisation: str, end: Head) -> Restoration:
-        now_ms = max(end.time_ms, self._session.clock.now_ms())
+    @contextlib.asynccontextmanager
+    async def _owned(self, organisation: str) -> AsyncIterator[None]:
+        """Stays the organisation's recorder: what stands can take longer than a lease to ask."""
+        lease_ms = self._options.owner_lease_ms
+
+        async def renew() -> None:
+            while True:
+                await self._recording.own(organisation, lease_ms)
+                await asyncio.sleep(lease_ms / 3000)
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
+            if not renewing.cancelled() and (error := renewing.exception()) is not None:
+                _log.warning("%s was not renewed: %s", organisation, error)
+
+    async def _restored(self, organisation: str, end: Head, now_ms: int) -> Restoration:
+        """`now_ms` is the ledger's own time: by it a window is over, not by ours."""
         over_ms = now_ms - TOMBSTONES_MS
         standing = await self._snapshots.standing(organisation, end, over_ms)
         ended = await self._snapshots.ended_since(organisation, over_ms)
         present = await self._recovering.present(organisation)
-        wanted = restoration(standing, ended, present, now_ms)
+        # In a thread: leases of other organisations are kept on the loop.
+        wanted = await asyncio.to_thread(restoration, standing, ended, present, now_ms)
         await self._recovering.restore(organisation, wanted.writes, self._options.lease_ms)
         await self._recovering.restore_keys(wanted.keys, now_ms)
         told = {"recovered_through": f"{end.epoch}-{end.seq}", "open": len(standing.open)}

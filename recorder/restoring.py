@@ -162,16 +162,21 @@ def _moved(
     texts: dict[str, str], allotments: dict[str, Allotment], present: Present
 ) -> Iterator[Write]:
     """The fields of allotments, and the sets by which the sweeper finds them."""
-    for name in present.ledger:
-        if name[:2] in ("a:", "o:"):
-            yield Write(LEDGER, name, b"")
+    fields: dict[str, bytes] = {}
+    for id_, each in allotments.items():
+        number = id_.removeprefix("a")
+        fields[f"a:{number}"] = texts[id_].encode()
+        if each.state != "closed":
+            fields[f"o:{each.scope}"] = number.encode()
+    # None is written twice: pieces may be written in any order.
+    gone = [name for name in present.ledger if name[:2] in ("a:", "o:") and name not in fields]
+    for name, text in (*fields.items(), *((each, b"") for each in gone)):
+        yield Write(LEDGER, name, text)
     yield Write(ALLOTMENTS, EVERYTHING, b"")
     yield Write(ALLOTMENTS_EXPIRY, EVERYTHING, b"")
     for id_, each in allotments.items():
         number = id_.removeprefix("a")
-        yield Write(LEDGER, f"a:{number}", texts[id_].encode())
         if each.state != "closed":
-            yield Write(LEDGER, f"o:{each.scope}", number.encode())
             yield Write(ALLOTMENTS, f"{each.scope} {number}", b"0")
             due_ms = each.expires_at_ms if each.state == "open" else 0
             yield Write(ALLOTMENTS_EXPIRY, number, str(due_ms).encode())

@@ -49,12 +49,19 @@ class Retention:
         for day in await self._days("bodies", self._bodies_days):
             await self._drop("bodies", day)
             dropped.append(f"bodies {day}")
-        for day in await self._days("events", self._events_days):
-            if await self._covered(day) and await self._archived(day):
+        days = await self._days("events", self._events_days)
+        last = await self._last_days() if days else set()
+        for day in days:
+            if day not in last and await self._covered(day) and await self._archived(day):
                 await asyncio.to_thread(self._note, day)
                 await self._drop("events", day)
                 dropped.append(f"events {day}")
         return dropped
+
+    async def _last_days(self) -> set[int]:
+        """Kept however old they are: an organisation's chain and seq go on from its last event."""
+        lines = await self._store.select(load_query("last_days"), {})
+        return {json.loads(line)[0] for line in lines.splitlines()}
 
     async def _days(self, table: str, kept_days: int) -> list[int]:
         today = datetime.fromtimestamp(self._now_ms() / 1000, UTC)

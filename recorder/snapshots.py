@@ -14,7 +14,7 @@ import msgspec
 
 from clickhouse.events import EventRow, canonical
 from clickhouse.query import load_query
-from clickhouse.quoting import quoted
+from clickhouse.quoting import array, pieces, quoted
 from clickhouse.store import Store
 from recorder.batch import Head
 from recorder.verification import CHAIN_COLUMNS
@@ -22,6 +22,8 @@ from recorder.verification import CHAIN_COLUMNS
 SEQS_PER_EPOCH = 2**40
 """One number for (epoch, seq): a seq is below it, and so is an epoch below 2**24."""
 ALLOTMENT = "allotment"
+WINDOWS_S = 64 * 86_400
+"""No window that began earlier is asked for: the longest is half of it."""
 _INSERT = "INSERT INTO comptroller.snapshots (org, place, epoch, seq, time_ms, open)"
 _decode = msgspec.json.Decoder(EventRow, strict=False).decode
 
@@ -71,6 +73,11 @@ class Snapshots:
         epoch, seq, texts = json.loads(line)
         return Snapshot(int(epoch), int(seq), tuple(_decode(text) for text in texts))
 
+    async def is_known(self, organisation: str) -> bool:
+        """Whether anything stands of it, though no event may be left."""
+        line = await self._store.select(load_query("is_known"), {"org": organisation})
+        return bool(json.loads(line)[0])
+
     async def take(self, organisation: str, head: Head) -> bool:
         """Makes the records up to `head` a snapshot; whether there was anything new. Again after a
         crash: the same rows. The snapshot is written last, so one that is there is whole."""
@@ -98,11 +105,12 @@ class Snapshots:
         nothing."""
         last = await self.last(organisation)
         where = _between(organisation, last, head)
-        lines = await self._store.select(load_query("balances_at"), where)
+        since_s = over_ms // 1000 - WINDOWS_S
+        lines = await self._store.select(load_query("balances_at"), {**where, "since_s": since_s})
         spent: dict[str, tuple[int, int]] = {}
         for line in lines.splitlines():
             name, dimension, amount = json.loads(line)
-            spent[name] = dimension, int(amount)
+            spent[name] = dimension, spent.get(name, (0, 0))[1] + int(amount)
         still_open = await self._open_at(organisation, head, last)
         here: dict[str, str | int] = {"org": organisation, "epoch": head.epoch, "seq": head.seq}
         states: dict[str, dict[str, str]] = {}
@@ -130,11 +138,9 @@ class Snapshots:
         lines = await self._store.select(query, where)
         begun = [_decode(line) for line in lines.splitlines()]
         earlier = {each.request_id: each for each in last.open}
-        if earlier:
-            names = ",".join(f"'{id_}'" for id_ in earlier)
-            ended = await self._store.select(
-                load_query("ended_among"), {**where, "ids": f"[{names}]"}
-            )
+        for ids in pieces(tuple(earlier)):
+            asked = {**where, "ids": array(ids)}
+            ended = await self._store.select(load_query("ended_among"), asked)
             for line in ended.splitlines():
                 earlier.pop(json.loads(line)[0], None)
         return (*earlier.values(), *begun)

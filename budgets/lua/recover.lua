@@ -26,4 +26,4 @@ seq = math.max(seq, of_seq)
 compaction = compaction + 1
 call('HSET', KEYS[1], 'meta', packed_meta())
 call('HSET', KEYS[6], 'owner', token, 'until', string.format('%.0f', time_ms + lease_ms))
-return {'RAISED', epoch, seq}
+return {'RAISED', epoch, seq, time_ms}

@@ -1,5 +1,5 @@
--- What every counter comes to at an event: its balance, and what was booked after that balance;
--- field, dimension, spent. `after` is the last snapshot, before which no event is looked at; the
+-- What every counter comes to at an event whose window began since a time, or never ends: its
+-- balance, and what was booked after that balance; field, dimension, spent. `after` is the last snapshot, before which no event is looked at; the
 -- conditions are spelt out, because a comparison of tuples reads the whole key.
 WITH
     kept AS
@@ -7,6 +7,7 @@ WITH
         SELECT field, dimension, argMax(spent, (epoch, seq)) AS balance, max((epoch, seq)) AS place
         FROM comptroller.balances
         WHERE org = {org:String}
+          AND (endsWith(field, ':0') OR toInt64OrZero(splitByChar(':', field)[-1]) >= {since_s:Int64})
         GROUP BY field, dimension
     ),
     booked AS

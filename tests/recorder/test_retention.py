@@ -272,12 +272,26 @@ async def test_events_that_come_after_their_day_went_are_kept(
     archived = await store.rows("SELECT * FROM comptroller.hours FINAL ORDER BY ALL")
     late = Log(store, "late-org")
     late.call(ago_ms(5, 4), 50)
+    late.call(NOW_MS, 1)
     await late.write()
     with caplog.at_level(logging.ERROR, "comptroller.recorder"):
         assert await retention(store, 3, 99).sweep() == []
     assert await store.rows("SELECT * FROM comptroller.hours FINAL ORDER BY ALL") == archived
     assert day_of(5) in await days_in(store, "events")
     assert f"day {day_of(5)} is kept" in caplog.text
+
+
+async def test_the_last_event_of_an_organisation_is_kept(store: StoreProcess) -> None:
+    """However old it is: what comes next stands on it, and without it a ledger that was emptied
+    would begin the organisation anew."""
+    idle = Log(store, "idle-org")
+    for days in (9, 8, 8):
+        idle.call(ago_ms(days), 50)
+    await idle.write()
+    await retention(store, 3, 99).sweep()
+    assert await days_in(store, "events") == [day_of(8)]
+    assert await Snapshots(store).is_known("idle-org")
+    assert not await Snapshots(store).is_known("nobody")
 
 
 async def test_nothing_to_drop_is_nothing_done(store: StoreProcess) -> None:

@@ -62,7 +62,8 @@ class StoreProcess:
 
     async def select(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
         """As Store."""
-        answer = await asyncio.to_thread(self._call, "select", query, dict(parameters))
+        plain = {name: str(v) if isinstance(v, str) else v for name, v in parameters.items()}
+        answer = await asyncio.to_thread(self._call, "select", query, plain)
         assert isinstance(answer, bytes)
         return answer
 
