@@ -120,21 +120,28 @@ class Recovering:
     async def restore_keys(self, records: Iterable[tuple[bytes, bool]], now_ms: int) -> None:
         """The records by which secrets are found, each with whether the key still works; those of
         secrets that do so for a time end with it."""
-        for record, works in records:
-            key = msgspec.json.decode(record, type=Key)
-            left_ms = 0
-            if key.expires_at_ms is not None:
-                left_ms = key.expires_at_ms + EXPIRED_KEPT_MS - now_ms
-            if key.secret_sha256:
-                there = works and left_ms >= 0
-                await self._restore_key(key.secret_sha256, record if there else b"", left_ms)
-            for sha256, until_ms in key.earlier:
-                old = msgspec.structs.replace(
-                    key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
-                )
-                left_ms = until_ms - now_ms if works else 0
-                text = msgspec.json.encode(old) if left_ms > 0 else b""
-                await self._restore_key(sha256, text, left_ms)
+        wanted = iter(records)
+        while some := list(itertools.islice(wanted, WRITES_AT_ONCE_MAX)):
+            tries = (self._restore_secrets(record, works, now_ms) for record, works in some)
+            for failed in await asyncio.gather(*tries, return_exceptions=True):
+                if failed is not None:
+                    raise failed
+
+    async def _restore_secrets(self, record: bytes, works: bool, now_ms: int) -> None:
+        key = msgspec.json.decode(record, type=Key)
+        left_ms = 0
+        if key.expires_at_ms is not None:
+            left_ms = key.expires_at_ms + EXPIRED_KEPT_MS - now_ms
+        if key.secret_sha256:
+            there = works and left_ms >= 0
+            await self._restore_key(key.secret_sha256, record if there else b"", left_ms)
+        for sha256, until_ms in key.earlier:
+            old = msgspec.structs.replace(
+                key, secret_sha256=sha256, expires_at_ms=until_ms, earlier=()
+            )
+            left_ms = until_ms - now_ms if works else 0
+            text = msgspec.json.encode(old) if left_ms > 0 else b""
+            await self._restore_key(sha256, text, left_ms)
 
     async def _restore_key(self, sha256: str, record: bytes, left_ms: int = 0) -> None:
         command = self._session.transport.command
@@ -145,13 +152,18 @@ class Recovering:
         else:
             await command("SET", record_key(sha256), record)
 
+    def next_place(self, organisation: str) -> tuple[int, int]:
+        """Epoch and seq of the first event after the recovery that has begun."""
+        slot = self._session.known_slot(organisation)
+        return abs(slot.epoch), (slot.seq // SEQS_APART + 1) * SEQS_APART
+
     async def reopen(self, organisation: str, event: bytes, booked: bytes, state: bytes) -> None:
         """Opens it, with an event that tells of the recovery, books what the ledger had beyond the
         records (packed counter, dimension, 0, delta...) and has them keep what only the ledger knew
         (packed kind, name, text...). Raises Overtaken."""
         slot = self._session.known_slot(organisation)
         act = self._session.new_id()
-        first = (slot.seq // SEQS_APART + 1) * SEQS_APART
+        _, first = self.next_place(organisation)
         numbers = _THREE.pack(slot.epoch, slot.seq, first)
         reply = await self._session.run(
             "reopen", slot.keys_done(act), (numbers, act, event, booked, state), durably=True

@@ -186,8 +186,10 @@ class Session:
         while True:
             try:
                 return await self.open_organisation(organisation, create=self._options.trusts)
-            except (OrganisationUnknown, LedgerRecovering):
+            except (OrganisationUnknown, LedgerRecovering) as error:
                 if _now_s() > deadline:
+                    if isinstance(error, LedgerRecovering):
+                        raise
                     raise LedgerUnavailable(
                         f"organisation {organisation!r} is not begun: only a recorder begins one, "
                         "because the records may know it: is one running, and do they answer?"
@@ -253,8 +255,15 @@ class Session:
         return slot.epoch > epoch
 
     async def _open_again(self, slot: Slot) -> None:
-        """Looks what is there now. Who finds that it knows more than the ledger closes it. Waits a
-        little for one that is being recovered. Raises LedgerRecovering."""
+        """Looks what is there now, once for all calls that wait. Who finds that it knows more than
+        the ledger closes it. Waits a little for one that is being recovered. Raises
+        LedgerRecovering."""
+        if slot.opening is None or slot.opening.done():
+            slot.opening = asyncio.get_running_loop().create_task(self._open_within(slot))
+            slot.opening.add_done_callback(_nobody_may_wait)
+        await asyncio.shield(slot.opening)
+
+    async def _open_within(self, slot: Slot) -> None:
         waits_ms = 0 if self._options.trusts else self._options.reopen_ms
         deadline = _now_s() + waits_ms / 1000
         while True:
@@ -376,6 +385,12 @@ class _Found:
     time_ms: int
     through_seq: int
     late_seq: int
+
+
+def _nobody_may_wait(opening: asyncio.Task[None]) -> None:
+    """All that waited may have been cancelled: an error that nobody hears of is not one."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _now_s() -> float:

@@ -7,6 +7,8 @@ scope and by time), `:done:<n>`, tombstones by ten minutes of the id's own time,
 `budgets.places`.
 """
 
+import asyncio
+
 DONE_BUCKET_MS = 600_000
 
 
@@ -22,6 +24,7 @@ class Slot:
         "generation",
         "keys",
         "keys_key",
+        "opening",
         "organisation",
         "policies_key",
         "recorder_key",
@@ -41,6 +44,7 @@ class Slot:
         self.recorder_key = f"{self._prefix}recorder".encode()
         self.epoch = 0
         self.seq = 0
+        self.opening: asyncio.Task[None] | None = None
         self.generation = -1  # of the transport, when it was opened last
         self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told
         self._done: tuple[int, tuple[bytes, ...]] = (-1, ())

@@ -19,6 +19,7 @@ from typing import Any
 
 from budgets.embedded import EmbeddedServer
 from budgets.memory import MemoryAway
+from budgets.session import LedgerRecovering
 from comptroller.assured import assure
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
@@ -176,6 +177,8 @@ class _Stack:
         while True:
             try:
                 return await self._declare()
+            except LedgerRecovering as error:  # however long that takes
+                _log.warning("%s", error)
             except MemoryAway:
                 if asyncio.get_running_loop().time() > give_up_s:
                     raise

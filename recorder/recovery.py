@@ -107,11 +107,17 @@ class Recovery:
         wanted = await asyncio.to_thread(restoration, standing, ended, present, now_ms)
         await self._recovering.restore(organisation, wanted.writes, self._options.lease_ms)
         await self._recovering.restore_keys(wanted.keys, now_ms)
+        epoch, first = self._recovering.next_place(organisation)
+        # What a recorder before us wrote of events that came to nothing is not to be believed.
+        cut = ("epoch", str(epoch), f"{end.epoch} {end.seq}")
         told = {"recovered_through": f"{end.epoch}-{end.seq}", "open": len(standing.open)}
         await self._recovering.reopen(
             organisation,
             json.dumps({"by": "recorder", "detail": json.dumps(told)}).encode(),
             _pack(wanted.booked) if wanted.booked else b"",
-            b"".join(map(_pack, wanted.unknown)),
+            b"".join(map(_pack, (*wanted.unknown, *cut))),
         )
+        # An insert that hung all the while and lands now is of events that are counted already, or
+        # that came to nothing.
+        await self._snapshots.take(organisation, Head(epoch, first - 1, "", now_ms))
         return wanted
