@@ -16,7 +16,8 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.plan import ScopePath
 from budgets.policy import Policy
 from budgets.scripts import load_scripts
-from budgets.session import Session, SessionOptions
+from budgets.session import Clock, Session, SessionOptions
+from budgets.transport import LedgerTransport
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from gateway.events import KeyEvents
@@ -39,9 +40,15 @@ class Worker(Desk):
     """A desk that does not believe a restarted ledger, and makes calls as the gateway does."""
 
     @classmethod
-    async def at(cls, stage: Stage, organisation: str, options: SessionOptions = WAITS) -> "Worker":
+    async def at(
+        cls,
+        stage: Stage,
+        organisation: str,
+        options: SessionOptions = WAITS,
+        transport: LedgerTransport | None = None,
+    ) -> "Worker":
         """A process of its own at the stage's server."""
-        transport = await stage.transport()
+        transport = transport or await stage.transport()
         session = Session(transport, load_scripts(), SystemClock(), options)
         ledger = Ledger(session, LedgerOptions(lease_ms=60_000))
         return cls(organisation, transport, session, ledger, Administration(session))
@@ -101,11 +108,15 @@ class Worker(Desk):
 
 @asynccontextmanager
 async def recording(
-    stage: Stage, store: Store, organisation: str, name: str = "a"
+    stage: Stage,
+    store: Store,
+    organisation: str,
+    name: str = "a",
+    clock: Clock | None = None,
 ) -> AsyncIterator[Recorder]:
     """A recorder that looks at all organisations of the server, and remembers none of others."""
     transport = await stage.transport()
-    session = Session(transport, load_scripts(), SystemClock(), LOOKS)
+    session = Session(transport, load_scripts(), clock or SystemClock(), LOOKS)
     recorder = Recorder(session, Remembering(store, organisation), stage.folder / name, QUICK)
     running = asyncio.create_task(recorder.run())
     try:

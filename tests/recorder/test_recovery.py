@@ -97,10 +97,10 @@ async def test_what_is_recorded_comes_back(
             assert await worker.end(each, 7) == "ALREADY"
         assert sum(reserved for _, reserved, _ in (await worker.counters()).values()) == 0
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
-async def _judge(stage: Stage, store: Store, worker: Worker) -> None:
+async def judged(stage: Stage, store: Store, worker: Worker) -> None:
     """The chain holds through all epochs, and the records sum to the counters."""
     org = worker.organisation
     lines = await store.select(
@@ -150,7 +150,7 @@ async def test_what_the_records_have_is_not_lost_to_an_older_file(
         assert after == before
         assert not await worker.keyring.find(f"ck-{organisation}-1".encode())
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_what_only_a_worker_knows_is_brought(
@@ -187,7 +187,7 @@ async def test_what_only_a_worker_knows_is_brought(
             {"org": organisation},
         )
         assert rows.splitlines() == [b'["recovered"]'] * 4
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_an_unconfirmed_grant_that_still_runs_is_brought_by_its_heartbeat(
@@ -226,7 +226,7 @@ async def test_who_knows_more_closes_a_ledger_that_was_changed_while_it_ran(
         del before["counters"]
         assert before["leases"] == await worker.lease_ids() | {each.id for each in still_open[:2]}
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_late_truth_is_booked_once_after_a_recovery(
@@ -254,7 +254,7 @@ async def test_late_truth_is_booked_once_after_a_recovery(
         assert isinstance(score, bytes)
         assert abs(float(score) - head.opened_ms - 60_000) < 5_000
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_all_that_waits_is_recorded_before_the_records_decide(
@@ -284,7 +284,7 @@ async def test_all_that_waits_is_recorded_before_the_records_decide(
         assert await worker.end(left, 300) == "ALREADY"
         assert await worker.end(still_open, 50) == "SETTLED"
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_a_lease_that_comes_back_still_has_its_name(
@@ -313,7 +313,7 @@ async def test_a_lease_that_comes_back_still_has_its_name(
         assert isinstance(again, Repeat)
         assert (again.request_id, again.state) == (id_, "expired")
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_what_the_ledger_says_beyond_the_records_is_booked(
@@ -347,7 +347,7 @@ async def test_what_the_ledger_says_beyond_the_records_is_booked(
         assert refused.code == "TOO_LARGE"
         assert await worker.totals() == (450, 0)
         await worker.until_recorded()
-    await _judge(stage, store, worker)
+    await judged(stage, store, worker)
 
 
 async def test_an_organisation_that_only_the_records_know_is_not_begun_again(
