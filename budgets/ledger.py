@@ -328,7 +328,7 @@ class Ledger:
         self._kept.brought(slot.organisation, epoch)
 
     async def _adopt(self, slot: Slot, granted: Granted) -> str:
-        """ADOPTED, or ALREADY where the records had it."""
+        """ADOPTED, ALREADY where the records had it, TOO_OLD where nobody knows that any more."""
         reservation = granted.reservation
         reply = await self._session.run_in_epoch(
             slot,

@@ -133,7 +133,8 @@ class OrganisationRecorder:
         """Records all that waits, also on this disk; the end of the log then. Raises
         StoreUnavailable where the records do not take it, and as `step` does."""
         self._compact_at_s = math.inf  # what is compared with the records is not to be trusted yet
-        while await self.step():
+        # A batch that is not full may have ended with its day, epoch or bytes: more may wait.
+        while await self.step() or await self._outbox.next_entries(self._head or BEFORE_ALL):
             pass
         if await asyncio.to_thread(self._spool.pending, self.organisation):
             raise StoreUnavailable(f"events of {self.organisation} wait on the disk")
@@ -160,6 +161,7 @@ class OrganisationRecorder:
             self._snapshot_at_s = now_s + self._options.snapshot_every_ms / 1000
         if compacts or adds_up:
             self._tidying = asyncio.create_task(self._tidy(head, compacts=compacts))
+            self._tidying.add_done_callback(_ended)
 
     async def _tidy(self, head: Head, *, compacts: bool) -> None:
         if compacts:
@@ -287,6 +289,12 @@ class OrganisationRecorder:
         await self._recording.confirm(
             self.organisation, head.epoch, head.seq, batch.payload_bytes, on_disk=on_disk
         )
+
+
+def _ended(tidying: asyncio.Task[None]) -> None:
+    """Who would have asked how it went may have started anew meanwhile."""
+    if not tidying.cancelled():
+        tidying.exception()
 
 
 class Signer:

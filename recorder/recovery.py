@@ -62,8 +62,12 @@ class Recovery:
         place = end.epoch, end.seq, end.time_ms
         if not await self._recovering.begin(organisation, place, self._options.owner_lease_ms):
             return
-        end = await opened(organisation).drained()
-        done = await self._restored(organisation, end)
+        try:
+            end = await opened(organisation).drained()
+            done = await self._restored(organisation, end)
+        except BaseException:
+            self._recovering.give_up(organisation)
+            raise
         _log.warning(
             "%s is recovered from the records up to %d-%d: %d writes, %d beyond them, in %.0f ms",
             *(organisation, end.epoch, end.seq, len(done.writes), len(done.booked) // 4),
