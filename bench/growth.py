@@ -44,6 +44,7 @@ from recorder.snapshots import Snapshots
 SECONDS_MAX = 600
 KEYS, SCOPES, RETURNS = 100_000, 1_000_000, 2_000
 AT_ONCE = 1_000
+EVENTS_AT_ONCE = 50_000
 REST_MS = 3_600_000
 KEYS_ORG, RUNS_ORG = "keys", "runs"
 SLOW_US = 1_000
@@ -130,7 +131,7 @@ class Growth:
         self.add("memory of a key, with its scope and budget", f"{grown / count:,.0f} bytes")
         record = await self.command("MEMORY", "USAGE", record_key(_key(0)[0].secret_sha256))
         self.add("of these, the record by its secret", f"{record} bytes")
-        await self.command("FLUSHDB")
+        await self.command("FLUSHDB", "SYNC")
 
     async def _forget_outbox(self, organisation: str) -> None:
         """As if it were recorded; tombstones leave by themselves in two hours."""
@@ -184,8 +185,10 @@ class Growth:
         now_ms = self.session.clock.now_ms()
         head = Head(1, 1 + 2 * count, GENESIS, now_ms - 2 * REST_MS)
         sql = (resources.files("bench") / "rested.sql").read_text(encoding="utf-8")
-        place = {"org": RUNS_ORG, "limit": limit, "count": count, "after_seq": 1, "now_ms": now_ms}
-        await self.store.command(string.Template(sql).substitute(place))
+        place = {"org": RUNS_ORG, "limit": limit, "after_seq": 1, "now_ms": now_ms}
+        for first in range(0, count, EVENTS_AT_ONCE):
+            some = {"first": first, "count": min(EVENTS_AT_ONCE, count - first)}
+            await self.store.command(string.Template(sql).substitute({**place, **some}))
         counter = _COUNTER.pack(70, 0, 0)
         record = _SCOPE.pack(0, 1, 0, 0)
         for first in range(0, count, AT_ONCE):

@@ -176,7 +176,9 @@ class Administration:
         self, organisation: str, id_: str, deltas: list[tuple[str, int, int]], event: bytes
     ) -> str:
         """Adds (counter field, dimension number, delta) to what was spent, once: DONE, ALREADY, or
-        NEGATIVE when a counter would fall below zero (nothing is booked then)."""
+        (nothing is booked then) NEGATIVE when a counter would fall below zero, and UNKNOWN when it
+        is an allotment's that is forgotten. What an allotment passes on follows by itself: name the
+        counters that the request has touched."""
         slot = await self._session.slot(organisation)
         policies = await self._session.policies(organisation)
         ends = window_ends((field for field, _, _ in deltas), policies.values())

@@ -4,6 +4,8 @@ Who recovers it has asked the records first. Every write names the epoch that wa
 beginning, so that a recovery that was paused in the middle is refused once another one has begun.
 """
 
+import asyncio
+import itertools
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from budgets.slots import NOT_LOOKED, Slot
 from budgets.transport import Argument, LedgerUnavailable
 
 WRITES_AT_ONCE_MAX = 500
+PIECES_AT_ONCE_MAX = 4
 SEQS_APART = 2**24
 """A new epoch begins so far above what is known: more than an outbox ever holds, so that no seq and
 no limit's id that a lost event had is given again."""
@@ -47,6 +50,7 @@ class Present:
     ledger: dict[str, bytes]
     policies: dict[str, bytes]
     keys: dict[str, bytes]
+    leases: frozenset[str]
 
 
 class Recovering:
@@ -87,23 +91,34 @@ class Recovering:
             ledger=await self._hash(slot.keys[0]),
             policies=await self._hash(slot.policies_key),
             keys=await self._hash(slot.keys_key),
+            leases=frozenset(await self._hash(slot.keys[3])),
         )
 
     async def restore(self, organisation: str, writes: Iterable[Write], lease_ms: int) -> None:
-        """Writes all of it, a bounded piece at a time. Raises Overtaken."""
+        """Writes all of it in bounded pieces, what goes before what comes. Raises Overtaken."""
+        going: list[Write] = []
+        coming: list[Write] = []
+        for each in writes:
+            (coming if each.field else going).append(each)
+        for part in (going, coming):
+            pieces = _pieces(part)
+            while some := list(itertools.islice(pieces, PIECES_AT_ONCE_MAX)):
+                tries = (self._restore_piece(organisation, piece, lease_ms) for piece in some)
+                await asyncio.gather(*tries)
+
+    async def _restore_piece(self, organisation: str, piece: list[Write], lease_ms: int) -> None:
         slot = self._session.known_slot(organisation)
         own = (slot.keys[0], slot.keys[3], slot.keys[4], slot.policies_key, slot.keys_key)
         fixed = (*own, *slot.allotment_keys)
-        for piece in _pieces(writes):
-            tombstones = sorted({slot.done_key(each.id) for each in piece if each.id})
-            args: list[Argument] = [_THREE.pack(slot.epoch, slot.seq, lease_ms)]
-            for each in piece:
-                place = each.place
-                if each.id:
-                    place = TOMBSTONES + tombstones.index(slot.done_key(each.id))
-                args += (str(place), each.field, each.text)
-            reply = await self._session.run("restore", (*fixed, *tombstones), tuple(args))
-            self._expect(reply[0], b"DONE", organisation)
+        tombstones = sorted({slot.done_key(each.id) for each in piece if each.id})
+        args: list[Argument] = [_THREE.pack(slot.epoch, slot.seq, lease_ms)]
+        for each in piece:
+            place = each.place
+            if each.id:
+                place = TOMBSTONES + tombstones.index(slot.done_key(each.id))
+            args += (str(place), each.field, each.text)
+        reply = await self._session.run("restore", (*fixed, *tombstones), tuple(args))
+        self._expect(reply[0], b"DONE", organisation)
 
     async def restore_keys(self, records: Iterable[tuple[bytes, bool]], now_ms: int) -> None:
         """The records by which secrets are found, each with whether the key still works; those of

@@ -15,11 +15,10 @@ from clickhouse.accounts import MEMORY, RecordsSecret, SecretUnusable
 from clickhouse.asking import Asker, RecordsUrl
 from clickhouse.errors import RecordsError, StoreUnavailable
 from clickhouse.query import load_query
+from clickhouse.quoting import LIST_BYTES_MAX, array, pieces
 from comptroller.data_dir import absolute, records_folder, secret_file, url_file
 from comptroller.settings import Settings
 
-NAMES_AT_ONCE_MAX = 2_000
-"""Scopes, counters and keys in one query; a single question may have more."""
 PLACES_MAX = 10_000
 _NOTHING = ()
 _log = logging.getLogger("comptroller.memory")
@@ -35,8 +34,8 @@ class _Question:
     answer: "asyncio.Future[Remembered | None]"
 
     @property
-    def size(self) -> int:
-        return len(self.scopes) + len(self.fields) + len(self.keys)
+    def size_bytes(self) -> int:
+        return sum(len(name) + 3 for name in (*self.scopes, *self.fields, *self.keys))
 
 
 class RecordsMemory:
@@ -103,18 +102,24 @@ class RecordsMemory:
         keys: Sequence[str],
     ) -> Remembered | None:
         after_seq = await self._place(organisation, through_seq)
-        lines = await self._select(
-            load_query("remembered"),
-            {
-                "org": organisation,
-                "after_seq": after_seq,
-                "through_seq": through_seq,
-                "scopes": _array(scopes),
-                "fields": _array(fields),
-                "keys": _array(keys),
-            },
-        )
-        return _read(lines, is_covered=after_seq >= through_seq, through_seq=through_seq)
+        found = Remembered()
+        for some in tuple(pieces(fields)) or ((),):
+            lines = await self._select(
+                load_query("remembered"),
+                {
+                    "org": organisation,
+                    "after_seq": after_seq,
+                    "through_seq": through_seq,
+                    "scopes": array(scopes),
+                    "fields": array(some),
+                    "keys": array(keys),
+                },
+            )
+            if not _read(
+                lines, found, is_covered=after_seq >= through_seq, through_seq=through_seq
+            ):
+                return None
+        return found
 
     async def _place(self, organisation: str, through_seq: int) -> int:
         """A snapshot that is there before anything else is asked: no event before it is looked
@@ -131,10 +136,10 @@ class RecordsMemory:
 
 def _taken(waiting: list[_Question]) -> list[_Question]:
     """The first of them, as many as go into one query; they wait no more."""
-    size = count = 0
+    size_bytes = count = 0
     for each in waiting:
-        size += each.size
-        if count and size > NAMES_AT_ONCE_MAX:
+        size_bytes += each.size_bytes
+        if count and size_bytes > LIST_BYTES_MAX:
             break
         count += 1
     taken = waiting[:count]
@@ -146,14 +151,8 @@ def _distinct(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in lists for name in names))
 
 
-def _array(names: Sequence[str]) -> str:
-    """As a parameter: no name of a scope, counter or key has a quote or a backslash."""
-    return "[" + ",".join(f"'{name}'" for name in names) + "]"
-
-
-def _read(lines: bytes, *, is_covered: bool, through_seq: int) -> Remembered | None:
-    """None where the log is not there yet."""
-    found = Remembered()
+def _read(lines: bytes, found: Remembered, *, is_covered: bool, through_seq: int) -> bool:
+    """Adds an answer to what was found; False where the log is not there yet."""
     texts = {"scope": found.scopes, "policy": found.policies, "key": found.keys}
     places: dict[str, tuple[int, int]] = {}
     late: list[list[str | int]] = []
@@ -168,12 +167,12 @@ def _read(lines: bytes, *, is_covered: bool, through_seq: int) -> Remembered | N
         elif text:
             texts[kind][name] = text
     if not is_covered:
-        return None
+        return False
     for name, epoch, seq, charged in late:
         field = str(name)
         if (int(epoch), int(seq)) > places.get(field, (-1, -1)):
             found.spent[field] = found.spent.get(field, 0) + int(charged)
-    return found
+    return True
 
 
 def records_memory(settings: Settings) -> RecordsMemory:

@@ -22,10 +22,13 @@ from budgets.recording import (
 )
 from clickhouse.store import Store
 from recorder.batch import Head
-from recorder.resting import AT_ONCE, Balance, Resting, balances_of
+from recorder.resting import Balance, Resting, balances_of
 from recorder.snapshots import Snapshots
 
-GOING_AT_ONCE = 100
+GATHERED_MAX = 50_000
+"""How many scopes or counters are looked at together. The ledger gives them in no order, the
+records have them by name: the more together, the less is read."""
+GOING_AT_ONCE = 50
 """How many go in one call of a script: the ledger serves nobody else meanwhile."""
 ALARMS_MAX = 20
 """Lines of the log in one pass."""
@@ -88,13 +91,13 @@ class Compaction:
             counters |= alone
             orphans |= await self._orphans(of_pass, [n for n in piece.counters if n not in alone])
             scopes += (each for each in piece.scopes if resting.may_rest(each))
-            if len(counters) >= AT_ONCE:
+            if len(counters) >= GATHERED_MAX:
                 await self._forget_counters(of_pass, head, counters, alarms)
                 counters = {}
-            if len(orphans) >= AT_ONCE:
+            if len(orphans) >= GATHERED_MAX:
                 await self._forget_orphans(of_pass, head, orphans, alarms)
                 orphans = {}
-            if len(scopes) >= AT_ONCE:
+            if len(scopes) >= GATHERED_MAX:
                 await self._forget(of_pass, head, await resting.at_rest(scopes), alarms)
                 scopes = []
         await self._forget_counters(of_pass, head, counters, alarms)

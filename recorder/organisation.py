@@ -113,7 +113,7 @@ class OrganisationRecorder:
         # In a thread: packing takes a tenth of a second, and leases are kept on the loop.
         batch = await asyncio.to_thread(pack, self.organisation, head, entries)
         if drained:
-            await self._write(batch)
+            drained = await self._write(batch)
         else:
             await self._keep_in_spool(batch)
         self._head = batch.head
@@ -132,10 +132,13 @@ class OrganisationRecorder:
     async def drained(self) -> Head:
         """Records all that waits, also on this disk; the end of the log then. Raises
         StoreUnavailable where the records do not take it, and as `step` does."""
-        self._compact_at_s = math.inf  # what is compared with the records is not to be trusted yet
-        # A batch that is not full may have ended with its day, epoch or bytes: more may wait.
-        while await self.step() or await self._outbox.next_entries(self._head or BEFORE_ALL):
-            pass
+        # What is compared with the records is not to be trusted yet.
+        self._compact_at_s = self._snapshot_at_s = math.inf
+        end: Head | None = None
+        # Until a step finds nothing: one batch may end where a day or an epoch does, or where a
+        # recorder before us had fixed it.
+        while await self.step() or self._head != end:
+            end = self._head
         if await asyncio.to_thread(self._spool.pending, self.organisation):
             raise StoreUnavailable(f"events of {self.organisation} wait on the disk")
         return self._head or await self._open()
@@ -262,7 +265,8 @@ class OrganisationRecorder:
         self._head = self._away_since_s = None
         return True
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, batch: Batch) -> bool:
+        """Whether the records have it: what waits on the disk is in no sum of theirs."""
         self._still_mine()
         try:
             await self._writer.write(batch, doubt=self._doubt)
@@ -273,10 +277,11 @@ class OrganisationRecorder:
             if now_s - self._away_since_s < self._options.patience_ms / 1000:
                 raise
             await self._keep_in_spool(batch)
-            return
+            return False
         self._away_since_s, self._doubt = None, False
         await self._confirm(batch, on_disk=False)
         await self._signer.wrote(batch.head)
+        return True
 
     async def _keep_in_spool(self, batch: Batch) -> None:
         """A durable spool counts as confirmed. Full, the outbox keeps what comes, up to its bound,

@@ -5,7 +5,7 @@ when a scope was closed that of what stands of it, and events name the scope tha
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,11 +16,10 @@ from budgets.plan import ScopeRecord
 from budgets.policy import Policy, decode_policy
 from budgets.recording import Going, HeldScope, OldKey, Pass, Recording
 from clickhouse.query import load_query
+from clickhouse.quoting import array, pieces
 from clickhouse.store import Store
 
 OPEN, CLOSED = 0, 3
-AT_ONCE = 500
-"""Names in one query: a ClickHouse server takes them in a URL of at most a megabyte."""
 _NO_POLICY = Policy()
 
 
@@ -86,9 +85,10 @@ class Resting:
 
     async def at_rest(self, scopes: Sequence[HeldScope]) -> list[Going]:
         """Those of them that are, by what the records have, with all of their counters."""
+        by_name = {each.scope: each for each in scopes}
         found: list[Going] = []
-        for first in range(0, len(scopes), AT_ONCE):
-            found += await self._at_rest(scopes[first : first + AT_ONCE])
+        for names in pieces(sorted(by_name)):  # in order, they lie together in the records
+            found += await self._at_rest([by_name[name] for name in names])
         return found
 
     async def _at_rest(self, scopes: Sequence[HeldScope]) -> list[Going]:
@@ -159,7 +159,10 @@ class Resting:
         text, since_ms = standing.scopes.get(scope.scope, ("", 0))
         if not text:  # it came by use: a new one is what it was
             return scope.state == OPEN and not scope.fence and not key.id
-        if text != f"{scope.state} {scope.version} {scope.fence}" or since_ms > self._rested_ms:
+        state, version, fence = map(int, text.split(" "))
+        if (state, fence) != (scope.state, scope.fence) or since_ms > self._rested_ms:
+            return False
+        if version > scope.version:  # (a later one of the ledger's: an allotment came and went)
             return False
         if scope.state == CLOSED or not key.id:
             return True
@@ -169,7 +172,7 @@ class Resting:
     async def _standing(self, scopes: Sequence[str], key_ids: Sequence[str]) -> _Standing:
         lines = await self._store.select(
             load_query("states_of"),
-            {"org": self._organisation, "scopes": _array(scopes), "keys": _array(key_ids)},
+            {"org": self._organisation, "scopes": array(scopes), "keys": array(key_ids)},
         )
         found = _Standing()
         for line in lines.splitlines():
@@ -192,7 +195,7 @@ class Resting:
             {
                 "org": self._organisation,
                 "after_seq": max(0, self._rested_seq),
-                "scopes": _array(names),
+                "scopes": array(names),
             },
         )
         used = {json.loads(line)[0] for line in lines.splitlines()}
@@ -202,20 +205,14 @@ class Resting:
 async def balances_of(store: Store, organisation: str, fields: Sequence[str]) -> dict[str, Balance]:
     """The last balances of these counters; none: no entry."""
     found: dict[str, Balance] = {}
-    for first in range(0, len(fields), AT_ONCE):
-        names = fields[first : first + AT_ONCE]
+    for names in pieces(sorted(fields)):
         lines = await store.select(
-            load_query("balances_of"), {"org": organisation, "fields": _array(names)}
+            load_query("balances_of"), {"org": organisation, "fields": array(names)}
         )
         for line in lines.splitlines():
             name, spent, changed_ms = json.loads(line)
             found[name] = Balance(int(spent), int(changed_ms))
     return found
-
-
-def _array(names: Iterable[str]) -> str:
-    """As a parameter: no name of a scope, counter or key has a quote or a backslash."""
-    return "[" + ",".join(f"'{name}'" for name in names) + "]"
 
 
 def _parent(scope: str) -> str:

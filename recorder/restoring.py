@@ -8,6 +8,7 @@ difference is booked as a correction: what was spent is never forgotten.
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -30,7 +31,7 @@ from budgets.recovering import (
 from clickhouse.events import EventRow, WrittenEvent
 from recorder.snapshots import ALLOTMENT, Ended, Standing
 
-CLOSING = 2  # as in chunks/scopes.lua; closed is more
+CLOSED = 3  # as in chunks/scopes.lua; one that is closing opens again
 TOMBSTONES_MS = 7_200_000
 """As long as DONE_TTL_S of chunks/resolve.lua."""
 EVERYTHING = ""
@@ -42,6 +43,8 @@ _ALIKE = tuple(
     for name in WrittenEvent.__struct_fields__
     if name in EventRow.__struct_fields__ and name not in ("streamed", "overrun")
 )
+_alike = attrgetter(*_ALIKE)
+_encode_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def restoration(
         *_texts(POLICIES, states.get("policy", {})),
         *_texts(KEYS, states.get("key", {})),
         *_moved(states.get(ALLOTMENT, {}), allotments, present),
-        *_leases(standing.open),
+        *_leases(standing.open, present.leases),
         *_tombstones(ended, now_ms),
     ]
     return Restoration(
@@ -106,12 +109,14 @@ def _counters(
         known_spent = standing.spent.get(name, (0, 0))[1]
         if name.startswith("c:") and _COUNTER.unpack(raw)[0] > known_spent:
             beyond[name] = _COUNTER.unpack(raw)[0] - known_spent
-    allotted = _allotted(allotments, standing.spent)
-    names = {*standing.spent, *reserved, *beyond, *allotted}
+    spent = {name: amount for name, (_, amount) in standing.spent.items()}
+    spent |= {name: spent.get(name, 0) + more for name, more in beyond.items()}
+    allotted = _allotted(allotments, spent)
+    names = {*spent, *reserved, *allotted}
     ends = window_ends(names, policies)
     counters = {
         name: (
-            standing.spent.get(name, (0, 0))[1] + beyond.get(name, 0),
+            spent.get(name, 0),
             reserved.get(name, 0),
             allotted.get(name, 0),
         )
@@ -138,9 +143,7 @@ def _is_live(name: str, allotments: dict[str, Allotment]) -> bool:
     return not (id_.startswith("a") and number) or id_ in allotments
 
 
-def _allotted(
-    allotments: dict[str, Allotment], spent: dict[str, tuple[int, int]]
-) -> dict[str, int]:
+def _allotted(allotments: dict[str, Allotment], spent: dict[str, int]) -> dict[str, int]:
     """What is set aside in each counter: max(amount, spent) of each that is not closed."""
     found: dict[str, int] = {}
     for each in allotments.values():
@@ -148,7 +151,7 @@ def _allotted(
             continue
         for dimension, amount in each.amounts.items():
             own = f"c:{each.id}.{DIMENSIONS.index(dimension) + 1}:0"
-            costs = max(amount, spent.get(own, (0, 0))[1])
+            costs = max(amount, spent.get(own, 0))
             for name in (each.raised or {}).get(dimension, ()):
                 found[name] = found.get(name, 0) + costs
             found.setdefault(own, 0)
@@ -231,15 +234,19 @@ def _keys(states: dict[str, dict[str, str]], present: Present) -> list[tuple[byt
             scope = msgspec.json.decode(text, type=Key).key_scope
             record = present.ledger.get(f"s:{scope}", b"\0")
             state = int(scopes[scope].split()[0]) if scope in scopes else record[0]
-            found.append((text, state < CLOSING))
+            found.append((text, state < CLOSED))
     return found
 
 
-def _leases(requests: tuple[EventRow, ...]) -> Iterator[Write]:
-    yield Write(LEASES, EVERYTHING, b"")
+def _leases(requests: tuple[EventRow, ...], present: frozenset[str]) -> Iterator[Write]:
+    """Those that the records have open. One that is there stays as it is: it alone knows the name
+    that its client gave the request, and what was asked."""
     yield Write(EXPIRY, EVERYTHING, b"")
+    for id_ in sorted(present - {request.request_id for request in requests}):
+        yield Write(LEASES, id_, b"")
     for request in requests:
-        yield Write(LEASES, request.request_id, _lease(request))
+        if request.request_id not in present:
+            yield Write(LEASES, request.request_id, _lease(request))
         yield Write(EXPIRY, request.request_id, b"")
 
 
@@ -259,17 +266,14 @@ def _lease(request: EventRow) -> bytes:
     return _encode("") + _encode(request.seq) + _text(facts) + _text(_written(request))
 
 
+class _Written(WrittenEvent, frozen=True, omit_defaults=True):
+    """The writer's part, as short as the writer made it."""
+
+
 def _written(request: EventRow) -> bytes:
     """The writer's part of a request, for whoever ends it in nobody's name."""
-    about = {name: getattr(request, name) for name in _ALIKE}
-    written = WrittenEvent(**about, streamed=bool(request.streamed))
-    return msgspec.json.encode(
-        {
-            name: value
-            for name in WrittenEvent.__struct_fields__
-            if (value := getattr(written, name))
-        }
-    )
+    about = dict(zip(_ALIKE, _alike(request), strict=True))
+    return _encode_json(_Written(**about, streamed=bool(request.streamed)))
 
 
 def _tombstones(ended: list[Ended], now_ms: int) -> Iterator[Write]:

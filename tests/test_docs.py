@@ -56,7 +56,7 @@ def test_the_example_configurations_load(tmp_path: Path) -> None:
         path.write_text(_yaml_block((ROOT / document).read_text(encoding="utf-8")))
         settings = load_settings(path, environment)
         declared = yaml.safe_load(path.read_text())
-        assert [model.name for model in settings.models] == ["gpt-5-mini"]
+        assert [model.name for model in settings.models] == ["gpt-5.4-nano"]
         assert [scope for scope, _ in settings.budgets] == list(declared["budgets"])
         assert [key.name for key in settings.keys] == ["ci"]
 

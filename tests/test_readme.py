@@ -27,7 +27,7 @@ SHOWN = {
     "from openai": ("This is the demo model",),
     "comptroller quote": ("fits",),
     "comptroller budget set": ("ck-", "acme/research", "tightest budgets"),
-    "comptroller check": ("gpt-5-mini", "acme/research"),
+    "comptroller check": ("gpt-5.4-nano", "acme/research"),
     "comptroller sql": ("key_minted", "demo/small", "vouches"),
 }
 

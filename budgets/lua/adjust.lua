@@ -44,8 +44,9 @@ if path ~= '' then
   writes[#writes + 1] = struct.pack(SCOPE, state, version, fence, math.max(0, pending - 1))
 end
 local counters = pass_on(moved, booked, writes)
-local short = writes.books and writes.books.fell_short
-if short then return {'NEGATIVE', short} end
+local books = writes.books or {}
+if books.lost then return {'UNKNOWN'} end
+if books.fell_short then return {'NEGATIVE', books.fell_short} end
 append_event('correction', id, event, counters)
 write_counters(writes)
 bury(KEYS[6], id, 'adjusted')

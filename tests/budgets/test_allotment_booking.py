@@ -1,6 +1,9 @@
 """What is spent of moved money changes what it costs the scopes above, in the same script, whoever
 books it, up and down, through every allotment above."""
 
+import struct
+
+import msgspec
 import pytest
 
 from budgets.answers import Truth
@@ -222,7 +225,12 @@ async def test_it_stays_in_the_windows_of_its_opening(timed: TimedDesk) -> None:
     assert await tree.close(tree.team) == "CLOSED"
     assert (await timed.counters())[day] == (300, 0, 0)
     assert await compacted(recording, timed, [(day, end_s, 300)]) == (1, [])
+    ledger = timed.key("ledger")
+    await timed.transport.command("HSET", ledger, "past", struct.pack("<2q", 1, 0))
     assert await tree.settle(lease, 40) == "CORRECTED"
+    seq = (await timed.head()).seq
+    past = await timed.transport.command("HGET", ledger, "past")
+    assert past == struct.pack("<2q", seq, seq), "whoever fetches the counter finds this event"
     assert day not in await timed.counters()
     assert (await timed.outbox())[-1].counters[4:] == (day, 1, 0, -260)
     granted(await timed.ask(dollars(1000), tree.team))
@@ -256,3 +264,41 @@ async def test_an_unknown_truth_charges_the_allotment_as_reserved(tree: Tree) ->
     assert await tree.standing(tree.run) == {"/team/run allotted": (70, 0, 0)}
     await tree.close(tree.run)
     assert await tree.above() == ((70, 0, 0), (70, 0, 0))
+
+
+@pytest.mark.parametrize("truth", [0, 70, 130])
+async def test_what_is_taken_in_after_its_allotment_was_closed_is_trued_up_once(
+    tree: Tree, truth: int
+) -> None:
+    """A recovery may bring a reservation back whose allotment the records say is closed: its expiry
+    goes up at once, and its truth replaces that, not more."""
+    allotment = await tree.allot(tree.run, 300)
+    await tree.close(tree.run)
+    desk, id_ = tree.desk, tree.desk.session.new_id()
+    slot = await desk.session.slot(tree.org)
+    counters = msgspec.msgpack.encode([field(allotment.id), 1, 100])
+    args = (id_, b"", b"request", counters)
+    reply = await desk.session.run_in_epoch(
+        slot, "adopt", slot.keys_done(id_), (LEASE_MS, 0, 100), args
+    )
+    assert reply[0] == b"ADOPTED"
+    await desk.advance(LEASE_MS)
+    assert await desk.ledger.sweep(tree.org) == [id_]
+    assert await tree.above() == ((100, 0, 0), (100, 0, 0))
+    settling = desk.ledger.settle(tree.org, id_, Truth(truth, 0), b"late", b"")
+    assert await settling == "CORRECTED"
+    assert await tree.above() == ((truth, 0, 0), (truth, 0, 0))
+    await tree.recorded()
+
+
+async def test_a_forgotten_allotment_is_not_adjusted(tree: Tree) -> None:
+    """Nobody knows any more where it came from: half a correction would be worse than none."""
+    allotment = await tree.allot(tree.run, 300)
+    await tree.spend(tree.step, 200)
+    await tree.close(tree.run)
+    await tree.desk.transport.command("HDEL", tree.desk.key("ledger"), "a:3")
+    before = await tree.desk.everything()
+    deltas = [(field(allotment.id), 1, -50)]
+    adjusting = tree.desk.administration.adjust(tree.org, tree.desk.session.new_id(), deltas, b"{}")
+    assert await adjusting == "UNKNOWN"
+    assert await tree.desk.everything() == before

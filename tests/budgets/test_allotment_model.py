@@ -152,12 +152,15 @@ class AllotmentMachine(LedgerMachine):
         self._spend(worker, self.organisation + CHILDREN[inner], MODELS[0], asked)
 
     @precondition(lambda self: self.model.allotments)
-    @rule(worker=WORKER, pick=PICK)
-    def close_allotment(self, worker: int, pick: int) -> None:
+    @rule(worker=WORKER, pick=PICK, before=MODEST, after=MODEST)
+    def close_allotment(self, worker: int, pick: int, before: list[Ask], after: list[Ask]) -> None:
+        """With requests open, often, and some that come too late."""
         scope = self.model.allotments[pick % len(self.model.allotments)].scope
+        self._spend(worker, scope, MODELS[0], before)
         administration = self.desks[worker].administration
         closing = self.run(administration.close_allotment(scope, b"{}"))
         assert closing == self.model.close_allotment(scope)
+        self._spend(1 - worker, scope, MODELS[1], after)
 
     @precondition(lambda self: self.model.allotments)
     @rule(worker=WORKER, pick=PICK, model=st.sampled_from(MODELS), asked=MODEST)

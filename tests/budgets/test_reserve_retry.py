@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -192,6 +193,22 @@ async def test_a_server_that_lost_what_the_caller_knows_is_recovering(
         await desk.administration.record_key(org, "key-1", b"{}", "key_minted", b"")
     refused(await desk.ask(dollars(1), f"{org}/new/scope"), "RECOVERING")
     assert await desk.everything() == before
+
+
+async def test_only_who_knows_more_closes_a_ledger(desk: Desk) -> None:
+    """A caller that knows as much as the ledger, or less, closes nothing for anybody."""
+    granted(await desk.ask(dollars(1)))
+    slot, head = await desk.session.slot(desk.organisation), await desk.head()
+
+    async def distrusted(epoch: int, seq: int) -> list[object]:
+        place = struct.pack("<2q", epoch, seq)
+        return await desk.session.run("distrust", slot.keys, (place,))
+
+    for known in ((head.epoch, 0), (head.epoch, head.seq), (head.epoch - 1, head.seq + 1)):
+        assert await distrusted(*known) == [b"NO"]
+        assert await desk.head() == head
+    assert await distrusted(head.epoch, head.seq + 1) == [b"CLOSED"]
+    assert (await desk.head()).epoch == -head.epoch
 
 
 async def test_a_ledger_ahead_of_the_caller_is_fine(desk: Desk, make_desk: MakeDesk) -> None:

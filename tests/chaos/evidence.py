@@ -38,12 +38,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of all organisations. `events` are in the order of the log; `looks` are the ledger at rest;
-    `numbers` has the client's number of each request by the gateway's id; `served` is the
-    provider's book, `sent` the clients'."""
+    """Of all organisations. `events` are in the order of the log; `looks` are the ledger at rest,
+    `running` the requests whose name it still holds then for one that runs; `numbers` has the
+    client's number of each request by the gateway's id; `served` is the provider's book, `sent`
+    the clients'."""
 
     events: dict[str, list[Event]]
     looks: dict[str, Look]
+    running: dict[str, list[str]]
     balances: dict[str, dict[str, Balance]]
     numbers: dict[str, int]
     served: list[Served]

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.stage import LEASE_MS, WORKERS, Options, Stack, config
+from tests.chaos.stage import LEASE_MS, WORKERS, Options, Stack, config, this_tree
 from tests.gateway.processes import Running, started
 
 PARTS = {
@@ -126,10 +126,11 @@ class Operator:
                 port=self._stack.port,
                 record=True,
                 admin=True,
-                environment=_this_tree(),
+                environment=this_tree(),
             )
             self._stack.starts += 1
             if await _greets(running):
+                self._stack.failed_in_a_row = 0
                 self._serves.set()
                 await running.process.wait()
                 self._serves.clear()
@@ -137,15 +138,10 @@ class Operator:
                 continue
             await running.process.wait()
             self._stack.starts_that_failed += 1
+            self._stack.failed_in_a_row += 1
             if time.monotonic() - down_since_s > GIVE_UP_S:
                 raise StackStaysDown(running.output[-2_000:])
             await asyncio.sleep(0.3)
-
-
-def _this_tree() -> dict[str, str]:
-    """What makes the installed command run the modules that the run itself has."""
-    path = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": path} if path else {}
 
 
 async def _greets(running: Running) -> bool:
@@ -172,11 +168,26 @@ class Director:
 
     async def run(self) -> None:
         """Until the last fault is done, and what was stopped goes on."""
-        began_s = time.monotonic()
+        began_s, waited_s = time.monotonic(), 0.0
         for fault in self._faults:
-            await asyncio.sleep(max(0.0, began_s + fault.at_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, began_s + waited_s + fault.at_s - time.monotonic()))
+            waited_s += await self._until_it_may()
+            if time.monotonic() - began_s > self._faults[-1].at_s:
+                break
             await self._do(fault)
         self.resume()
+
+    async def _until_it_may(self) -> float:
+        """A start may be killed in its middle, but not one after the other: nobody would see what
+        the stack does. How long that took."""
+        began_s = time.monotonic()
+        if self._stack.failed_in_a_row:
+            self.resume()
+            while self._stack.failed_in_a_row:
+                await asyncio.sleep(_LOOK_S)
+                if time.monotonic() - began_s > GIVE_UP_S:
+                    raise StackStaysDown("it does not start, and nobody kills it")
+        return time.monotonic() - began_s
 
     def resume(self) -> None:
         """Nobody is stopped any more."""

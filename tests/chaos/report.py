@@ -23,6 +23,9 @@ _KNOWN = tuple(
         (
             "did not start",
             "does not end, and is killed",
+            # The ledger was away as the worker stopped: leases are charged, refusals not counted.
+            r"\d+ settlements were not taken",
+            r"\d+ refusals were not recorded",
             r"Cancel \d+ running task.* graceful shutdown exceeded",
         ),
     )

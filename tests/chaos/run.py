@@ -16,7 +16,7 @@ from tests.chaos.faults import Director, Operator, StackStaysDown, planned
 from tests.chaos.judge import judged
 from tests.chaos.records import Event, Records
 from tests.chaos.report import MET_S_LEAST, Report, complaints, unmet
-from tests.chaos.stage import ORGANISATIONS, Options, Stack
+from tests.chaos.stage import ORGANISATIONS, Options, Stack, this_tree
 from tests.chaos.upstream import Served, read_served
 from tests.comptroller.commands.commanding import comptroller
 from tests.gateway.processes import all_gone, descendants, free_port, processes_of
@@ -79,6 +79,7 @@ class _Run:
             watching.cancel()
         records = Records(data_dir)
         looks, events = await _settled(eyes, records)
+        running = {each: await eyes.running_names(each) for each in ORGANISATIONS}
         await eyes.close()
         numbers: dict[str, int] = {}
         for each in ORGANISATIONS:
@@ -87,7 +88,9 @@ class _Run:
         report.failures["comptroller verify"] = await _verified(data_dir)
         report.failures["it stops in order"] = await self._stopped(operator)
         served = await self.upstream.stop()
-        evidence = Evidence(events, looks, balances, numbers, served, crowd.sent, eyes.seen)
+        evidence = Evidence(
+            events, looks, running, balances, numbers, served, crowd.sent, eyes.seen
+        )
         report.evidence = evidence
         report.failures |= judged(evidence)
         report.failures["every kill was survived"] = [
@@ -130,7 +133,8 @@ async def _settled(eyes: Eyes, records: Records) -> tuple[dict[str, Look], dict[
 
 
 async def _verified(data_dir: Path) -> list[str]:
-    verdict = await comptroller("verify", "--json", "--data-dir", str(data_dir))
+    asked = ("verify", "--json", "--data-dir", str(data_dir))
+    verdict = await comptroller(*asked, environment=this_tree())
     return [f"exit code {verdict.code}: {verdict.out} {verdict.err}"] if verdict.code else []
 
 

@@ -2,6 +2,7 @@
 long things take there. Leases are short, so that a run sees many of them expire.
 """
 
+import os
 from dataclasses import dataclass
 
 from tests.gateway.processes import Running
@@ -43,13 +44,15 @@ class Options:
 
 
 class Stack:
-    """The stack that runs now: whoever starts another one puts it here. `starts` counts them."""
+    """The stack that runs now: whoever starts another one puts it here. `starts` counts them,
+    `failed_in_a_row` those in vain since it served last."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.running: Running | None = None
         self.starts = 0
         self.starts_that_failed = 0
+        self.failed_in_a_row = 0
 
 
 def secret_of(key: str) -> str:
@@ -97,6 +100,12 @@ def _model(name: str, port: int) -> dict[str, object]:
             "supports_reasoning": name == "thinker",
         },
     }
+
+
+def this_tree() -> dict[str, str]:
+    """What makes the installed command run the modules that the run itself has."""
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": path} if path else {}
 
 
 def cost_nusd(tokens: tuple[int, int]) -> int:

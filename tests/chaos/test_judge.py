@@ -52,6 +52,7 @@ def right() -> dict[str, Any]:
     return {
         "events": {"acme": [asked(1, "a"), ended(2, "a"), asked(3, "b"), ended(4, "b")]},
         "looks": {"acme": look},
+        "running": {"acme": []},
         "balances": {"acme": {MINUTE: Balance(MINUTE, 1, 4, 2)}},
         "numbers": {"a": 0, "b": 1},
         "served": [served(0), served(1)],
@@ -81,6 +82,10 @@ def reserved_left(parts: dict[str, Any]) -> None:
     look_with(parts, counters={COUNTER: (2 * COST, 5, 0)})
 
 
+def name_held(parts: dict[str, Any]) -> None:
+    parts["running"]["acme"].append("b")
+
+
 def ledger_counts_more(parts: dict[str, Any]) -> None:
     look_with(parts, counters={COUNTER: (2 * COST + 1, 0, 0)})
 
@@ -91,6 +96,10 @@ def balance_is_wrong(parts: dict[str, Any]) -> None:
 
 def counter_vanished(parts: dict[str, Any]) -> None:
     parts["balances"]["acme"].clear()
+
+
+def total_vanished(parts: dict[str, Any]) -> None:
+    look_with(parts, counters={}, head=Head(2, 4, 120_000, 1, 0, 0))
 
 
 def grant_above(parts: dict[str, Any]) -> None:
@@ -188,9 +197,11 @@ def epoch_begins_below(parts: dict[str, Any]) -> None:
 WRONG: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
     ("nothing is open at rest", lease_left),
     ("nothing is open at rest", reserved_left),
+    ("nothing is open at rest", name_held),
     ("events sum to the counters", ledger_counts_more),
     ("events sum to the counters", balance_is_wrong),
     ("events sum to the counters", counter_vanished),
+    ("events sum to the counters", total_vanished),
     ("no grant above a limit, nothing negative", grant_above),
     ("no grant above a limit, nothing negative", overrun_unlabelled),
     ("no grant above a limit, nothing negative", above_unexplained),
@@ -229,9 +240,9 @@ def test_right_books_are_right() -> None:
         ended(1_000, "b", "reservation_expired", epoch=2, charged_nusd=HELD, usage_source=""),
         ended(1_001, "b", "correction", held=0, epoch=2, charged_nusd=COST - HELD),
     ]
-    parts["balances"]["acme"][MINUTE] = Balance(MINUTE, 2, 1_000, 2)
+    del parts["balances"]["acme"][MINUTE]  # its window was over when the ledger was recovered
     events.append(ended(1_002, "an adjustment", "correction", held=0, epoch=2, charged_nusd=0))
-    look_with(parts, head=Head(2, 1_002, 2_000, 1, 0, 0))
+    look_with(parts, head=Head(2, 1_002, 120_000, 1, 0, 0))
     assert not any(judged(Evidence(**parts)).values())
 
 

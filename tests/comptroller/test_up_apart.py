@@ -122,7 +122,7 @@ def _records_of(recorder: Running) -> dict[str, str]:
 async def test_a_second_gateway_leaves_the_first_key_alone(shared: Shared) -> None:
     """Of two machines that declare no keys, the first one makes the first key; the second one does
     not replace it, prints no key that does not work, and says how to get one."""
-    async with shared.up("g", "gateway") as first:
+    async with shared.up("r", "recorder"), shared.up("g", "gateway") as first:
         secret = (first.data_dir / "first-key").read_text(encoding="ascii")
         async with shared.up("h", "gateway", port=free_port()) as second:
             assert "ck-" not in second.output

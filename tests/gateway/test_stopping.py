@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from budgets.embedded import EmbeddedServer
-from tests.gateway.behaviours import answers, chunk_event, held
+from gateway.upstream.exchange import Exchange
+from tests.gateway.behaviours import answers, chunk_event, drips, held
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Received, Reply
@@ -72,6 +73,29 @@ async def test_a_stream_that_does_not_end_in_time(
     entry, event = await stack.ledger.ending()
     assert (event["usage_source"], event["error"]) == ("counted", "STOPPING")
     assert charged(entry) >= INPUT_NUSD + len(WORD) * OUTPUT_NUSD
+    await stack.ledger.at_rest()
+
+
+async def test_a_stream_of_which_bytes_were_not_read(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had arrived and was not read may have been billed: the whole reservation is charged."""
+    abort = Exchange.abort
+
+    def with_unread(exchange: Exchange) -> bool:
+        exchange.body += b"data: more"
+        return abort(exchange)
+
+    monkeypatch.setattr(Exchange, "abort", with_unread)
+    stack.provider.behaviour = drips(interval_ms=20)
+    secret = await stack.key(budget=COUNTED)
+    async with Wire(stack.port) as wire:
+        await wire.send(request_bytes(secret, chat_body(stream=True)))
+        await wire.until(b"drip ")
+        stop()
+        assert b"gateway_stopping" in await wire.until_closed()
+    entry, event = await stack.ledger.ending()
+    assert (charged(entry), event["usage_source"]) == (reserved(entry), "reserved")
     await stack.ledger.at_rest()
 
 

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from tests.mutants.catalogue import MUTANTS, Mutant, missing
+from tests.mutants.catalogue import MUTANTS, missing
 from tests.mutants.checking import REST, Copy, DoesNotRun, Outcome
+from tests.mutants.mutant import Mutant
 
 JOBS = 2
 T = TypeVar("T")

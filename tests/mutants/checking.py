@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.catalogue import ROOT, Mutant
+from tests.mutants.catalogue import ROOT
+from tests.mutants.mutant import Mutant
 
 RUN_S_MAX = 300
 TEST_S_MAX = 60
@@ -49,7 +50,11 @@ class Copy:
         shutil.copytree(ROOT, folder, ignore=_LEFT_OUT)
 
     def is_red(self, tests: tuple[str, ...]) -> str:
-        """The first of these tests that fails; empty where none does. Raises DoesNotRun."""
+        """The first of these tests that fails, with those of REST also the simulation; empty where
+        none does. Raises DoesNotRun."""
+        return self._failed(tests) or (self._failed_simulation() if tests == REST else "")
+
+    def _failed(self, tests: tuple[str, ...]) -> str:
         code, output = self._ran(*_PYTEST, "-o", f"timeout={TEST_S_MAX}", *tests)
         red = _RED.search(output)
         if code == 0:
@@ -58,8 +63,7 @@ class Copy:
             raise DoesNotRun(f"{' '.join(tests)} ended with {code}:\n{output[-3000:]}")
         return red[1]
 
-    def is_red_simulated(self) -> str:
-        """The same for a short simulation."""
+    def _failed_simulation(self) -> str:
         code, output = self._ran(*_SIMULATION)
         if code not in (0, 1) or (code == 1 and "shows it again" not in output):
             raise DoesNotRun(f"the simulation ended with {code}:\n{output[-3000:]}")
@@ -73,8 +77,6 @@ class Copy:
         file.write_text(whole.replace(mutant.old, mutant.new), encoding="utf-8")
         try:
             killed_by = self.is_red(tests)
-            if not killed_by and tests == REST:
-                killed_by = self.is_red_simulated()
         except DoesNotRun as error:
             raise DoesNotRun(f"{mutant.name}: {error}") from None
         finally:

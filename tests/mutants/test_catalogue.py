@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.mutants.catalogue import MUTANTS, ROOT, Mutant, missing
+from tests.mutants.catalogue import MUTANTS, ROOT, missing
+from tests.mutants.mutant import Mutant
 
 LEAST = 25
 

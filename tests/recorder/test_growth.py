@@ -175,6 +175,42 @@ async def test_a_worker_s_cached_plan_does_not_count_from_zero(
         granted(await other.ask(dollars(30), run))
 
 
+async def test_a_worker_that_knows_the_parent_asks_by_what_the_parent_says_now(
+    bench: Growing, valkey: EmbeddedServer
+) -> None:
+    """A worker has the template in its cache, maybe an old one, and meets a child that it has never
+    seen: what binds that is looked up with it."""
+    await bench.template({"usd": "0.000000100"})
+    run = bench.scope("run-1")
+    async with desk_at(valkey, organisation=bench.organisation, memory=bench.memory) as other:
+        granted(await other.ask(dollars(0), bench.scope("run-2")))
+        await bench.spend(70, run)
+        await bench.template({"usd": "0.000000100"}, {"usd": "1", "window": "month"})
+        await bench.spend(10, run)
+        await bench.pass_by()
+        assert not await bench.has(run)
+        other.clock.at_ms = bench.desk.clock.at_ms
+        refused(await other.ask(dollars(21), run), "EXHAUSTED")
+        assert await bench.spent(run) == [80, 10]
+
+
+async def test_what_was_changed_lately_stays(bench: Growing) -> None:
+    """A scope that was closed or fenced within the rest, however long nobody has used it."""
+    await bench.template({"usd": "1"})
+    closed, fenced = bench.scope("closed"), bench.scope("fenced")
+    for scope in (closed, fenced):
+        await bench.spend(1, scope)
+    await bench.rest()
+    await bench.record()
+    administration = bench.desk.administration
+    await administration.set_state(closed, "close", "run_halted", b"{}")
+    await administration.set_state(fenced, "fence", "budget_changed", b"{}", attempt=2)
+    await bench.pass_by(REST_MS // 2)
+    assert await bench.scopes() >= {closed, fenced}
+    await bench.pass_by(REST_MS // 2)
+    assert not await bench.scopes() & {closed, fenced}
+
+
 async def test_what_is_used_stays(bench: Growing) -> None:
     """A child that spent within the rest, one with a request in flight, and a scope without limits
     that a request went through; an unused one beside them leaves."""

@@ -4,10 +4,15 @@ another, for each organisation in its own order.
 
 import asyncio
 import dataclasses
+import json
+import logging
 
 import pytest
 
+from clickhouse.errors import StoreRefused
+from clickhouse.query import load_query
 from clickhouse.store import Store
+from recorder.writer import Writer
 from tests.recorder.hooks import Call, happens
 from tests.recorder.rig import QUICK, SHORT_LEASE, Stage, alarms, find, finished, spooled, until
 
@@ -152,6 +157,65 @@ async def test_nothing_to_do_writes_nothing(
     assert not [name for name in wrote if name.startswith(("insert", "command"))]
     assert not spooled(running.folder)
     assert not alarms(caplog)
+
+
+async def test_what_cannot_be_tidied_does_not_stop_the_recording(
+    stage: Stage, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Snapshots that the records refuse are said and tried again; events go in meanwhile, and once
+    the records take them there is one."""
+    caller = await stage.caller()
+    refused = 0
+
+    async def refuses(call: Call) -> object:
+        nonlocal refused
+        if call.name == "command":
+            refused += 1
+            raise StoreRefused(241, "no memory for sums")
+        return await happens(call)
+
+    async def is_refused() -> bool:
+        return refused > 2
+
+    options = dataclasses.replace(QUICK, compact_every_ms=20, snapshot_every_ms=20)
+    running = await stage.recorder(store, options=options, hook=refuses)
+    with caplog.at_level(logging.WARNING, "comptroller.recorder"):
+        await caller.make(5)
+        await caller.recorded(running.folder)
+        await until(is_refused)
+        await caller.make(3)
+        await caller.recorded(running.folder)
+    assert "is not tidied: StoreRefused: no memory for sums" in caplog.text
+    assert not await _snapshots(store, caller.organisation)
+    running.store.hook = happens
+
+    async def is_taken() -> bool:
+        return await _snapshots(store, caller.organisation) > 0
+
+    await until(is_taken)
+    await finished(store, caller, running)
+
+
+async def test_balances_are_added_up_now_and_then(stage: Stage, store: Store) -> None:
+    """Also where the ledger has nothing to forget for long: up to the last event."""
+    caller = await stage.caller()
+    options = dataclasses.replace(QUICK, compact_every_ms=10**9, snapshot_every_ms=20)
+    running = await stage.recorder(store, options=options)
+    await caller.make(4)
+    await caller.recorded(running.folder)
+
+    async def is_covered() -> bool:
+        head = await Writer(store).head(caller.organisation)
+        return head is not None and await _snapshots(store, caller.organisation) == head.seq
+
+    await until(is_covered)
+    await finished(store, caller, running)
+
+
+async def _snapshots(store: Store, organisation: str) -> int:
+    """Up to which seq the balances are added up."""
+    line = await store.select(load_query("snapshot_place"), {"org": organisation})
+    return int(json.loads(line)[0]) if line.strip() else 0
 
 
 async def _asked(names: list[str]) -> bool:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from budgets.answers import Refusal, Reservation
+from budgets.answers import Mark, Refusal, Repeat, Reservation
+from budgets.plan import ScopePath
+from budgets.recording import Bounds, Recording
 from budgets.recovering import Overtaken, Recovering, Write
 from budgets.session import LedgerRecovering
 from clickhouse.errors import StoreUnavailable
@@ -20,10 +22,11 @@ from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.heads import SigningKey, read_heads
 from recorder.verification import CHAIN_COLUMNS, verify
-from tests.budgets.harness import dollars, granted
+from tests.budgets.harness import dollars, granted, recorded
 from tests.recorder.hooks import Call, happens
 from tests.recorder.recovering import LOOKS, RESERVED_NUSD, Worker, kept_files, recording, restarted
 from tests.recorder.rig import Stage, until
+from tests.recorder.workbench import request_event
 
 USD = 1
 BUDGET = [{"usd": "1"}, {"requests": 1000, "window": "day"}, {"concurrency": 50}]
@@ -254,6 +257,65 @@ async def test_late_truth_is_booked_once_after_a_recovery(
     await _judge(stage, store, worker)
 
 
+async def test_all_that_waits_is_recorded_before_the_records_decide(
+    stage: Stage, store: Store, organisation: str
+) -> None:
+    """A recorder that was killed had fixed a batch of what waited then, and more came since: both
+    are recorded before the ledger is compared, and nothing is booked, held or ended twice."""
+    worker = await Worker.at(stage, organisation)
+    async with recording(stage, store, organisation):
+        await worker.session.begin_organisation(organisation)
+        await worker.set_budget(organisation, [{"usd": "1"}])
+        await worker.until_recorded()
+    first = (await worker.head()).seq + 1
+    left = await worker.begin()
+    killed = Recording(worker.session, "a node that is gone")
+    assert await killed.own(organisation, lease_ms=200) is not None
+    await killed.fix(organisation, Bounds(1, first, first))
+    assert await worker.end(left, 300) == "SETTLED"
+    still_open = await worker.begin()
+    with restarted(stage.server):
+        pass
+    await worker.transport.command("PING")
+    async with recording(stage, store, organisation):
+        await worker.session.looked_at(organisation)
+        assert await worker.totals() == (300, RESERVED_NUSD)
+        assert await worker.lease_ids() == {still_open.id}
+        assert await worker.end(left, 300) == "ALREADY"
+        assert await worker.end(still_open, 50) == "SETTLED"
+        await worker.until_recorded()
+    await _judge(stage, store, worker)
+
+
+async def test_a_lease_that_comes_back_still_has_its_name(
+    stage: Stage, store: Store, organisation: str
+) -> None:
+    """A request that its client has named, and whose worker died with the ledger, is no more said
+    to run once its lease was charged."""
+    mark = Mark("0" * 64, b"1" * 32)
+    async with recording(stage, store, organisation):
+        worker = await Worker.at(stage, organisation)
+        await worker.session.begin_organisation(organisation)
+        await worker.set_budget(organisation, [{"usd": "1"}])
+        id_ = worker.session.new_id()
+        about = ScopePath(organisation), "small-1", lambda _plan: dollars(RESERVED_NUSD)
+        event = recorded(request_event(id_, organisation))
+        granted(await worker.ledger.reserve(*about, event, id_, mark))
+        await worker.until_recorded()
+        with restarted(stage.server):
+            pass
+        await worker.transport.command("PING")
+        await worker.session.looked_at(organisation)
+        await worker.transport.command("ZADD", worker.key("expiry"), "1", id_)
+        await worker.set_head(dataclasses.replace(await worker.head(), opened_ms=0))
+        assert await worker.ledger.sweep(organisation) == [id_]
+        again = await worker.ledger.reserve(*about, event, worker.session.new_id(), mark)
+        assert isinstance(again, Repeat)
+        assert (again.request_id, again.state) == (id_, "expired")
+        await worker.until_recorded()
+    await _judge(stage, store, worker)
+
+
 async def test_what_the_ledger_says_beyond_the_records_is_booked(
     stage: Stage, store: Store, organisation: str
 ) -> None:
@@ -283,6 +345,7 @@ async def test_what_the_ledger_says_beyond_the_records_is_booked(
         refused = await worker.ask(dollars(6), old)
         assert isinstance(refused, Refusal)
         assert refused.code == "TOO_LARGE"
+        assert await worker.totals() == (450, 0)
         await worker.until_recorded()
     await _judge(stage, store, worker)
 

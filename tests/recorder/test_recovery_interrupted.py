@@ -1,5 +1,8 @@
 """A recovery that meets more than it expects, or fails in the middle: what the simulation found."""
 
+import asyncio
+import contextlib
+import dataclasses
 import secrets
 
 import msgspec
@@ -11,9 +14,9 @@ from budgets.session import ORGANISATIONS_KEY
 from clickhouse.errors import StoreUnavailable
 from clickhouse.store import Store
 from tests.budgets.harness import dollars, granted, recorded
-from tests.recorder.hooks import Call
-from tests.recorder.recovering import LOOKS, RESERVED_NUSD, Worker, recording, restarted
-from tests.recorder.rig import Stage
+from tests.recorder.hooks import Call, happens
+from tests.recorder.recovering import LOOKS, QUICK, RESERVED_NUSD, Worker, recording, restarted
+from tests.recorder.rig import Stage, until
 from tests.recorder.workbench import request_event
 
 LARGE_BYTES = 9 * 2**20
@@ -113,3 +116,38 @@ async def test_what_is_older_than_tombstones_is_not_brought(
         )
         assert await worker.ledger._adopt(slot, old) == answer
     assert await worker.totals() == (0, 2 * RESERVED_NUSD)
+
+
+async def test_what_waits_on_the_disk_is_in_no_snapshot(
+    stage: Stage, store: Store, organisation: str
+) -> None:
+    """Records that take no events, and all else, are not added up as if they had them: what was
+    spent meanwhile comes back from a ledger that is lost."""
+    async with recording(stage, store, organisation) as recorder:
+        recorder._options = dataclasses.replace(QUICK, snapshot_every_ms=1)
+        worker = await Worker.at(stage, organisation)
+        await worker.session.begin_organisation(organisation)
+        await worker.set_budget(organisation, [{"usd": "1"}])
+        await worker.until_recorded()
+        taken = asyncio.Event()
+
+        async def is_drained() -> bool:
+            return not recorder._spool.pending(organisation)
+
+        async def takes_no_events(call: Call) -> object:
+            if call.name == "insert events":
+                raise StoreUnavailable("nobody listens")
+            return await call.happen()
+
+        recorder._store.hook = takes_no_events  # type: ignore[attr-defined]
+        assert await worker.end(await worker.begin(), 400) == "SETTLED"
+        await worker.until_recorded()  # on the disk
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(taken.wait(), 0.5)
+        recorder._store.hook = happens  # type: ignore[attr-defined]
+        await until(is_drained)
+        with restarted(stage.server, files=stage.folder / "nowhere"):
+            pass
+        await worker.transport.command("PING")
+        await worker.session.looked_at(organisation)
+        assert await worker.totals() == (400, 0)

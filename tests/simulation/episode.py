@@ -38,6 +38,9 @@ EXPECTED_ALARMS = (
 )
 
 
+LOST_WITH_ITS_WORKER = "the ledger does not know reservation"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of an episode that held: its steps, virtual seconds, and the digest of its trace."""
@@ -199,8 +202,12 @@ class _Alarms(logging.Handler):
         """See logging.Handler."""
         text = record.getMessage()
         self._world.tally[f"alarm:{record.msg[:60]}"] += 1
-        rolled_back = any(each.rolled_back for each in self._world.books.accounts.values())
-        if rolled_back or any(each in text for each in EXPECTED_ALARMS):
+        accounts = self._world.books.accounts.values()
+        rolled_back = any(each.rolled_back for each in accounts)
+        expected: tuple[str, ...] = EXPECTED_ALARMS
+        if any(each.recoveries for each in accounts):  # its worker died, and others end it
+            expected = (*expected, LOST_WITH_ITS_WORKER)
+        if rolled_back or any(each in text for each in expected):
             return
         error: Any = record.exc_info[1] if record.exc_info else None
         failure = SimulationFailed(f"alarm: {text} {error or ''}")

@@ -40,7 +40,7 @@ local function allotment_books(writes)
 
   local carry
 
-  -- A counter that is no longer here was compacted: what it is corrected by is an event only.
+  -- A counter that is no longer here has left: what it is corrected by is an event only.
   local function add(noted, field, dimension, spent_by, allotted_by)
     local raw, by = get(field), spent_by
     if raw then
@@ -49,6 +49,8 @@ local function allotment_books(writes)
       if by ~= spent_by then books.fell_short = field end
       put(field, pack(COUNTER, spent + by, reserved, allotted + allotted_by))
       if by ~= 0 and byte(field, 3) == ALLOTMENT then carry(noted, field, spent, spent + by) end
+    elseif by ~= 0 then
+      came_late = true
     end
     if by ~= 0 then
       local at = #noted
@@ -63,7 +65,10 @@ local function allotment_books(writes)
     local id, number = string.match(field, '^c:a(%d+)%.(%d+):')
     local record, dimension = books.record(id), tonumber(number)
     local move = record and record.moves[MOVABLE[dimension]]
-    if not move then return end
+    if not move then
+      books.lost = field -- a recovery has forgotten one that was closed long before
+      return
+    end
     local spent_by, allotted_by = after - before, 0
     if record.state ~= 'closed' then
       local amount = tonumber(move.amount)

@@ -55,8 +55,7 @@ local function book(lease, truth)
   return record, writes, request, output, usd, mark
 end
 
--- What the sweeper leaves in place of a lease: enough to correct its charge, once. Nothing that an
--- allotment passed on is in it: none is closed while anything is held in it.
+-- What the sweeper leaves in place of a lease: enough to correct its charge, once.
 local EXPIRED = 'expired:'
 local function expired_mark(booked, request, output, usd)
   return EXPIRED .. cmsgpack.pack(booked, request, output, usd)
@@ -66,26 +65,30 @@ local function is_expired(done)
 end
 
 -- What the sweeper charged in full gives way to the truth, in the same counters. Corrections may
--- have taken some of it back already: a counter never falls below zero.
+-- have taken some of it back already: a counter never falls below zero. The sweeper charged what was
+-- held: what it charged without was passed on by an allotment, and is again.
 local function rebook(done, truth)
   local booked, request, output, usd = cmsgpack.unpack(string.sub(done, #EXPIRED + 1))
   local charges = cmsgpack.unpack(booked)
   local writes, changed, moved = {}, {}, {}
   for i = 1, #charges, 4 do
-    local field, dimension, charged = charges[i], charges[i + 1], charges[i + 3]
-    local actual = dimension == 4 and 0 or truth[dimension]
-    if actual < 0 then actual = charged end
-    local raw, delta = call('HGET', KEYS[1], field), actual - charged
-    if raw then
-      local spent, reserved, allotted = counter(raw)
-      delta = math.max(delta, -spent)
-      writes[#writes + 1] = field
-      writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
-      if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
-    else
-      came_late = true
+    local field, dimension, held, charged = unpack(charges, i, i + 3)
+    if held > 0 or charged == 0 then
+      local actual = dimension == 4 and 0 or truth[dimension]
+      if actual < 0 then actual = charged end
+      local raw, delta = call('HGET', KEYS[1], field), actual - charged
+      if raw then
+        local spent, reserved, allotted = counter(raw)
+        delta = math.max(delta, -spent)
+        writes[#writes + 1] = field
+        writes[#writes + 1] = pack(COUNTER, spent + delta, reserved, allotted)
+        if byte(field, 3) == ALLOTMENT then moved[#moved + 1] = {field, spent, spent + delta} end
+      else
+        came_late = true
+      end
+      local at = #changed
+      changed[at + 1], changed[at + 2], changed[at + 3], changed[at + 4] = field, dimension, 0, delta
     end
-    changed[i], changed[i + 1], changed[i + 2], changed[i + 3] = field, dimension, 0, delta
   end
   return pass_on(moved, changed, writes), writes, request, output, usd
 end
