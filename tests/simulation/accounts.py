@@ -90,6 +90,7 @@ class Account:
     is_shaken: bool = False  # from an accident until it is open again
     may_lose: bool = False
     recoveries: int = 0
+    gone: set[str] = field(default_factory=set)
     too_old: set[str] = field(default_factory=set)
     lost: dict[str, Held] = field(default_factory=dict)
     seq_max: int = 0

@@ -39,7 +39,8 @@ def _nobody_is_forgotten(world: World, account: Account, calls: dict[str, int]) 
         if world.organisation_of[calls[id_]] == account.name and id_ not in account.held:
             known = id_ in account.lost and (not process.alive or id_ in account.too_old)
             world.books.must(known, "%s was granted to %s and is lost", id_, process.name)
-            world.tally["rare:lost with its worker"] += 1
+            world.tally["rare:lost with its worker"] += id_ not in account.gone
+            account.gone.add(id_)
 
 
 def _nothing_is_left(world: World, account: Account) -> None:
