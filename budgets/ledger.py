@@ -328,8 +328,8 @@ class Ledger:
         self._kept.brought(slot.organisation, epoch)
 
     async def _adopt(self, slot: Slot, granted: Granted) -> str:
-        """ADOPTED, or ALREADY where the records had it. A scope that has left comes back first: its
-        counters go on from what it had spent."""
+        """ADOPTED, ALREADY where the records had it, TOO_OLD where nobody knows that any more. A
+        scope that has left comes back first: its counters go on from what it had spent."""
         reservation = granted.reservation
         await self._session.load(list(reservation.path.nodes()))
         reply = await self._session.run_in_epoch(

@@ -14,7 +14,7 @@ import msgspec
 
 from budgets.keys import EXPIRED_KEPT_MS, Key, record_key
 from budgets.session import ORGANISATIONS_KEY, Session, code_of, number
-from budgets.slots import Slot
+from budgets.slots import NOT_LOOKED, Slot
 from budgets.transport import Argument, LedgerUnavailable
 
 WRITES_AT_ONCE_MAX = 500
@@ -77,7 +77,13 @@ class Recovering:
             return 0
         slot.epoch, slot.seq = number(reply[1]), number(reply[2])
         self._session.work_on(slot)
+        # Before it is open: whoever sweeps or records it finds it by its name here.
+        await self._session.transport.command("SADD", ORGANISATIONS_KEY, organisation)
         return number(reply[3])
+
+    def give_up(self, organisation: str) -> None:
+        """Something failed: who calls next looks what is there, and recovers it anew."""
+        self._session.known_slot(organisation).generation = NOT_LOOKED
 
     async def present(self, organisation: str) -> Present:
         """What is there."""
@@ -170,7 +176,6 @@ class Recovering:
         )
         self._expect(reply[0], b"OPEN", organisation)
         slot.epoch, slot.seq = number(reply[1]), number(reply[2])
-        await self._session.transport.command("SADD", ORGANISATIONS_KEY, organisation)
 
     async def begin_new(self, organisation: str) -> None:
         """One that neither ledger nor records know."""

@@ -10,6 +10,8 @@ scope and by time), `:done:<n>`, tombstones by ten minutes of the id's own time,
 import asyncio
 
 DONE_BUCKET_MS = 600_000
+NOT_LOOKED = -1
+"""No transport's generation."""
 
 
 class Slot:
@@ -45,7 +47,7 @@ class Slot:
         self.epoch = 0
         self.seq = 0
         self.opening: asyncio.Task[None] | None = None
-        self.generation = -1  # of the transport, when it was opened last
+        self.generation = NOT_LOOKED  # of the transport, when it was opened last
         self.ahead_ms = 0  # the ledger's clock less ours, from the last answer that told
         self._done: tuple[int, tuple[bytes, ...]] = (-1, ())
 

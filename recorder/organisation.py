@@ -164,6 +164,7 @@ class OrganisationRecorder:
             self._snapshot_at_s = now_s + self._options.snapshot_every_ms / 1000
         if compacts or adds_up:
             self._tidying = asyncio.create_task(self._tidy(head, compacts=compacts))
+            self._tidying.add_done_callback(_ended)
 
     async def _tidy(self, head: Head, *, compacts: bool) -> None:
         if compacts:
@@ -265,7 +266,7 @@ class OrganisationRecorder:
         return True
 
     async def _write(self, batch: Batch) -> bool:
-        """Whether the records have it; else this disk does."""
+        """Whether the records have it: what waits on the disk is in no sum of theirs."""
         self._still_mine()
         try:
             await self._writer.write(batch, doubt=self._doubt)
@@ -293,6 +294,12 @@ class OrganisationRecorder:
         await self._recording.confirm(
             self.organisation, head.epoch, head.seq, batch.payload_bytes, on_disk=on_disk
         )
+
+
+def _ended(tidying: asyncio.Task[None]) -> None:
+    """Who would have asked how it went may have started anew meanwhile."""
+    if not tidying.cancelled():
+        tidying.exception()
 
 
 class Signer:

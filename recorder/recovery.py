@@ -69,9 +69,13 @@ class Recovery:
         now_ms = await self._recovering.begin(organisation, place, lease_ms)
         if not now_ms:
             return
-        end = await opened(organisation).drained()
-        async with self._owned(organisation):
-            done = await self._restored(organisation, end, now_ms)
+        try:
+            end = await opened(organisation).drained()
+            async with self._owned(organisation):
+                done = await self._restored(organisation, end, now_ms)
+        except BaseException:
+            self._recovering.give_up(organisation)
+            raise
         _log.warning(
             "%s is recovered from the records up to %d-%d: %d writes, %d beyond them, in %.0f ms",
             *(organisation, end.epoch, end.seq, len(done.writes), len(done.booked) // 4),

@@ -2,7 +2,8 @@
 -- Takes in a reservation that a worker was granted before the ledger was recovered and that neither
 -- ledger nor records know: the money is on its way, whatever the limits say. Its event is written
 -- again.
--- INVARIANT: an id that is known, open or ended, is not taken in twice.
+-- INVARIANT: an id that is known, open or ended, is not taken in twice; one that is older than what
+-- tombstones tell may be, and is refused.
 --
 -- KEYS  ledger, outbox, bodies, leases, expiry, done, and the mark where it has one
 -- ARGV  numbers (epoch, seq, lease_ms, output, usd), id, fingerprint, event, counters (packed: field,
@@ -12,6 +13,9 @@ local id, fingerprint, event, counters = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 if not read_meta(epoch_known, seq_known) then return {'RECOVERING'} end
 if call('HEXISTS', KEYS[4], id) == 1 or call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end
+local ID_AGE_MS_MAX = 3600000 -- as in reserve.lua
+local id_ms = tonumber(string.sub(id, 1, 12), 16)
+if not id_ms or id_ms < time_ms - ID_AGE_MS_MAX then return {'TOO_OLD'} end
 local given, touched, fields, amounts = cmsgpack.unpack(counters), {}, {}, {}
 local function touch(field, dimension, amount)
   local at = #touched

@@ -23,6 +23,7 @@ class Told(msgspec.Struct):
     overrun: bool = False
     error: str = ""
     response_bytes: int = 0
+    detail: str = ""
 
 
 _decode_told = msgspec.json.Decoder(Told).decode
@@ -76,8 +77,8 @@ class Account:
     open: dict[str, Held] = field(default_factory=dict)
     expiry: dict[str, int] = field(default_factory=dict)
     compacted: set[str] = field(default_factory=set)
-    kinds: dict[int, tuple[str, str]] = field(default_factory=dict)
-    bodies: set[int] = field(default_factory=set)
+    kinds: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
+    bodies: set[tuple[int, int]] = field(default_factory=set)
     once: set[tuple[str, str]] = field(default_factory=set)
     policies: dict[str, Policy] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
@@ -86,6 +87,13 @@ class Account:
     granted: set[str] = field(default_factory=set)
     confirmed: int = 0
     rolled_back: bool = False
+    is_shaken: bool = False  # from an accident until it is open again
+    may_lose: bool = False
+    recoveries: int = 0
+    gone: set[str] = field(default_factory=set)
+    too_old: set[str] = field(default_factory=set)
+    lost: dict[str, Held] = field(default_factory=dict)
+    seq_max: int = 0
     recorder: str = ""
 
 

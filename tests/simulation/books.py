@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from budgets.policy import ancestors, decode_policy
 from tests.budgets.harness import counters_of, head_of
 from tests.simulation.accounts import Account, Held, Line, bindings, line_of
+from tests.simulation.aftermath import Recorded, begin_again, has_passed
 from tests.simulation.clockwork import SimulationFailed
 
 CONCURRENCY, USD = 4, 1
@@ -21,13 +22,14 @@ CUTS = ("FROZEN", "CLOSED", "GONE", "EXPIRED", "FENCED", "BEYOND_GRANT", "client
 
 
 class Books:
-    """Of every organisation. `is_kept(organisation, seq, spooler)` says whether an event that the
+    """Of every organisation. `is_kept(organisation, place, spooler)` says whether an event that the
     ledger is told to forget is in the records, or on that recorder's disk."""
 
     def __init__(self, tally: Counter[str], ask: Callable[..., list[Any]]) -> None:
         self.accounts: dict[str, Account] = {}
         self.tally = tally
-        self.is_kept: Callable[[str, int, str], bool] = lambda *_: True
+        self.is_kept: Callable[[str, tuple[int, int], str], bool] = lambda *_: True
+        self.recorded: Callable[[str], Recorded] = lambda _: ([], set())
         self._ask = ask
 
     def open_account(self, organisation: str) -> Account:
@@ -57,10 +59,13 @@ class Books:
             ("XRANGE", key + "bodies", after, "+"),
         ]
 
-    def refresh(self, account: Account) -> None:
-        """The head, after it was changed behind everybody's back."""
+    def shake(self, account: Account, *, may_lose: bool) -> None:
+        """The ledger is another one behind everybody's back: until it was recovered, nothing is
+        compared, and nobody who knows more is answered."""
+        account.is_shaken = True
+        account.may_lose = account.may_lose or may_lose
         (meta,) = self._ask(("HGET", f"{{{account.name}}}:ledger", "meta"))
-        account.head = head_of({b"meta": meta})
+        account.head = head_of({b"meta": meta}) if meta else None
 
     # What was answered.
 
@@ -68,23 +73,34 @@ class Books:
         """Counts rare answers, and holds one against what the caller knows."""
         account, code = self.accounts[organisation], _word(reply)
         self.tally[f"answer:{script} {code}"] += 1
-        if script == "open":
+        if script in ("open", "recover", "distrust"):
+            changed = code in ("CLOSED", "RAISED") and not account.is_shaken
+            self.must(not changed, "%s closed a ledger that has lost nothing", script)
             return
         if script == "reserve" and code == "GRANTED":
             account.granted.add(args[1].decode())
         epoch, seq = _PAIR.unpack_from(args[0])
-        if account.rolled_back and account.head is not None:
-            behind = epoch != account.head.epoch or seq > account.head.seq
+        if account.is_shaken:
+            head = account.head
+            behind = head is None or epoch != head.epoch or seq > head.seq
             self.must(
                 not behind or code == "RECOVERING",
                 "%s by one who knows seq %d was answered %s by a ledger at %d",
-                *(script, seq, code, account.head.seq),
+                *(script, seq, code, head and head.seq),
             )
-            return
+            if account.rolled_back or epoch > 0:
+                self.must(
+                    account.rolled_back or code == "RECOVERING",
+                    "%s was answered %s by a ledger that was not recovered",
+                    *(script, code),
+                )
+                return
         if script == "reserve":
             self._reserved(account, args, reply, code)
         elif script == "release" and code == "RELEASED":
             account.released.add(args[1].decode())
+        elif script == "adopt" and code == "TOO_OLD":
+            account.too_old.add(args[1].decode())
         elif script == "own" and code == "MINE":
             self._owned(account, args)
 
@@ -123,21 +139,43 @@ class Books:
         account = self.accounts[organisation]
         ledger = dict(zip(flat[::2], flat[1::2], strict=True))
         if b"meta" not in ledger:
+            account.head = None
             return
         account.head = head_of(ledger)
         if account.rolled_back:
             return
-        if script == "set" and _word(reply) == "SET":
-            self._read_policies(account)
         counters = counters_of(ledger)
+        if script == "reopen" and _word(reply) == "OPEN":
+            outbox = self._recovered(account)
+        elif account.is_shaken:
+            return
+        if script in ("set", "create", "compact") and _word(reply) != "STALE":
+            self._read_policies(account)
         for entry_id, fields in outbox:
             self._follow(account, line_of(entry_id, fields), script, ledger, counters)
-        account.bodies.update(int(entry_id.split(b"-")[1]) for entry_id, _ in bodies)
+        account.bodies.update(_place(entry_id) for entry_id, _ in bodies)
         self.must(account.head.seq == account.seq, "head %s, outbox %d", account.head, account.seq)
         self._compare_counters(account, counters, script)
         self._compare_leases(account, leases, expiry)
         if script == "confirm" and _word(reply) == "DONE":
             self._confirmed(account, args)
+
+    def _recovered(self, account: Account) -> list[Any]:
+        """From here on the records and what comes now are the truth; the new epoch's events."""
+        policies, may_lose = account.policies, account.may_lose
+        begin_again(account, *self.recorded(account.name), self.must)
+        self._read_policies(account)
+        self.must(may_lose or policies == account.policies, "policies are not what they were")
+        account.is_shaken = account.may_lose = False
+        epoch = account.head.epoch
+        self.must(epoch > account.epoch, "epoch %d after %d", epoch, account.epoch)
+        (entries,) = self._ask(("XRANGE", f"{{{account.name}}}:outbox", f"{epoch}-0", "+"))
+        first = _place(entries[0][0])[1]
+        self.must(first > account.seq_max, "epoch %d begins at %d again", epoch, first)
+        account.epoch, account.seq, account.confirmed = epoch, first - 1, first - 1
+        self.tally["rare:recovered"] += 1
+        self.tally["rare:lost in a recovery"] += len(account.lost)
+        return list(entries)
 
     def _read_policies(self, account: Account) -> None:
         (flat,) = self._ask(("HGETALL", f"{{{account.name}}}:policies"))
@@ -162,8 +200,15 @@ class Books:
         self.must(once not in account.once, "%s of %s is there twice", *once)
         account.once.add(once)
         account.seq, account.time_ms = line.seq, line.time_ms
-        account.kinds[line.seq] = once
-        if line.kind == "llm_request":
+        account.seq_max = max(account.seq_max, line.seq)
+        account.kinds[line.epoch, line.seq] = once
+        if script == "reopen":
+            for name, _, _, charged in _grouped(line.counters, 4):
+                self._add(account, name, charged, 0)
+                self.tally["rare:booked beyond the records"] += 1
+        elif script == "adopt":
+            self._adopted(account, line)
+        elif line.kind == "llm_request":
             self._grant(account, line, ledger, counters)
         elif line.kind in ("llm_response", "reservation_expired", "correction"):
             self._ending(account, line, script)
@@ -187,6 +232,7 @@ class Books:
                 *(line.id, name, counters[name], limit),
             )
             self._add(account, name, 0, amounts[name][1])
+        account.lost.pop(line.id, None)
         held = Held(
             line.id,
             line.seq,
@@ -197,6 +243,23 @@ class Books:
             amounts,
         )
         account.held[line.id] = account.open[line.id] = held
+
+    def _adopted(self, account: Account, line: Line) -> None:
+        """A grant of before that its worker brings, whatever the limits say: as it was."""
+        self.must(line.id not in account.held, "%s is taken in twice", line.id)
+        lost = account.lost.pop(line.id, None)
+        if lost is None:
+            self.fail(f"{line.id} is taken in, and was never granted")
+        amounts = {name: (dim, amount) for name, dim, amount in _grouped(line.counters, 3)}
+        brought = (amounts, line.output, line.usd_nusd, line.told.scope)
+        known = (lost.amounts, lost.output, lost.reserved_nusd, lost.scope)
+        self.must(brought == known, "%s is taken in as %s, not %s", line.id, brought, known)
+        self.must(line.told.detail == "recovered", "%s is taken in without a label", line.id)
+        for name, (_, amount) in amounts.items():
+            self._add(account, name, 0, amount)
+        held = Held(line.id, line.seq, lost.scope, lost.model, lost.output, *known[2:3], amounts)
+        account.held[line.id] = account.open[line.id] = held
+        self.tally["rare:brought by its worker"] += 1
 
     def _ending(self, account: Account, line: Line, script: str) -> None:
         held = account.held.get(line.id)
@@ -263,10 +326,13 @@ class Books:
                 *(name, (spent, reserved), booked),
             )
             self.must(reserved == held.get(name, 0), "%s reserves %d", name, reserved)
-            self.must(name not in account.compacted, "%s is back", name)
+            account.compacted.discard(name)  # it came back with its scope
         for name, (spent, reserved) in account.sums.items():
             if name not in counters and (spent or reserved) and name not in account.compacted:
-                self.must(script == "compact" and not reserved, "%s is gone", name)
+                left = script == "compact" or (
+                    script == "reopen" and has_passed(name, account.policies, account.time_ms)
+                )
+                self.must(left and not reserved, "%s is gone", name)
                 account.compacted.add(name)
                 self.tally["rare:compacted"] += 1
 
@@ -291,14 +357,19 @@ class Books:
         (first,) = self._ask(
             ("XRANGE", f"{{{account.name}}}:outbox", "-", "+", "COUNT", 1),
         )
-        kept_from = int(first[0][0].split(b"-")[1]) if first else account.seq + 1
+        kept_from = _place(first[0][0])[1] if first else account.seq + 1
         for seq in range(account.confirmed + 1, max(through + 1, kept_from)):
             self.must(
-                self.is_kept(account.name, seq, spooler),
+                self.is_kept(account.name, (account.epoch, seq), spooler),
                 "the ledger forgot event %d, which nobody has",
                 seq,
             )
         account.confirmed = max(account.confirmed, through)
+
+
+def _place(entry_id: bytes) -> tuple[int, int]:
+    epoch, seq = entry_id.split(b"-")
+    return int(epoch), int(seq)
 
 
 def _word(reply: list[Any]) -> str:

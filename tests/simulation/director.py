@@ -15,6 +15,7 @@ from budgets.keys import Key, KeyChanged
 from budgets.policy import ancestors, parse_policy
 from budgets.transport import LedgerUnavailable
 from tests.simulation.clients import Crowd, Manners
+from tests.simulation.ledger_server import Copy
 from tests.simulation.provider import MOODS
 from tests.simulation.workers import Admin, RecorderProcess, Worker
 from tests.simulation.world import World
@@ -56,6 +57,8 @@ class Director:
         accidents = self._accidents()
         self._accidents_here = [each for each in accidents if rng.random() < 0.5] or accidents
         self._wealth = rng.choice((1, 8, 100))
+        self._keeps_copies = rng.choice((0.0, 0.3))
+        self._copy: Copy = {}
         self._between_s = rng.choice((0.3, 1.0, 3.0, 10.0))
 
     async def play(self, seconds: float) -> None:
@@ -79,6 +82,8 @@ class Director:
             world.trace.note("director", accident.__name__)
             accident()
             self._stand_in()
+            if rng.random() < self._keeps_copies:
+                self._copy = world.server.copied()
         self.over = True
 
     def settle_down(self) -> None:
@@ -99,7 +104,9 @@ class Director:
         for organisation in self.organisations:
             account = self.world.books.accounts[organisation]
             recorded = len(self.world.store.seqs.get(organisation, ()))
-            if account.open or not recorded == account.seq == account.confirmed:
+            if account.open or account.is_shaken or account.confirmed != account.seq:
+                return False
+            if recorded != len(account.kinds):
                 return False
         if files_in(self.world.endings_folder):  # the living have not found them yet
             return False
@@ -209,6 +216,7 @@ class Director:
             *(self._kill_the_admin, self._stop_a_worker, self._stop_a_recorder),
             *(self._pause_a_process, self._pause_a_process, self._break_connections),
             *(self._pause_the_ledger, self._lose_replies, self._lose_requests),
+            *(self._restart_the_ledger, self._empty_the_ledger, self._put_the_ledger_back),
             *(self._ledger_away, self._slow_network, self._clear_up, self._clear_up),
             *(self._jump_to_an_edge, self._jump_far, self._sleep_past_a_lease),
             *(self._store_away, self._store_refuses, self._store_loses_answers),
@@ -255,6 +263,32 @@ class Director:
     def _pause_the_ledger(self) -> None:
         seconds = self.rng.random() * self.rng.choice((0.5, 3, 9))
         self.world.weather.ledger_paused_until = self.world.loop.time() + seconds
+
+    def _restart_the_ledger(self) -> None:
+        self.world.server.restart()
+        self._shaken(may_lose=False)
+
+    def _empty_the_ledger(self) -> None:
+        self._lose({})
+
+    def _put_the_ledger_back(self) -> None:
+        """To a copy of some steps ago, or of now."""
+        self._lose(self._copy or self.world.server.copied())
+
+    def _lose(self, copy: Copy) -> None:
+        """Only where one recorder has all that was ever taken off the ledger: what another one
+        keeps on its disk, or is about to write, is not asked for by a recovery."""
+        store = self.world.store
+        knows_all = all(store.seqs.get(each) for each in self.organisations)
+        if len(self.recorders) == 1 and knows_all and not store.late:
+            self.world.server.restart(copy)
+            self._shaken(may_lose=True)
+        else:
+            self._restart_the_ledger()
+
+    def _shaken(self, *, may_lose: bool) -> None:
+        for account in self.world.books.accounts.values():
+            self.world.books.shake(account, may_lose=may_lose)
 
     def _break_connections(self) -> None:
         self.world.server.break_all()

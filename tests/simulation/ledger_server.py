@@ -27,9 +27,16 @@ local function now()
   return tonumber(redis.call('GET', '{CLOCK_KEY}'))
 end
 """
+RUN_KEY = "simulation:run"
+RUN_CHUNK = f"""
+local function run_id()
+  return redis.call('GET', '{RUN_KEY}')
+end
+"""
 READ_ONLY = frozenset(("check", "due", "load"))
 RECEIVED_BYTES = 1 << 18
 STALL_S_MAX = 30.0
+Copy = dict[bytes, tuple[int, bytes]]
 
 
 class MemoryServer(EmbeddedServer):
@@ -93,7 +100,9 @@ class LedgerServer:
         self._readers: dict[int, hiredis.Reader] = {}
         self._queue: deque[tuple[Wire, list[bytes]]] = deque()
         self._pumping = False
-        self.line.ask(("FLUSHALL",), ("SCRIPT", "FLUSH"))
+        self._runs = 0
+        self._accepted: set[int] = set()  # wires of this run
+        self._start({})
 
     def now_ms(self) -> int:
         """The server's own clock."""
@@ -107,10 +116,13 @@ class LedgerServer:
             return False
         self.wires = [each for each in self.wires if each.server_open]
         self.wires.append(wire)
+        self._accepted.add(wire.number)
         return True
 
     def received(self, wire: Wire, data: bytes) -> None:
         """Whole commands join the queue."""
+        if wire.number not in self._accepted:  # it was sent to the server before this one
+            return
         reader = self._readers.get(wire.number)
         if reader is None:
             reader = self._readers[wire.number] = hiredis.Reader()
@@ -199,19 +211,43 @@ class LedgerServer:
             self.books.fail(f"{script} answered {reply!r}")
         return reply
 
-    # Going back in time.
+    # Accidents.
 
-    def copied(self, organisation: str) -> dict[bytes, bytes]:
-        """Everything of an organisation, as a disk would have it."""
-        (keys,) = self.line.ask(("KEYS", f"{{{organisation}}}:*"))
-        keys.sort()
-        return dict(zip(keys, self.line.ask(*(("DUMP", key) for key in keys)), strict=True))
+    def copied(self) -> Copy:
+        """Everything, as a disk would have it."""
+        (keys,) = self.line.ask(("KEYS", "*"))
+        keys = sorted(each for each in keys if not each.startswith(b"simulation:"))
+        dumps = self.line.ask(*(("DUMP", key) for key in keys)) if keys else []
+        left_ms = self.line.ask(*(("PTTL", key) for key in keys)) if keys else []
+        return {
+            key: (max(0, ms), dump)
+            for key, dump, ms in zip(keys, dumps, left_ms, strict=True)
+            if dump is not None
+        }
 
-    def roll_back(self, organisation: str, copy: dict[bytes, bytes]) -> None:
-        """The server comes back with an older file."""
-        (keys,) = self.line.ask(("KEYS", f"{{{organisation}}}:*"))
+    def restart(self, copy: Copy | None = None) -> None:
+        """It is started again: with all that it had, or with a copy. What was sent to it before is
+        gone, and every connection breaks."""
+        self._start(self.copied() if copy is None else copy)
+        self._queue.clear()
+        self._accepted.clear()
+        self.break_all()
+
+    def roll_back(self, copy: Copy) -> None:
+        """It holds a copy from one command to the next; connections stay."""
+        run = self._runs
+        self._start(copy)
+        self.line.ask(("SET", RUN_KEY, f"{run:040x}"))
+        self._runs = run
+
+    def _start(self, copy: Copy) -> None:
+        self._runs += 1
+        self._clock_set_ms = -1
         self.line.ask(
-            ("DEL", *keys), *(("RESTORE", key, 0, content) for key, content in copy.items())
+            ("FLUSHALL",),
+            ("SCRIPT", "FLUSH"),
+            ("SET", RUN_KEY, f"{self._runs:040x}"),
+            *(("RESTORE", key, left_ms, dump) for key, (left_ms, dump) in copy.items()),
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gateway.ending
+import recorder.restoring
 from budgets.answers import Truth
 from budgets.endingdisk import EndingDisk
 from budgets.leases import LeaseKeeper
@@ -17,7 +18,7 @@ from gateway.dialects.chat import ChatDialect
 from gateway.ending import Ending
 from recorder.organisation import OrganisationRecorder
 from recorder.writer import Writer
-from tests.simulation.ledger_server import NOW_CHUNK
+from tests.simulation.ledger_server import NOW_CHUNK, RUN_CHUNK
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class InScript:
 
     def scripts_with_it(self) -> dict[str, Script]:
         """All scripts, these ones changed."""
-        found = load_scripts(NOW_CHUNK)
+        found = load_scripts(NOW_CHUNK, RUN_CHUNK)
         changed = {
             name: _with_text(script, script.text.replace(self.old.encode(), self.new.encode()))
             for name, script in found.items()
@@ -85,6 +86,19 @@ IN_SCRIPTS = {
     ),
     "the name of a request is ignored": InScript(
         "local mark = KEYS[7] and call('GET', KEYS[7])", "local mark = nil", ("reserve",)
+    ),
+    "a recovery raises no epoch": InScript(
+        "epoch = -(math.max(math.abs(epoch), of_epoch) + 1)",
+        "epoch = -math.max(math.abs(epoch), of_epoch)",
+        ("recover",),
+    ),
+    "a restarted server is believed": InScript(
+        "if ARGV[1] == 'looks' then return {'RECOVERING'} end", "", ("open",)
+    ),
+    "what has ended is taken in again": InScript(
+        " or call('HEXISTS', KEYS[6], id) == 1 then return {'ALREADY'} end",
+        " then return {'ALREADY'} end",
+        ("adopt",),
     ),
     "late truth is booked on top": InScript(
         "local raw, delta = call('HGET', KEYS[1], field), actual - charged",
@@ -159,6 +173,30 @@ def _never_swept(before: Any) -> Any:
     return sweep
 
 
+def _nothing_is_brought(before: Any) -> Any:
+    async def bring(self: Ledger, slot: Any) -> None:
+        self._kept.brought(slot.organisation, slot.epoch)
+
+    return bring
+
+
+def _none_reserved(before: Any) -> Any:
+    def counters(*args: Any) -> Any:
+        found, booked = before(*args)
+        return {name: (spent, 0, allotted) for name, (spent, _, allotted) in found.items()}, booked
+
+    return counters
+
+
+def _until_one_is_not_full(before: Any) -> Any:
+    async def drained(self: OrganisationRecorder) -> Any:
+        while await self.step():
+            pass
+        return self._head or await self._open()
+
+    return drained
+
+
 def _taken_up_and_forgotten(before: Any) -> Any:
     async def take_up(self: EndingDisk) -> Any:
         left = await before(self)
@@ -184,6 +222,11 @@ IN_CODE: dict[str, tuple[tuple[Any, str, Callable[[Any], Any]], ...]] = {
     ),
     "half of the truth is booked": ((Ledger, "settle", _half_of),),
     "leases of the dead are not swept": ((LeaseKeeper, "_sweep", _never_swept),),
+    "a worker brings nothing": ((Ledger, "_bring", _nothing_is_brought),),
+    "what is reserved does not come back": ((recorder.restoring, "_counters", _none_reserved),),
+    "a recovery leaves the outbox behind": (
+        (OrganisationRecorder, "drained", _until_one_is_not_full),
+    ),
     "endings of the dead are forgotten": ((EndingDisk, "take_up", _taken_up_and_forgotten),),
 }
 
@@ -198,6 +241,6 @@ def put_in(name: str) -> Iterator[dict[str, Script]]:
     with _patched(*first):
         if more:
             with _patched(*more[0]):
-                yield load_scripts(NOW_CHUNK)
+                yield load_scripts(NOW_CHUNK, RUN_CHUNK)
         else:
-            yield load_scripts(NOW_CHUNK)
+            yield load_scripts(NOW_CHUNK, RUN_CHUNK)

@@ -8,37 +8,35 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from contextvars import Context
-from typing import Any
+from string import Template
 
 from clickhouse.errors import StoreRefused, StoreUnavailable
-from clickhouse.events import COLUMNS, DERIVED_COLUMNS
 from clickhouse.query import load_query
 from clickhouse.store import ROWS
+from recorder.verification import CHAIN_COLUMNS
 from tests.simulation.clockwork import SimulatedLoop
+from tests.simulation.tables import Tables, column
 from tests.simulation.trace import Trace
 from tests.simulation.weather import Weather
 
 _QUERIES = {
     load_query(name): name
     for name in (
-        *("last_event", "batch_count", "batch_bodies", "batch_states"),
-        *("organisations", "balances", "days", "day_sums"),
+        *("last_event", "batch_count", "batch_bodies", "batch_states", "organisations", "days"),
+        *("snapshot", "snapshot_place", "balances_at", "balances_of"),
+        *("ended_among", "endings_since", "states_at", "states_of", "remembered"),
+        *("seq_before", "used_among"),
     )
-}
-_EVENT = ("hash", "prev_hash", *DERIVED_COLUMNS, *COLUMNS)
-_AT = {name: place for place, name in enumerate(_EVENT)}
+} | {Template(load_query("open_requests")).substitute(columns=CHAIN_COLUMNS): "open_requests"}
 _FIXED = struct.Struct("<IQq")
 
 
-class MemoryStore:
-    """A `Store` for every recorder of the world. `events` has the rows of the chain (part 0) as
-    they were inserted, `bodies` (seq, kind) of payloads, by organisation."""
+class MemoryStore(Tables):
+    """A `Store` for every process of the world. `late` writes are given up and may still come."""
 
     def __init__(self, loop: SimulatedLoop, weather: Weather, trace: Trace) -> None:
-        self.events: dict[str, list[list[Any]]] = {}
-        self.bodies: dict[str, Counter[int]] = {}
-        self.seqs: dict[str, set[int]] = {}
-        self.states: dict[str, dict[tuple[int, int, str, str], str]] = {}
+        super().__init__()
+        self.late = 0
         self._loop = loop
         self._weather = weather
         self._trace = trace
@@ -49,7 +47,12 @@ class MemoryStore:
     async def select(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
         """As Store."""
         await self._travel()
-        answer = getattr(self, f"_{_QUERIES[query]}")(dict(parameters))
+        name = _QUERIES[query]
+        answer = getattr(self, name)(dict(parameters))
+        if name == "batch_count":
+            # A replica that has not caught up; the next one has.
+            self._was_behind = not self._was_behind and self._weather.strikes("store_behind")
+            answer = [[0]] if self._was_behind else answer
         await self._travel()
         lines = [json.dumps(row).encode() for row in answer]
         return b"\n".join(lines) + b"\n" if lines else b""
@@ -69,7 +72,8 @@ class MemoryStore:
         if weather.strikes("store_late"):
             late_s = self._loop.rng.random() * 6
             write = (statement, rows, token)
-            self._loop.call_later(late_s, self._write, *write, context=Context())
+            self.late += 1
+            self._loop.call_later(late_s, self._write_late, *write, context=Context())
             raise StoreUnavailable("timed out")
         batch = token.partition("#")[0]
         if batch not in self._swallowed and weather.strikes("store_swallows"):
@@ -80,8 +84,12 @@ class MemoryStore:
             raise StoreUnavailable("the answer was lost")
         await self._travel()
 
-    async def command(self, statement: str) -> None:  # noqa: ARG002
+    async def command(self, statement: str) -> None:
         """As Store."""
+        await self._travel()
+        self.command_of(statement)
+        if self._weather.strikes("store_answer_lost"):
+            raise StoreUnavailable("the answer was lost")
         await self._travel()
 
     async def close(self) -> None:
@@ -91,6 +99,10 @@ class MemoryStore:
         await asyncio.sleep(self._loop.rng.random() * 0.01)
         if self._weather.strikes("store_unavailable"):
             raise StoreUnavailable("nobody listens")
+
+    def _write_late(self, statement: str, rows: bytes, token: str) -> None:
+        self.late -= 1
+        self._write(statement, rows, token)
 
     def _write(self, statement: str, rows: bytes, token: str) -> None:
         table = statement.split()[2].removeprefix("comptroller.")
@@ -102,77 +114,30 @@ class MemoryStore:
         if table == "events":
             for line in rows.splitlines():
                 row = json.loads(line)
-                if not row[_AT["part"]]:
-                    organisation = row[_AT["org"]]
+                if not column(row, "part"):
+                    organisation = column(row, "org")
                     self.events.setdefault(organisation, []).append(row)
-                    self.seqs.setdefault(organisation, set()).add(row[_AT["seq"]])
+                    place = column(row, "epoch"), column(row, "seq")
+                    self.seqs.setdefault(organisation, set()).add(place)
         elif table == "bodies":
             self._write_bodies(rows)
         elif table == "states":
             for line in rows.splitlines():
-                organisation, kind, name, epoch, seq, _, text = json.loads(line)
-                self.states.setdefault(organisation, {})[epoch, seq, kind, name] = text
+                organisation, kind, name, epoch, seq, time_ms, text = json.loads(line)
+                states = self.states.setdefault(organisation, {})
+                states[epoch, seq, kind, name] = text, time_ms
+        elif table == "snapshots":
+            organisation, _, epoch, seq, _, still_open = json.loads(rows)
+            self.snapshots.setdefault(organisation, []).append((epoch, seq, still_open))
 
     def _write_bodies(self, rows: bytes) -> None:
         at = 0
         while at < len(rows):
             organisation, at = _text(rows, at)
-            _, seq, _ = _FIXED.unpack_from(rows, at)
+            epoch, seq, _ = _FIXED.unpack_from(rows, at)
             _, at = _text(rows, at + _FIXED.size)
             _, at = _text(rows, at + 1)
-            self.bodies.setdefault(organisation.decode(), Counter())[seq] += 1
-
-    # The questions of the recorder.
-
-    def _last_event(self, asked: dict[str, Any]) -> list[Any]:
-        rows = self.events.get(asked["org"], [])
-        if not rows:
-            return []
-        last = max(rows, key=lambda row: (row[_AT["epoch"]], row[_AT["seq"]]))
-        return [[last[_AT[name]] for name in ("epoch", "seq", "hash", "time_ms")]]
-
-    def _batch_count(self, asked: dict[str, Any]) -> list[Any]:
-        self._was_behind = not self._was_behind and self._weather.strikes("store_behind")
-        if self._was_behind:
-            return [[0]]  # a replica that has not caught up; the next one has
-        rows = self.events.get(asked["org"], [])
-        first, last = asked["first"], asked["last"]
-        return [[sum(first <= row[_AT["seq"]] <= last for row in rows)]]
-
-    def _batch_bodies(self, asked: dict[str, Any]) -> list[Any]:
-        seqs = self.bodies.get(asked["org"], Counter())
-        return [[sum(asked["first"] <= seq <= asked["last"] for seq in seqs)]]
-
-    def _batch_states(self, asked: dict[str, Any]) -> list[Any]:
-        places = self.states.get(asked["org"], {})
-        first, last = (asked["epoch"], asked["first"]), (asked["epoch"], asked["last"])
-        return [[sum(first <= place[:2] <= last for place in places)]]
-
-    def _organisations(self, asked: dict[str, Any]) -> list[Any]:  # noqa: ARG002
-        return [[name] for name in sorted(self.events)]
-
-    def _balances(self, asked: dict[str, Any]) -> list[Any]:
-        wanted = {name.strip("'") for name in asked["fields"].strip("[]").split(",")}
-        sums: Counter[tuple[str, int]] = Counter()
-        for row in self.events.get(asked["org"], []):
-            if row[_AT["time_ms"]] >= asked["since_ms"] and row[_AT["event_type"]] != "llm_request":
-                for name, dimension, _, charged in row[_AT["counters"]]:
-                    if name in wanted:
-                        sums[name, dimension] += charged
-        return [[name, dimension, spent] for (name, dimension), spent in sorted(sums.items())]
-
-    def _days(self, asked: dict[str, Any]) -> list[Any]:  # noqa: ARG002
-        return []
-
-
-def column(row: list[Any], name: str) -> Any:
-    """A value of a row by its column."""
-    return row[_AT[name]]
-
-
-def canonical_part(row: list[Any]) -> list[Any]:
-    """What the chain covers of a row."""
-    return row[2 + len(DERIVED_COLUMNS) :]
+            self.bodies.setdefault(organisation.decode(), Counter())[epoch, seq] += 1
 
 
 def _text(rows: bytes, at: int) -> tuple[bytes, int]:

@@ -20,6 +20,9 @@ RARE_PATHS = (
     *("answer:fix LOST", "answer:own OTHER", "answer:set ALREADY", "answer:append ALREADY"),
     *("answer:reserve REPEATED", "rare:answered again, for nothing"),
     "rare:died with an ending on the disk",
+    *("rare:recovered", "rare:lost in a recovery", "rare:brought by its worker"),
+    *("rare:lost with its worker", "fault:restart the ledger", "fault:empty the ledger"),
+    "fault:put the ledger back",
 )
 
 

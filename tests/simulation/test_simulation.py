@@ -25,12 +25,11 @@ FRESH_EPISODES = 10
 EPISODES_TO_FIND = 150
 # Where each is found first; a change of the product or of the director moves it a little.
 FOUND_AT = {
-    "a settlement can be repeated": 3,
-    "what was released can be granted": 55,
-    "a rolled back ledger goes on": 39,
-    "a page is counted as if it were a stream": 14,
-    "late truth is booked on top": 17,
-    "endings of the dead are forgotten": 17,
+    "what was released can be granted": 139,
+    "a page is counted as if it were a stream": 58,
+    "late truth is booked on top": 318,
+    "a recovery leaves the outbox behind": 11,
+    "endings of the dead are forgotten": 44,
 }
 # What a few hundred thousand steps see whatever the seed is.
 COMMON = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.administration import Administration
+from budgets.answers import Reservation
 from budgets.endingdisk import EndingsOptions, Waiting
 from budgets.endings import Endings
 from budgets.keys import KeyRing
@@ -15,6 +16,7 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.session import Session, SessionOptions
+from comptroller.remembering import RecordsMemory
 from gateway.app import Gateway
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
@@ -26,10 +28,11 @@ from gateway.waiting import WaitingLines
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from tests.gateway.stack import DEAR_OUTPUT_NUSD, OUTPUT_NUSD, fake_route
-from tests.simulation.clockwork import PROCESS
+from tests.simulation.clockwork import PROCESS, Process
 from tests.simulation.world import CALL, KINDS, LEASE_MS, LEDGER, World, seeded
 
-TRUSTS = SessionOptions(trusts=True)
+LOOKS = SessionOptions()
+NEVER_WAITS = SessionOptions(reopen_ms=0)
 
 SKEWS_MS = (0, 0, 0, 700, -400, 45_000, -30_000)
 TIMEOUTS = Timeouts(connect_ms=1_000, first_byte_ms=9_000, idle_ms=3_000)
@@ -46,13 +49,16 @@ RECORDER = RecorderOptions(
     head_every_ms=20_000,
     spool_bytes_max=60_000,
     compact_every_ms=15_000,
+    snapshot_every_ms=6_000,
+    lease_ms=LEASE_MS,
 )
 
 
-def session_of(world: World, clock: Any) -> Session:
+def session_of(world: World, clock: Any, options: SessionOptions = LOOKS) -> Session:
     """A connection of this process to the ledger."""
     transport = PipelinedTransport(NodeAddress(unix_path=LEDGER))
-    session = Session(transport, world.scripts, clock, TRUSTS)
+    memory = RecordsMemory(world.store.select)
+    session = Session(transport, world.scripts, clock, options, memory)
     seeded(world, session)
     session.new_id = world.tracked(session.new_id)  # type: ignore[method-assign]
     return session
@@ -78,6 +84,7 @@ class Worker:
         session = session_of(world, world.clock(skew_ms))
         upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         ledger, administration = Ledger(session, LEDGER_OPTIONS), Administration(session)
+        _notes_answers(world, self.process, ledger)
 
         async def close() -> None:
             await upstream.close()
@@ -177,6 +184,19 @@ def _route(kind: str, upstream: PooledUpstream) -> Route:
     )
 
 
+def _notes_answers(world: World, process: Process, ledger: Ledger) -> None:
+    """What is granted to a process is remembered apart from what it remembers itself."""
+    reserve = ledger.reserve
+
+    async def noted(*args: Any) -> Any:
+        answer = await reserve(*args)
+        if isinstance(answer, Reservation):
+            world.answered[answer.id] = process
+        return answer
+
+    ledger.reserve = noted  # type: ignore[method-assign, assignment]
+
+
 class RecorderProcess:
     """One recorder on a disk of its own, which outlives it."""
 
@@ -191,7 +211,7 @@ class RecorderProcess:
 
     async def _live(self) -> None:
         world = self.world
-        session = session_of(world, world.clock())
+        session = session_of(world, world.clock(), NEVER_WAITS)
         recorder = self.recorder = Recorder(session, world.store, self.folder, RECORDER)
         recorder._spool._disk_free_bytes_min = 0
         await recorder.run()

@@ -11,8 +11,9 @@ from typing import Any
 
 from budgets.scripts import Script
 from tests.simulation.accounts import Account
+from tests.simulation.aftermath import Recorded
 from tests.simulation.books import Books
-from tests.simulation.clockwork import SimulatedLoop
+from tests.simulation.clockwork import Process, SimulatedLoop
 from tests.simulation.ledger_server import LedgerServer, Line
 from tests.simulation.network import Network
 from tests.simulation.provider import Provider, Served
@@ -89,12 +90,14 @@ class World:
         for kind, provider in self.providers.items():
             self.network.servers[f"{kind}.test:80"] = provider
         self.books.is_kept = self._is_kept
+        self.books.recorded = self._recorded
         self.ids: dict[int, list[str]] = {}
         self.organisation_of: dict[int, str] = {}
         self.received: dict[int, Received] = {}
         self.served: dict[str, Served] = {}
         self.calls = itertools.count(1)
         self.nodes: dict[str, Path] = {}
+        self.answered: dict[str, Process] = {}  # who was granted what
         self.left_on_disk: dict[str, str] = {}  # endings of dead workers, by id
 
     def clock(self, skew_ms: int = 0) -> ProcessClock:
@@ -126,10 +129,13 @@ class World:
         if account.rolled_back:
             books.must(bool(granted), "call %d is forwarded without a reservation", call)
             return
+        if account.recoveries and len(granted) > 1:  # its name was lost with the ledger
+            books.tally["rare:forwarded again after a recovery"] += 1
+            del granted[:-1]
         books.must(len(granted) == 1, "call %d is forwarded under %s", call, granted)
         books.must(granted[0] not in self.served, "%s reaches a provider twice", granted[0])
         self.served[granted[0]] = served
-        held = account.held[granted[0]]
+        held = account.held.get(granted[0]) or account.lost[granted[0]]
         books.must(held.usage_source != "release", "call %d: %s was released", call, held.id)
         books.must(
             served.cap <= held.output, "call %d: cap %d of %d", call, served.cap, held.output
@@ -141,16 +147,20 @@ class World:
             *(call, most_nusd, held.reserved_nusd),
         )
 
-    def _is_kept(self, organisation: str, seq: int, spooler: str) -> bool:
+    def _recorded(self, organisation: str) -> Recorded:
+        return self.store.in_order(organisation), set(self.store.bodies.get(organisation, ()))
+
+    def _is_kept(self, organisation: str, place: tuple[int, int], spooler: str) -> bool:
         """Whether an event is in the records, or on that recorder's disk."""
-        if seq in self.store.seqs.get(organisation, ()):
+        epoch, seq = place
+        if place in self.store.seqs.get(organisation, ()):
             return True
         folder = self.nodes.get(spooler)
         if folder is None:
             return False
         for path in (folder / "spool" / organisation).glob("*.batch"):
-            _, first, last = path.stem.split("-")
-            if int(first) <= seq <= int(last):
+            of_epoch, first, last = map(int, path.stem.split("-"))
+            if of_epoch == epoch and first <= seq <= last:
                 return True
         return False
 
