@@ -252,13 +252,6 @@ RECORDING = (
         ),
     ),
     Mutant(
-        "a recovery keeps the epoch",
-        f"{LUA}/recover.lua",
-        "epoch = -(math.max(math.abs(epoch), of_epoch) + 1)",
-        "epoch = -math.max(math.abs(epoch), of_epoch)",
-        (f"{RECOVERS}::test_what_is_recorded_comes_back",),
-    ),
-    Mutant(
         "a lease is swept as soon as it has come back",
         f"{LUA}/reopen.lua",
         "opened_ms = time_ms\n",
