@@ -23,7 +23,7 @@ demo: setup
 	@$(BIN)/python examples/demo.py
 
 test: setup
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # What the Dockerfile builds, run without a container engine; downloads.
 image: setup

@@ -19,7 +19,7 @@ from typing import Any
 
 from budgets.embedded import EmbeddedServer
 from budgets.memory import MemoryAway
-from budgets.session import LedgerRecovering
+from budgets.session import LedgerRecovering, Session
 from comptroller.assured import assure
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
@@ -45,6 +45,7 @@ from console.token_store import ensure_first_token
 BACKLOG = 2048
 SHORTEN_EVERY_S = 60.0
 REMEMBERED_S_MAX = 30.0
+OPENED_S_MAX = 5.0
 _log = logging.getLogger("comptroller.up")
 
 
@@ -197,6 +198,7 @@ class _Stack:
                 fresh = f"ca-{secrets.token_urlsafe(32)}"
                 file = admin_token_file(self._data_dir)
                 await ensure_first_token(session, self._token or kept_secret(file, fresh))
+            await _until_open(session)
         finally:
             await session.transport.close()
 
@@ -207,6 +209,15 @@ class _Stack:
             except OSError as error:  # a full disk: no reason to stop what serves
                 _log.warning("the logs are not kept short: %s", error)
             await asyncio.sleep(SHORTEN_EVERY_S)
+
+
+async def _until_open(session: Session) -> None:
+    """So that who reads the greeting is served. An organisation that nobody recovers, or that is
+    damaged, holds the others up for a moment only."""
+    waits = [session.begin_organisation(each) for each in await session.all_organisations()]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(OPENED_S_MAX):
+            await asyncio.gather(*waits, return_exceptions=True)
 
 
 async def _before(told: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -276,7 +276,7 @@ async def test_what_is_taken_in_after_its_allotment_was_closed_is_trued_up_once(
     await tree.close(tree.run)
     desk, id_ = tree.desk, tree.desk.session.new_id()
     slot = await desk.session.slot(tree.org)
-    counters = msgspec.msgpack.encode([field(allotment.id), 1, 100])
+    counters = msgspec.msgpack.encode([field(allotment.id), 1, 100, 0, ""])
     args = (id_, b"", b"request", counters)
     reply = await desk.session.run_in_epoch(
         slot, "adopt", slot.keys_done(id_), (LEASE_MS, 0, 100), args
