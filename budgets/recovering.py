@@ -161,7 +161,8 @@ class Recovering:
     def next_place(self, organisation: str) -> tuple[int, int]:
         """Epoch and seq of the first event after the recovery that has begun."""
         slot = self._session.known_slot(organisation)
-        return abs(slot.epoch), (slot.seq // SEQS_APART + 1) * SEQS_APART
+        # Above the seq before a beginning, too: of an epoch that was lost no more may be known.
+        return abs(slot.epoch), ((slot.seq + 1) // SEQS_APART + 1) * SEQS_APART
 
     async def reopen(self, organisation: str, event: bytes, booked: bytes, state: bytes) -> None:
         """Opens it, with an event that tells of the recovery, books what the ledger had beyond the

@@ -64,7 +64,10 @@ class Recovery:
         except LedgerRecovering as error:
             _log.warning("%s", error)
         end = head or BEFORE_ALL
-        place = end.epoch, end.seq, end.time_ms
+        # An epoch that was opened may have been lost before any event of it was recorded: the
+        # snapshot at its beginning tells of it, so that it is not opened twice.
+        last = await self._snapshots.last(organisation)
+        place = (*max((end.epoch, end.seq), (last.epoch, last.seq)), end.time_ms)
         lease_ms = self._options.owner_lease_ms
         now_ms = await self._recovering.begin(organisation, place, lease_ms)
         if not now_ms:
@@ -114,6 +117,9 @@ class Recovery:
         epoch, first = self._recovering.next_place(organisation)
         # What a recorder before us wrote of events that came to nothing is not to be believed.
         cut = ("epoch", str(epoch), f"{end.epoch} {end.seq}")
+        # Before it is open: this epoch is not opened again, and an insert that hung all the while
+        # and lands later is of events that are counted already, or that came to nothing.
+        await self._snapshots.take(organisation, Head(epoch, first - 1, "", now_ms))
         told = {"recovered_through": f"{end.epoch}-{end.seq}", "open": len(standing.open)}
         await self._recovering.reopen(
             organisation,
@@ -121,7 +127,4 @@ class Recovery:
             _pack(wanted.booked) if wanted.booked else b"",
             b"".join(map(_pack, (*wanted.unknown, *cut))),
         )
-        # An insert that hung all the while and lands now is of events that are counted already, or
-        # that came to nothing.
-        await self._snapshots.take(organisation, Head(epoch, first - 1, "", now_ms))
         return wanted

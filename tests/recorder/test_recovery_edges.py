@@ -91,6 +91,39 @@ async def test_no_snapshot_is_taken_up_to_what_only_the_disk_has(
     await judged(stage, store, worker)
 
 
+async def test_an_epoch_is_opened_once(stage: Stage, store: Store, organisation: str) -> None:
+    """A ledger that is emptied again before anything of its new epoch was recorded gets another
+    one: what a worker was told in the one before must not fit."""
+    async with recording(stage, store, organisation) as recorder:
+        worker = await Worker.at(stage, organisation)
+        await worker.session.begin_organisation(organisation)
+        await worker.set_budget(organisation, [{"usd": "1"}])
+        await worker.until_recorded()
+        hooked = recorder._store
+        assert isinstance(hooked, HookedStore)
+
+        async def no_events(call: Call) -> object:
+            if call.name == "insert events":
+                raise StoreUnavailable("not now")
+            return await happens(call)
+
+        hooked.hook = no_events
+        places = []
+        for _ in range(2):
+            with restarted(stage.server, files=everything(stage.folder)):
+                pass
+            await worker.transport.command("PING")
+            await worker.session.looked_at(organisation)
+            head = await worker.head()
+            places.append((head.epoch, head.seq))
+        hooked.hook = happens
+        assert [epoch for epoch, _ in places] == [2, 3]
+        assert places[1][1] > places[0][1] + 10**6
+        await worker.end(await worker.begin(), 7)
+        await worker.until_recorded()
+    await judged(stage, store, worker)
+
+
 async def _is_drained(folder: Path) -> bool:
     return not list((folder / "spool").rglob("*.batch"))
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from budgets.counters import window_ends
 from budgets.policy import ancestors, decode_policy
 from tests.budgets.harness import counters_of, head_of
 from tests.simulation.accounts import Account, Held, Line, bindings, line_of
@@ -245,14 +246,18 @@ class Books:
         account.held[line.id] = account.open[line.id] = held
 
     def _adopted(self, account: Account, line: Line) -> None:
-        """A grant of before that its worker brings, whatever the limits say: as it was."""
+        """A grant of before that its worker brings, whatever the limits say: as it was, but for
+        counters of windows that are over, which nobody will look at again."""
         self.must(line.id not in account.held, "%s is taken in twice", line.id)
         lost = account.lost.pop(line.id, None)
         if lost is None:
             self.fail(f"{line.id} is taken in, and was never granted")
         amounts = {name: (dim, amount) for name, dim, amount in _grouped(line.counters, 3)}
         brought = (amounts, line.output, line.usd_nusd, line.told.scope)
-        known = (lost.amounts, lost.output, lost.reserved_nusd, lost.scope)
+        ends = window_ends(lost.amounts.keys() - amounts.keys(), account.policies.values())
+        gone = {name for name, end_s in ends.items() if end_s and end_s * 1000 <= line.time_ms}
+        still = {name: each for name, each in lost.amounts.items() if name not in gone}
+        known = (still, lost.output, lost.reserved_nusd, lost.scope)
         self.must(brought == known, "%s is taken in as %s, not %s", line.id, brought, known)
         self.must(line.told.detail == "recovered", "%s is taken in without a label", line.id)
         for name, (_, amount) in amounts.items():
