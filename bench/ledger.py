@@ -25,6 +25,7 @@ from budgets.plan import ScopePath
 from budgets.policy import parse_policy
 from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
+from budgets.transport import LedgerUnavailable
 from clickhouse.engine import Engine
 from clickhouse.migrate import Layout, migrate
 from clickhouse.store import EmbeddedStore, Store
@@ -198,7 +199,7 @@ async def recovery(
 async def _is_open(session: Session) -> bool:
     try:
         await session.open_organisation(ORGANISATION)
-    except Exception:  # noqa: BLE001  # closed, unknown or away: not yet
+    except LedgerUnavailable:  # closed, unknown or away: not yet
         return False
     return True
 

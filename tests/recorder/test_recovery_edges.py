@@ -1,11 +1,9 @@
-"""Where a recovery could go wrong: snapshots beside it, the disk spool, idle workers, clocks, and
+"""Where a recovery could go wrong: snapshots beside it, epochs, idle workers, clocks, and
 what recorders before it left half done."""
 
 import contextlib
-import dataclasses
 import json
 import secrets
-from pathlib import Path
 
 import pytest
 
@@ -55,42 +53,6 @@ async def test_what_was_open_at_a_snapshot_comes_back(
     await judged(stage, store, worker)
 
 
-async def test_no_snapshot_is_taken_up_to_what_only_the_disk_has(
-    stage: Stage, store: Store, organisation: str
-) -> None:
-    """While the records take no events, batches wait on the disk: the balances may not be added up
-    behind them, or they would never count."""
-    async with recording(stage, store, organisation) as recorder:
-        worker = await Worker.at(stage, organisation)
-        await worker.session.begin_organisation(organisation)
-        await worker.set_budget(organisation, [{"usd": "1"}])
-        await worker.until_recorded()
-        hooked = recorder._store
-        assert isinstance(hooked, HookedStore)
-
-        async def no_events(call: Call) -> object:
-            if call.name == "insert events":
-                raise StoreUnavailable("too many parts")
-            return await happens(call)
-
-        hooked.hook = no_events
-        await worker.end(await worker.begin(), 700)
-        recorder._options = dataclasses.replace(recorder._options, snapshot_every_ms=0)
-        for each in recorder._tasks:
-            assert each == organisation
-        await worker.until_recorded()  # on the disk
-        place = (await Snapshots(store).last(organisation)).seq
-        assert place < (await worker.head()).seq
-        hooked.hook = happens
-        await until(lambda: _is_drained(stage.folder / "a"))
-        with restarted(stage.server, files=everything(stage.folder)):
-            pass
-        await worker.end(await worker.begin(), 0)
-        assert await worker.totals() == (700, 0)
-        await worker.until_recorded()
-    await judged(stage, store, worker)
-
-
 async def test_an_epoch_is_opened_once(stage: Stage, store: Store, organisation: str) -> None:
     """A ledger that is emptied again before anything of its new epoch was recorded gets another
     one: what a worker was told in the one before must not fit."""
@@ -122,10 +84,6 @@ async def test_an_epoch_is_opened_once(stage: Stage, store: Store, organisation:
         await worker.end(await worker.begin(), 7)
         await worker.until_recorded()
     await judged(stage, store, worker)
-
-
-async def _is_drained(folder: Path) -> bool:
-    return not list((folder / "spool").rglob("*.batch"))
 
 
 @pytest.mark.parametrize("kind", ["pipelined", "redis-py"])
