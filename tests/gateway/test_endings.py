@@ -392,13 +392,13 @@ async def test_a_stream_is_cut_when_its_path_is_shut(make_stack: MakeStack, acti
 
 async def test_a_long_answer_outlives_its_first_lease(make_stack: MakeStack) -> None:
     """A request that runs for several leases keeps its reservation and is settled by its truth."""
-    stack = await make_stack(ledger_options=LedgerOptions(lease_ms=400))
+    stack = await make_stack(ledger_options=LedgerOptions(lease_ms=1_000))
     secret = await stack.key(budget=COUNTED)
     gate = asyncio.Event()
     stack.provider.behaviour = held(gate, answers())
     call = asyncio.create_task(stack.chat(secret))
     await stack.provider.arrivals(1)
-    await asyncio.sleep(1.3)  # more than three leases: nothing happens that could be awaited
+    await asyncio.sleep(3.2)  # more than three leases: nothing happens that could be awaited
     gate.set()
     assert (await call).status_code == 200
     entry, event = await stack.ledger.ending()
