@@ -54,7 +54,8 @@ class Recovery:
         """Returns when the organisation is open: as it was, recovered, or new. Raises
         LedgerUnavailable, StoreUnavailable, StoreRefused, and what `opened`'s steps raise."""
         began_s = time.monotonic()
-        head = self._spool.head(organisation) or await self._writer.head(organisation)
+        head = await asyncio.to_thread(self._spool.head, organisation)
+        head = head or await self._writer.head(organisation)
         try:
             await self._session.open_organisation(organisation)
         except OrganisationUnknown:
