@@ -7,6 +7,7 @@ ones; how often they strike is drawn, too.
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from budgets.administration import ScopeClosed
@@ -16,7 +17,7 @@ from budgets.policy import ancestors, parse_policy
 from budgets.transport import LedgerUnavailable
 from tests.simulation.clients import Crowd, Manners
 from tests.simulation.ledger_server import Copy
-from tests.simulation.provider import MOODS
+from tests.simulation.storms import Storms
 from tests.simulation.workers import Admin, RecorderProcess, Worker
 from tests.simulation.world import World
 
@@ -28,10 +29,21 @@ EDGES_S = (60, 60, 60, 3_600, 86_400)
 LIMITS_AT_ONCE_MAX = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What an episode is about, where it is not left to the seed: accidents by the names of their
+    methods (drawn as often as they are named), moods of the providers, and how often the ledger
+    becomes an older one without a restart."""
+
+    accidents: tuple[str, ...] = ()
+    moods: tuple[str, ...] = ()
+    rolls_back: float = 0.1
+
+
 class Director:
     """Runs an episode's processes, its crowd and its accidents."""
 
-    def __init__(self, world: World, organisations: tuple[str, ...]) -> None:
+    def __init__(self, world: World, organisations: tuple[str, ...], plot: Plot) -> None:
         self.world = world
         self.rng = random.Random(world.rng.getrandbits(64))
         self.organisations = organisations
@@ -54,8 +66,12 @@ class Director:
                 burst=rng.choice((0, 0.1, 0.5)),
             ),
         )
+        self._storms = Storms(world, rng, plot.moods)
         accidents = self._accidents()
         self._accidents_here = [each for each in accidents if rng.random() < 0.5] or accidents
+        if plot.accidents:
+            named = {_name(each): each for each in accidents}
+            self._accidents_here = [named[name] for name in plot.accidents]
         self._wealth = rng.choice((1, 8, 100))
         self._keeps_copies = rng.choice((0.0, 0.3))
         self._copy: Copy = {}
@@ -71,14 +87,14 @@ class Director:
             self.workers.append(Worker(world, next(self._numbers)))
         for node in ("a", "b")[: rng.randint(1, 2)]:
             self.recorders.append(RecorderProcess(world, node))
-        self._change_moods()
+        self._storms.change_moods()
         for _ in range(rng.randint(2, 7)):
             world.loop.spawn(world.loop.world, self.crowd.client(rng.getrandbits(64)))
         end_s = world.loop.time() + seconds
         while world.loop.time() < end_s:
             await asyncio.sleep(rng.expovariate(1 / self._between_s))
             accident = rng.choice(self._accidents_here)
-            world.tally[f"fault:{accident.__name__.strip('_').replace('_', ' ')}"] += 1
+            world.tally[f"fault:{_name(accident).replace('_', ' ')}"] += 1
             world.trace.note("director", accident.__name__)
             accident()
             self._stand_in()
@@ -215,13 +231,26 @@ class Director:
             *(self._kill_a_worker, self._kill_a_worker, self._kill_a_recorder),
             *(self._kill_the_admin, self._stop_a_worker, self._stop_a_recorder),
             *(self._pause_a_process, self._pause_a_process, self._break_connections),
-            *(self._pause_the_ledger, self._lose_replies, self._lose_requests),
+            *(self._pause_the_ledger, self._storms.lose_replies, self._storms.lose_requests),
             *(self._restart_the_ledger, self._empty_the_ledger, self._put_the_ledger_back),
-            *(self._ledger_away, self._slow_network, self._clear_up, self._clear_up),
+            *(
+                self._storms.ledger_away,
+                self._storms.slow_network,
+                self._storms.clear_up,
+                self._storms.clear_up,
+            ),
             *(self._jump_to_an_edge, self._jump_far, self._sleep_past_a_lease),
-            *(self._store_away, self._store_refuses, self._store_loses_answers),
-            *(self._store_is_late, self._store_swallows, self._store_is_behind),
-            *(self._providers_away, self._change_moods, self._change_moods),
+            *(
+                self._storms.store_away,
+                self._storms.store_refuses,
+                self._storms.store_loses_answers,
+            ),
+            *(
+                self._storms.store_is_late,
+                self._storms.store_swallows,
+                self._storms.store_is_behind,
+            ),
+            *(self._storms.providers_away, self._storms.change_moods, self._storms.change_moods),
             *(self._set_a_budget, self._set_a_budget, self._freeze, self._thaw, self._thaw),
             *(self._revoke_a_key, self._rotate_a_key, self._mint_a_key, self._add_a_worker),
         ]
@@ -293,19 +322,6 @@ class Director:
     def _break_connections(self) -> None:
         self.world.server.break_all()
 
-    def _lose_replies(self) -> None:
-        self.world.weather.ledger_reply_lost = self._chance()
-
-    def _lose_requests(self) -> None:
-        self.world.weather.ledger_request_lost = self._chance()
-
-    def _ledger_away(self) -> None:
-        self.world.weather.ledger_refuses = True
-        self.world.server.break_all()
-
-    def _slow_network(self) -> None:
-        self.world.network.latency_s = self.rng.choice((0.003, 0.05, 0.5, 1.5))
-
     def _jump_to_an_edge(self) -> None:
         """To just before a minute, hour or day ends, so that requests run across it."""
         length_s = self.rng.choice(EDGES_S)
@@ -317,40 +333,6 @@ class Director:
 
     def _sleep_past_a_lease(self) -> None:
         self.world.loop.jump(self.rng.random() * 20)
-
-    def _store_away(self) -> None:
-        self.world.weather.store_unavailable = self.rng.choice((0.2, 1.0))
-
-    def _store_refuses(self) -> None:
-        self.world.weather.store_refuses = self.rng.choice((0.2, 1.0))
-
-    def _store_loses_answers(self) -> None:
-        self.world.weather.store_answer_lost = self.rng.choice((0.2, 0.8))
-
-    def _store_is_late(self) -> None:
-        self.world.weather.store_late = self.rng.choice((0.1, 0.5))
-
-    def _store_swallows(self) -> None:
-        self.world.weather.store_swallows = 0.1
-
-    def _store_is_behind(self) -> None:
-        self.world.weather.store_behind = 0.3
-
-    def _providers_away(self) -> None:
-        self.world.weather.provider_refuses = True
-
-    def _change_moods(self) -> None:
-        moods = self.rng.sample(MOODS, self.rng.randint(1, 5))
-        self.world.weather.moods = {"answers": 1.0} | dict.fromkeys(moods, 0.5)
-
-    def _clear_up(self) -> None:
-        moods = self.world.weather.moods
-        self.world.weather.fine()
-        self.world.weather.moods = moods
-        self.world.network.latency_s = 0.003
-
-    def _chance(self) -> float:
-        return self.rng.choice((0.01, 0.05, 0.3))
 
     # What people do.
 
@@ -410,3 +392,7 @@ class Director:
 async def _stopped(chosen: RecorderProcess) -> None:
     assert chosen.recorder is not None
     chosen.recorder.stop()
+
+
+def _name(accident: Callable[[], None]) -> str:
+    return accident.__name__.strip("_")

@@ -19,7 +19,7 @@ import recorder.organisation
 from budgets.scripts import Script, load_scripts
 from recorder.heads import SigningKey
 from tests.simulation.clockwork import SimulationFailed
-from tests.simulation.director import Director
+from tests.simulation.director import Director, Plot
 from tests.simulation.ledger_server import NOW_CHUNK, RUN_CHUNK, Line
 from tests.simulation.verdict import judge, what_waits
 from tests.simulation.world import ORGANISATIONS, World
@@ -31,6 +31,7 @@ STARTS = (
 PLAY_S = (10, 25, 60)
 STEPS_MAX = 400_000
 GHOSTS_GONE_S = 14
+ANYTHING = Plot()
 REST_S_MAX = 240.0
 EXPECTED_ALARMS = (
     *("settlements were not taken", "is this machine's clock right", "refuses this gateway"),
@@ -65,10 +66,13 @@ class EpisodeFailed(AssertionError):
 
 
 class Theatre:
-    """What episodes share: the server and a disk in memory."""
+    """What episodes share: the server, a disk in memory, and what they are about."""
 
-    def __init__(self, socket_path: Path, scripts: dict[str, Script] | None = None) -> None:
+    def __init__(
+        self, socket_path: Path, scripts: dict[str, Script] | None = None, plot: Plot = ANYTHING
+    ) -> None:
         self.line = Line(socket_path)
+        self._plot = plot
         self.scripts = scripts or load_scripts(NOW_CHUNK, RUN_CHUNK)
         self._disk = _memory_disk()
         SigningKey.load_or_create(self._disk / "signing-key")
@@ -90,7 +94,7 @@ class Theatre:
             world = World(seed, self.line, folder, self.scripts, start_ms, tally)
             with _virtual_time(world), _alarms(world):
                 try:
-                    _play(world, rng)
+                    _play(world, rng, self._plot)
                 except Exception as error:
                     raise EpisodeFailed(seed, world, error) from error
                 finally:
@@ -101,12 +105,12 @@ class Theatre:
         return outcome
 
 
-def _play(world: World, rng: random.Random) -> None:
+def _play(world: World, rng: random.Random, plot: Plot) -> None:
     organisations = ORGANISATIONS[: rng.choice((1, 1, 2))]
-    director = _begun(world, organisations)
+    director = _begun(world, organisations, plot)
     loop = world.loop
     playing = loop.spawn(loop.world, director.play(rng.choice(PLAY_S)))
-    rolls_back = rng.random() < 0.1
+    rolls_back = rng.random() < plot.rolls_back
     if rolls_back:
         loop.spawn(loop.world, _roll_back(world, director, rng))
     _drive(world, lambda: director.over)
@@ -124,12 +128,12 @@ def _play(world: World, rng: random.Random) -> None:
     judge(world, organisations)
 
 
-def _begun(world: World, organisations: tuple[str, ...]) -> Director:
+def _begun(world: World, organisations: tuple[str, ...], plot: Plot) -> Director:
     """Made inside the loop, as whatever connects must be."""
     made: list[Director] = []
 
     async def begin() -> None:
-        made.append(Director(world, organisations))
+        made.append(Director(world, organisations, plot))
 
     world.loop.spawn(world.loop.world, begin())
     _drive(world, lambda: bool(made))

@@ -18,6 +18,7 @@ from gateway.dialects.chat import ChatDialect
 from gateway.ending import Ending
 from recorder.organisation import OrganisationRecorder
 from recorder.writer import Writer
+from tests.simulation.director import Plot
 from tests.simulation.ledger_server import NOW_CHUNK, RUN_CHUNK
 
 
@@ -244,3 +245,46 @@ def put_in(name: str) -> Iterator[dict[str, Script]]:
                 yield load_scripts(NOW_CHUNK, RUN_CHUNK)
         else:
             yield load_scripts(NOW_CHUNK, RUN_CHUNK)
+
+
+# What the rarer ones need to happen, so that each is found in some tens of episodes at most,
+# whatever the seed is. The others are found in a handful of any.
+PLOTS = {
+    "a settlement can be repeated": Plot(
+        ("lose_replies", "lose_replies", "slow_network", "break_connections", "clear_up")
+    ),
+    "a release keeps the lease": Plot(
+        ("lose_replies", "providers_away", "break_connections", "clear_up"), ("says an error",)
+    ),
+    "what was released can be granted": Plot(
+        ("lose_requests", "lose_requests", "slow_network", "break_connections", "providers_away")
+    ),
+    "a rolled back ledger goes on": Plot(("break_connections",), rolls_back=1.0),
+    "an expired lease is charged nothing": Plot(
+        ("kill_a_worker", "kill_a_worker", "pause_a_process", "sleep_past_a_lease")
+    ),
+    "what has ended is taken in again": Plot(("empty_the_ledger", "put_the_ledger_back")),
+    "late truth is booked on top": Plot(
+        ("pause_a_process", "pause_a_process", "pause_a_process", "add_a_worker", "mint_a_key"),
+        ("is slow", "drips"),
+    ),
+    "a batch is written without asking": Plot(
+        ("store_loses_answers", "kill_a_recorder", "clear_up")
+    ),
+    "a page is counted as if it were a stream": Plot(
+        ("clear_up", "kill_a_recorder"), ("is cut off by HTML",)
+    ),
+    "leases of the dead are not swept": Plot(
+        ("kill_a_worker", "kill_a_worker", "sleep_past_a_lease")
+    ),
+    "a worker brings nothing": Plot(("empty_the_ledger", "put_the_ledger_back")),
+    "what is reserved does not come back": Plot(
+        ("restart_the_ledger", "restart_the_ledger", "empty_the_ledger", "put_the_ledger_back")
+    ),
+    "a recovery leaves the outbox behind": Plot(
+        ("empty_the_ledger", "restart_the_ledger", "put_the_ledger_back")
+    ),
+    "endings of the dead are forgotten": Plot(
+        ("kill_a_worker", "kill_a_worker", "ledger_away", "pause_the_ledger")
+    ),
+}
