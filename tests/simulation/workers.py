@@ -9,6 +9,7 @@ from typing import Any
 from budgets.administration import Administration
 from budgets.answers import Reservation
 from budgets.endingdisk import EndingsOptions, Waiting
+from budgets.endingfile import EndingFile
 from budgets.endings import Endings
 from budgets.keys import KeyRing
 from budgets.leases import LeaseKeeper
@@ -75,6 +76,7 @@ class Worker:
         self._refusals: RefusalLog | None = None
         self._app: Gateway
         self._requests: list[asyncio.Task[Any]] = []
+        self._files: list[EndingFile] = []
         self._stopping = asyncio.Event()
         world.loop.spawn(self.process, self._live(world.rng.choice(SKEWS_MS)))
         self.process.on_death.append(self._died)
@@ -103,6 +105,7 @@ class Worker:
             options=GATEWAY,
         )
         self.endings, self._refusals = parts.endings, parts.refusals
+        _notes_files(self.endings, self._files)
         self._app = Gateway(parts, close)
         begun = False
 
@@ -152,10 +155,10 @@ class Worker:
     def _died(self) -> None:
         """The kernel lets go of the locks; what is on the disk is others' to take up."""
         self.ready = False
+        for file in self._files:
+            file.close()
         if self.endings is None:
             return
-        assert self.endings._disk is not None
-        self.endings._disk.let_go()
         queued = [each for queue in self.endings._waiting.values() for each in queue]
         for each in (*queued, *self.endings._under_way.values()):
             if isinstance(each, Waiting) and each.file is not None:
@@ -195,6 +198,24 @@ def _notes_answers(world: World, process: Process, ledger: Ledger) -> None:
         return answer
 
     ledger.reserve = noted  # type: ignore[method-assign, assignment]
+
+
+def _notes_files(endings: Endings, files: list[EndingFile]) -> None:
+    """What the thread opens is the process's at once, and not only when its loop hears of it."""
+    disk = endings._disk
+    assert disk is not None
+    in_thread = disk._in_thread
+
+    def noted(work: Any, *args: Any) -> Any:
+        def do(*args: Any) -> Any:
+            found = work(*args)
+            several = found if isinstance(found, tuple) else (found,)
+            files.extend(each for each in several if isinstance(each, EndingFile))
+            return found
+
+        return in_thread(do, *args)
+
+    disk._in_thread = noted  # type: ignore[method-assign]
 
 
 class RecorderProcess:
