@@ -33,8 +33,7 @@ class Overtaken(LedgerUnavailable):
     """Another recorder owns the organisation, or has begun its recovery after this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """`text` empty: the field goes. `place` is one of the above; an `id` names whose tombstone."""
 
     place: int

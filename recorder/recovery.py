@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -67,8 +67,8 @@ class Recovery:
         end = head or BEFORE_ALL
         # An epoch that was opened may have been lost before any event of it was recorded: the
         # snapshot at its beginning tells of it, so that it is not opened twice.
-        last = await self._snapshots.last(organisation)
-        place = (*max((end.epoch, end.seq), (last.epoch, last.seq)), end.time_ms)
+        last = await self._snapshots.last_place(organisation)
+        place = (*max((end.epoch, end.seq), last), end.time_ms)
         lease_ms = self._options.owner_lease_ms
         now_ms = await self._recovering.begin(organisation, place, lease_ms)
         if not now_ms:
@@ -113,14 +113,16 @@ class Recovery:
         present = await self._recovering.present(organisation)
         # In a thread: leases of other organisations are kept on the loop.
         wanted = await asyncio.to_thread(restoration, standing, ended, present, now_ms)
-        await self._recovering.restore(organisation, wanted.writes, self._options.lease_ms)
-        await self._recovering.restore_keys(wanted.keys, now_ms)
         epoch, first = self._recovering.next_place(organisation)
-        # What a recorder before us wrote of events that came to nothing is not to be believed.
-        cut = ("epoch", str(epoch), f"{end.epoch} {end.seq}")
         # Before it is open: this epoch is not opened again, and an insert that hung all the while
         # and lands later is of events that are counted already, or that came to nothing.
-        await self._snapshots.take(organisation, Head(epoch, first - 1, "", now_ms))
+        boundary = Head(epoch, first - 1, "", now_ms)
+        await _both(
+            self._write(organisation, wanted, now_ms),
+            self._snapshots.take(organisation, boundary, standing),
+        )
+        # What a recorder before us wrote of events that came to nothing is not to be believed.
+        cut = ("epoch", str(epoch), f"{end.epoch} {end.seq}")
         told = {"recovered_through": f"{end.epoch}-{end.seq}", "open": len(standing.open)}
         await self._recovering.reopen(
             organisation,
@@ -129,3 +131,14 @@ class Recovery:
             b"".join(map(_pack, (*wanted.unknown, *cut))),
         )
         return wanted
+
+    async def _write(self, organisation: str, wanted: Restoration, now_ms: int) -> None:
+        await self._recovering.restore(organisation, wanted.writes, self._options.lease_ms)
+        await self._recovering.restore_keys(wanted.keys, now_ms)
+
+
+async def _both(*works: Awaitable[object]) -> None:
+    """At the same time, one in the ledger and one in the records; neither outlives this."""
+    for failed in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(failed, BaseException):
+            raise failed

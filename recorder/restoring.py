@@ -8,7 +8,6 @@ difference is booked as a correction: what was spent is never forgotten.
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 
 import msgspec
 
@@ -28,7 +27,7 @@ from budgets.recovering import (
     Present,
     Write,
 )
-from clickhouse.events import EventRow, WrittenEvent
+from recorder.openrequests import OpenRequest
 from recorder.snapshots import ALLOTMENT, Ended, Standing
 
 CLOSED = 3  # as in chunks/scopes.lua; one that is closing opens again
@@ -38,13 +37,6 @@ EVERYTHING = ""
 _COUNTER = struct.Struct("<3q")
 _SCOPE = struct.Struct("<BqqB")
 _encode = msgspec.msgpack.Encoder().encode
-_ALIKE = tuple(
-    name
-    for name in WrittenEvent.__struct_fields__
-    if name in EventRow.__struct_fields__ and name not in ("streamed", "overrun")
-)
-_alike = attrgetter(*_ALIKE)
-_encode_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,42 +235,29 @@ def _keys(states: dict[str, dict[str, str]], present: Present) -> list[tuple[byt
     return found
 
 
-def _leases(requests: tuple[EventRow, ...], present: frozenset[str]) -> Iterator[Write]:
+def _leases(requests: tuple[OpenRequest, ...], present: frozenset[str]) -> Iterator[Write]:
     """Those that the records have open. One that is there stays as it is: it alone knows the name
     that its client gave the request, and what was asked."""
     yield Write(EXPIRY, EVERYTHING, b"")
-    for id_ in sorted(present - {request.request_id for request in requests}):
+    for id_ in sorted(present - {request.id for request in requests}):
         yield Write(LEASES, id_, b"")
     for request in requests:
-        if request.request_id not in present:
-            yield Write(LEASES, request.request_id, _lease(request))
-        yield Write(EXPIRY, request.request_id, b"")
+        if request.id not in present:
+            yield Write(LEASES, request.id, _lease(request))
+        yield Write(EXPIRY, request.id, b"")
 
 
-def _lease(request: EventRow) -> bytes:
+def _lease(request: OpenRequest) -> bytes:
     """As reserve.lua writes it, without the fingerprint of what was asked, which nobody knows."""
     flat = [each for name, number, held, _ in request.counters for each in (name, number, held)]
     facts = b"".join(
         (
-            _encode("llm_request"),
-            _encode(request.time_ms),
-            _encode(request.request_id),
+            _in_turn(("llm_request", request.time_ms, request.id)),
             _text(_encode(flat)),
-            _encode(request.output_tokens_max),
-            _encode(request.reserved_nusd),
+            _in_turn((request.output_tokens_max, request.reserved_nusd)),
         )
     )
-    return _encode("") + _encode(request.seq) + _text(facts) + _text(_written(request))
-
-
-class _Written(WrittenEvent, frozen=True, omit_defaults=True):
-    """The writer's part, as short as the writer made it."""
-
-
-def _written(request: EventRow) -> bytes:
-    """The writer's part of a request, for whoever ends it in nobody's name."""
-    about = dict(zip(_ALIKE, _alike(request), strict=True))
-    return _encode_json(_Written(**about, streamed=bool(request.streamed)))
+    return _in_turn(("", request.seq)) + _text(facts) + _text(request.about.encode())
 
 
 def _tombstones(ended: list[Ended], now_ms: int) -> Iterator[Write]:
@@ -298,9 +277,7 @@ def _outcome(ended: Ended) -> bytes:
     return b"expired:" + b"".join(
         (
             _text(_encode(flat)),
-            _encode(""),
-            _encode(ended.output_tokens),
-            _encode(ended.reserved_nusd),
+            _in_turn(("", ended.output_tokens, ended.reserved_nusd)),
         )
     )
 
@@ -310,6 +287,12 @@ def _is_young(id_: str, now_ms: int) -> bool:
         return int(id_[:12], 16) > now_ms - TOMBSTONES_MS
     except ValueError:
         return False
+
+
+def _in_turn(values: tuple[object, ...]) -> bytes:
+    """Up to 15 values one after the other, as cmsgpack.pack(...) writes them: an array without the
+    byte that says how many there are."""
+    return _encode(values)[1:]
 
 
 def _text(content: bytes) -> bytes:

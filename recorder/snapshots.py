@@ -12,12 +12,11 @@ from hashlib import sha256
 
 import msgspec
 
-from clickhouse.events import EventRow, canonical
 from clickhouse.query import load_query
-from clickhouse.quoting import array, pieces, quoted
+from clickhouse.quoting import quoted
 from clickhouse.store import Store
 from recorder.batch import Head
-from recorder.verification import CHAIN_COLUMNS
+from recorder.openrequests import OPEN_COLUMNS, OpenRequest, keep, kept, read
 
 SEQS_PER_EPOCH = 2**40
 """One number for (epoch, seq): a seq is below it, and so is an epoch below 2**24."""
@@ -25,16 +24,18 @@ ALLOTMENT = "allotment"
 WINDOWS_S = 64 * 86_400
 """No window that began earlier is asked for: the longest is half of it."""
 _INSERT = "INSERT INTO comptroller.snapshots (org, place, epoch, seq, time_ms, open)"
-_decode = msgspec.json.Decoder(EventRow, strict=False).decode
+_decode_last = msgspec.json.Decoder(tuple[int, int, list[str]], strict=False).decode
+_decode_ids = msgspec.json.Decoder(tuple[list[str]]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Up to where balances stand, and the events of the requests that were open then."""
+    """Up to where balances stand, and the requests that were open then."""
 
     epoch: int = 0
     seq: int = 0
-    open: tuple[EventRow, ...] = ()
+    open: tuple[OpenRequest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Standing:
 
     head: Head
     spent: dict[str, tuple[int, int]]
-    open: tuple[EventRow, ...]
+    open: tuple[OpenRequest, ...]
     states: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -70,33 +71,44 @@ class Snapshots:
         line = await self._store.select(load_query("snapshot"), {"org": organisation})
         if not line.strip():
             return Snapshot()
-        epoch, seq, texts = json.loads(line)
-        return Snapshot(int(epoch), int(seq), tuple(_decode(text) for text in texts))
+        epoch, seq, texts = _decode_last(line)
+        return Snapshot(epoch, seq, tuple(map(kept, texts)))
+
+    async def last_place(self, organisation: str) -> tuple[int, int]:
+        """Its (epoch, seq); zeros where there is none."""
+        line = await self._store.select(load_query("snapshot_place"), {"org": organisation})
+        if not line.strip():
+            return 0, 0
+        seq, epoch = json.loads(line)
+        return int(epoch), int(seq)
 
     async def is_known(self, organisation: str) -> bool:
         """Whether anything stands of it, though no event may be left."""
         line = await self._store.select(load_query("is_known"), {"org": organisation})
         return bool(json.loads(line)[0])
 
-    async def take(self, organisation: str, head: Head) -> bool:
+    async def take(self, organisation: str, head: Head, standing: Standing | None = None) -> bool:
         """Makes the records up to `head` a snapshot; whether there was anything new. Again after a
-        crash: the same rows. The snapshot is written last, so one that is there is whole."""
-        last = await self.last(organisation)
-        if (last.epoch, last.seq) >= (head.epoch, head.seq):
+        crash: the same rows. The snapshot is written last, so one that is there is whole. Whoever
+        knows what stands there says so."""
+        epoch, seq = await self.last_place(organisation)
+        if (epoch, seq) >= (head.epoch, head.seq):
             return False
         statement = string.Template(load_query("take_balances")).substitute(
             org=quoted(organisation),
-            after_epoch=last.epoch,
-            after_seq=last.seq,
+            after_epoch=epoch,
+            after_seq=seq,
             epoch=head.epoch,
             seq=head.seq,
             time_ms=head.time_ms,
         )
         await self._store.command(statement)
-        still_open = await self._open_at(organisation, head, last)
+        if standing is None:
+            still_open = await self._open_at(organisation, head, await self.last(organisation))
+        else:
+            still_open = standing.open
         place = head.epoch * SEQS_PER_EPOCH + head.seq
-        texts = [canonical(each).decode() for each in still_open]
-        row = json.dumps([organisation, place, head.epoch, head.seq, head.time_ms, texts]).encode()
+        row = _encode([organisation, place, head.epoch, head.seq, head.time_ms, keep(still_open)])
         await self._store.insert(_INSERT, row, sha256(row).hexdigest())
         return True
 
@@ -132,17 +144,18 @@ class Snapshots:
             for id_, kind, counters, output, nusd in rows
         ]
 
-    async def _open_at(self, organisation: str, head: Head, last: Snapshot) -> tuple[EventRow, ...]:
+    async def _open_at(
+        self, organisation: str, head: Head, last: Snapshot
+    ) -> tuple[OpenRequest, ...]:
         where = _between(organisation, last, head)
-        query = string.Template(load_query("open_requests")).substitute(columns=CHAIN_COLUMNS)
+        query = string.Template(load_query("open_requests")).substitute(columns=OPEN_COLUMNS)
         lines = await self._store.select(query, where)
-        begun = [_decode(line) for line in lines.splitlines()]
-        earlier = {each.request_id: each for each in last.open}
-        for ids in pieces(tuple(earlier)):
-            asked = {**where, "ids": array(ids)}
-            ended = await self._store.select(load_query("ended_among"), asked)
-            for line in ended.splitlines():
-                earlier.pop(json.loads(line)[0], None)
+        begun = map(read, lines.splitlines())
+        earlier = {each.id: each for each in last.open}
+        if earlier:
+            (ended,) = _decode_ids(await self._store.select(load_query("ended_between"), where))
+            for id_ in ended:
+                earlier.pop(id_, None)
         return (*earlier.values(), *begun)
 
 

@@ -10,21 +10,33 @@ local epoch_known, seq_known, lease_ms = struct.unpack('<i8i8i8', ARGV[1])
 local EXPIRY, ALLOTMENTS, ALLOTMENTS_EXPIRY, TOMBSTONES_FROM = 3, 6, 7, 8
 
 if not read_meta(epoch_known, seq_known) or epoch >= 0 then return {'RECOVERING'} end
+local function gather(of, number, one, other)
+  local args = of[number] or {}
+  args[#args + 1], args[#args + 2] = one, other
+  of[number] = args
+end
+
 local expires = string.format('%.0f', time_ms + lease_ms)
+local fields, scored = {}, {}
 for i = 2, #ARGV, 3 do
   local number, field, text = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
   local key = KEYS[number]
   if field == '' then
     call('DEL', key)
   elseif number == EXPIRY then
-    call('ZADD', key, expires, field)
+    gather(scored, number, expires, field)
   elseif number == ALLOTMENTS or number == ALLOTMENTS_EXPIRY then
-    call('ZADD', key, text, field)
+    gather(scored, number, text, field)
   elseif text == '' then
     call('HDEL', key, field)
   else
-    call('HSET', key, field, text)
-    if number >= TOMBSTONES_FROM then call('EXPIRE', key, DONE_TTL_S) end
+    gather(fields, number, field, text)
   end
+end
+-- One command for all that goes to a key: a piece is bounded (WRITES_AT_ONCE_MAX), and so is a call.
+for number, args in pairs(scored) do call('ZADD', KEYS[number], unpack(args)) end
+for number, args in pairs(fields) do
+  call('HSET', KEYS[number], unpack(args))
+  if number >= TOMBSTONES_FROM then call('EXPIRE', KEYS[number], DONE_TTL_S) end
 end
 return {'DONE'}

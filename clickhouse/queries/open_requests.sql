@@ -1,5 +1,5 @@
 -- Requests between two events that have not ended there, in order: the columns of
--- `clickhouse.events.EventRow` ($columns).
+-- `recorder.openrequests` ($columns).
 SELECT $columns
 FROM comptroller.events
 WHERE org = {org:String} AND part = 0 AND event_type = 'llm_request'

@@ -13,7 +13,7 @@ from string import Template
 from clickhouse.errors import StoreRefused, StoreUnavailable
 from clickhouse.query import load_query
 from clickhouse.store import ROWS
-from recorder.verification import CHAIN_COLUMNS
+from recorder.openrequests import OPEN_COLUMNS
 from tests.simulation.clockwork import SimulatedLoop
 from tests.simulation.tables import Tables, column
 from tests.simulation.trace import Trace
@@ -24,10 +24,10 @@ _QUERIES = {
     for name in (
         *("last_event", "batch_count", "batch_bodies", "batch_states", "organisations", "days"),
         *("snapshot", "snapshot_place", "balances_at", "balances_of"),
-        *("ended_among", "endings_since", "states_at", "states_of", "remembered"),
+        *("ended_between", "endings_since", "states_at", "states_of", "remembered"),
         *("seq_before", "used_among"),
     )
-} | {Template(load_query("open_requests")).substitute(columns=CHAIN_COLUMNS): "open_requests"}
+} | {Template(load_query("open_requests")).substitute(columns=OPEN_COLUMNS): "open_requests"}
 _FIXED = struct.Struct("<IQq")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from clickhouse.events import COLUMNS, DERIVED_COLUMNS
 from clickhouse.query import load_query
+from recorder.openrequests import OPEN_NAMES
 
 _EVENT = ("hash", "prev_hash", *DERIVED_COLUMNS, *COLUMNS)
 _AT = {name: place for place, name in enumerate(_EVENT)}
@@ -69,8 +70,8 @@ class Tables:
         return [list(max(found))] if found else []
 
     def snapshot_place(self, asked: _Asked) -> list[Any]:
-        """Its seq."""
-        return [[each[1]] for each in self.snapshot(asked)]
+        """Its seq and epoch."""
+        return [[each[1], each[0]] for each in self.snapshot(asked)]
 
     def take_balances(self, asked: _Asked) -> None:
         """Adds up, as the statement does."""
@@ -111,25 +112,23 @@ class Tables:
         ]
 
     def open_requests(self, asked: _Asked) -> list[Any]:
-        """Whole rows of the chain."""
+        """What a recovery needs of each."""
         rows = [row for row in self._sorted(asked) if _is_between(_place(row), asked)]
         ended = {row[_AT["request_id"]] for row in rows if row[_AT["event_type"]] in _ENDINGS}
         return [
-            canonical_part(row)
+            [row[_AT[name]] for name in OPEN_NAMES]
             for row in rows
             if row[_AT["event_type"]] == "llm_request" and row[_AT["request_id"]] not in ended
         ]
 
-    def ended_among(self, asked: _Asked) -> list[Any]:
+    def ended_between(self, asked: _Asked) -> list[Any]:
         """Ids."""
-        ids = _names(asked["ids"])
-        return [
-            [row[_AT["request_id"]]]
+        ended = [
+            row[_AT["request_id"]]
             for row in self._sorted(asked)
-            if _is_between(_place(row), asked)
-            and row[_AT["event_type"]] in _ENDINGS
-            and row[_AT["request_id"]] in ids
+            if _is_between(_place(row), asked) and row[_AT["event_type"]] in _ENDINGS
         ]
+        return [[ended]]
 
     def endings_since(self, asked: _Asked) -> list[Any]:
         """Oldest first."""
