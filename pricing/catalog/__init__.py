@@ -4,11 +4,13 @@ The only part of `pricing` that reads: data files of installed packages, when th
 """
 
 from pricing.catalog.catalog import Catalog, Entry, ModelUnknown
+from pricing.catalog.info import quoted
 from pricing.catalog.litellm_map import INSTALL as INSTALL_SECOND_OPINION
-from pricing.catalog.merging import Disagreement
+from pricing.catalog.merging import DEARER, Disagreement
 from pricing.catalog.providers import OWN_SERVERS, provider_named, provider_of_host
 
 __all__ = [
+    "DEARER",
     "INSTALL_SECOND_OPINION",
     "OWN_SERVERS",
     "Catalog",
@@ -17,4 +19,5 @@ __all__ = [
     "ModelUnknown",
     "provider_named",
     "provider_of_host",
+    "quoted",
 ]

@@ -1,10 +1,12 @@
 """Find what a model costs: names, lists, overlay, in one place that reads top to bottom."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 
+from pricing.catalog.completing import completed
 from pricing.catalog.genai import GenaiPrices
 from pricing.catalog.info import Info, is_money
 from pricing.catalog.litellm_map import LitellmMap
@@ -13,6 +15,7 @@ from pricing.catalog.names import candidates
 from pricing.catalog.overlay import Overlay, Row, decided, load_overlay
 from pricing.catalog.providers import OWN_SERVERS, PROVIDERS, Provider, provider_named
 from pricing.catalog.source import Listed, Source
+from pricing.rates import PriceInvalid
 
 STALE_DAYS = 365
 """A price that nobody has confirmed for so long says so."""
@@ -37,6 +40,7 @@ class Entry:
     editions and the names there. `confirmed_on`: ISO date of the last time that somebody looked,
     empty where no source has one. `is_stale`: that was more than a year ago. `opinions`: how many
     lists have the model. `resolved_by`: the rewritings of its name. `notes`: what was assumed.
+    `changes_ms`: later moments at which its price is known to change, ascending.
     """
 
     provider: str
@@ -49,6 +53,7 @@ class Entry:
     opinions: int = 1
     resolved_by: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    changes_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +86,52 @@ class Catalog:
         rows = self.overlay.holding(seller.name, frozenset(names), at_ms)
         if not found and not any(row.whole for row in rows):
             raise self._unknown(seller, model)
-        return _entry(seller.name, model, names, found, rows, at_ms)
+        entry = _entry(seller.name, model, names, found, rows, at_ms)
+        moments = {_midnight_ms(day) for _, listed in found for day in listed.changes}
+        moments |= self.overlay.changes_ms(seller.name, frozenset(names))
+        return replace(entry, changes_ms=tuple(sorted(each for each in moments if each > at_ms)))
 
-    def sellers(self, model: str, at_ms: int) -> list[str]:
-        """Who of the table of providers lists this name, makers first."""
-        return [name for name in PROVIDERS if self._has(name, model, at_ms)]
+    def find_dearest(self, provider: str, model: str, from_ms: int, until_ms: int) -> Entry:
+        """What it costs from one moment until another: of each price the dearest, for whoever
+        keeps it so long. Raises as `find`."""
+        entry = self.find(provider, model, from_ms)
+        for moment in entry.changes_ms:
+            if moment <= until_ms:
+                later = self.find(provider, model, moment)
+                info, _ = merged(("now", entry.info), ("later", later.info))
+                day = datetime.fromtimestamp(moment / 1000, UTC).date()
+                note = f"the price changes on {day}: until then the dearer one counts"
+                entry = replace(entry, info=info, notes=(*entry.notes, note))
+        return entry
 
-    def _has(self, provider: str, model: str, at_ms: int) -> bool:
-        try:
-            self.find(provider, model, at_ms)
-        except ModelUnknown:
-            return False
-        return True
+    def search(self, text: str, at_ms: int) -> Entry:
+        """The model of `<provider>/<model>`, or of a bare name: then of the first provider of the
+        table that lists it, makers first. Raises as `find`."""
+        seller, slash, model = text.partition("/")
+        if slash and provider_named(seller).name in PROVIDERS:
+            return self.find(seller, model, at_ms)
+        nearest: dict[str, str] = {}
+        for name in PROVIDERS:
+            try:
+                return self.find(name, text, at_ms)
+            except ModelUnknown as error:
+                nearest = {each: f"{name}/{each}" for each in error.nearest} | nearest
+        if slash:
+            return self.find(seller, model, at_ms)
+        close = [
+            nearest[each] for each in get_close_matches(text.casefold(), nearest, _NEAREST_MAX, 0.5)
+        ]
+        hint = f"; the nearest: {', '.join(close)}" if close else ""
+        raise ModelUnknown(f"nobody in the table of providers lists {text}{hint}", close)
+
+    def entries(self, provider: str, at_ms: int) -> Iterator[Entry]:
+        """What the first list has of a provider, or of all in the table, by name. What has a price
+        without a meaning here is left out."""
+        sellers = [provider_named(provider)] if provider else list(PROVIDERS.values())
+        for seller in sellers:
+            for name in sorted(set(self.first.names(seller.genai))):
+                with suppress(PriceInvalid):
+                    yield self.find(seller.name, name, at_ms)
 
     def _listed(
         self, seller: Provider, names: list[str], at_ms: int
@@ -131,6 +170,10 @@ def _limits(listed: Listed) -> Listed:
     )
 
 
+def _midnight_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+
+
 def _edition(overlay: Overlay, source: Source) -> date:
     day = overlay.editions.get((source.name, source.version))
     return date.fromisoformat(day) if day else _EDITION_UNKNOWN
@@ -157,11 +200,8 @@ def _entry(
 ) -> Entry:
     info, disagreements = _opinion([(source.name, listed) for source, listed in found])
     for row in rows:
-        info, overruled = decided(info, row, frozenset(key for key in info if is_money(key)))
-        replaced = {each.key for each in overruled} | (set(row.info) if row.info else set())
-        disagreements = [each for each in disagreements if each.key not in replaced]
-        disagreements += overruled
-    info, notes = _completed(info)
+        info, disagreements = decided(info, disagreements, row)
+    info, notes = completed(info)
     dates = [row.date for row in rows if any(is_money(key) for key in row.info)]
     confirmed_on = max(dates or [listed.confirmed_on for _, listed in found], default="")
     return Entry(
@@ -170,7 +210,7 @@ def _entry(
         info=info,
         source="; ".join([*_told(found), *(f"overlay: {row.source}" for row in rows)]),
         confirmed_on=confirmed_on,
-        disagreements=tuple(disagreements),
+        disagreements=disagreements,
         is_stale=_is_stale(confirmed_on, at_ms),
         opinions=len(found),
         resolved_by=_rules(names, found),
@@ -180,20 +220,11 @@ def _entry(
 
 def _opinion(
     said: list[tuple[str, Listed]],
-) -> tuple[dict[str, object], list[Disagreement]]:
+) -> tuple[dict[str, object], tuple[Disagreement, ...]]:
     if len(said) < 2:
-        return (dict(said[0][1].info) if said else {}), []
-    info, disagreements = merged(*((name, listed.info) for name, listed in said))
-    return info, list(disagreements)
-
-
-def _completed(info: dict[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Without a bound of the output, no answer can be longer than the context window."""
-    window = info.get("max_input_tokens")
-    if window is None or info.keys() & {"max_output_tokens", "max_tokens"}:
-        return info, ()
-    note = f"max_output_tokens is not listed: the context window, {window}, bounds the output"
-    return {**info, "max_output_tokens": window}, (note,)
+        return (dict(said[0][1].info) if said else {}), ()
+    first, second = said
+    return merged((first[0], first[1].info), (second[0], second[1].info))
 
 
 def _told(found: Iterable[tuple[Source, Listed]]) -> Iterator[str]:

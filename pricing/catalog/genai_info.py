@@ -61,6 +61,9 @@ _TIERS = {
 # The same rates under the base's or another tier's name, as OpenAI's API has them.
 _SAME = {("service_tier", "default"): "", ("service_tier", "fast"): "_priority"}
 _FAST = ("speed", "fast")
+# What is free is listed without a price; what has none for another reason must not become free.
+_FREE = ":free"
+_FREE_OF = ("input_cost_per_token", "output_cost_per_token")
 _THRESHOLD = re.compile(r"_above_[0-9]+k?_tokens")
 
 
@@ -120,6 +123,8 @@ def info_of(model: "ModelInfo", day: date, *, inclusive: bool) -> Info:
         _keep_dearest(info, _cells(vars(price), "", inclusive=inclusive))
     for when, variant in _variants(model, conditions, day):
         _add_variant(info, when, standard, variant, inclusive=inclusive)
+    if model.id.endswith(_FREE) and not info:
+        info |= dict.fromkeys(_FREE_OF, "0")
     if model.context_window is not None:
         info["max_input_tokens"] = model.context_window
     return info

@@ -1,6 +1,6 @@
 """Values of `model_info` as decimal text, and which of its keys speak of money."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
 
 Info = Mapping[str, object]
@@ -18,6 +18,24 @@ _DIGITS = 28  # dollars per token with a third of a cent in them end somewhere, 
 def is_money(key: str) -> bool:
     """Whether a key speaks of money (or may: it is `pricing.model_info` that knows each one)."""
     return any(word in key for word in _MONEY_WORDS)
+
+
+def quoted(key: str, value: object) -> Iterator[tuple[str, str, str]]:
+    """(name, dollars, unit) of a key of `model_info`, as people quote prices: per million tokens,
+    else per one. Nothing for what is no price."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from quoted(f"{key}.{name}", each)
+        return
+    found = number(value) if is_money(key) else None
+    if found is None:
+        return
+    if "multiplier" in key or key.startswith("provider_specific_entry"):
+        yield key, decimal_text(found), "factor"
+    elif "token" in key and "1k" not in key:
+        yield key, decimal_text(found * 10**6), "1M tokens"
+    else:
+        yield key, decimal_text(found), "1k" if "1k" in key else "1"
 
 
 def decimal_text(value: Decimal) -> str:

@@ -5,9 +5,8 @@ one that is too low overspends in silence: so the dearer one is taken and the di
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from pricing.catalog.info import FRAMING, LIMITS, decimal_text, is_money, number
 
@@ -15,15 +14,19 @@ _THRESHOLD = re.compile(r"_above_[0-9]+k?_tokens")
 _LARGER_IS_SAFER = (*LIMITS, *FRAMING)
 
 
+DEARER = "dearer"
+"""Why a value counts that nobody has decided."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """One key on which opinions differ. `said`: (who, value) each, `none` where a list has no such
-    price; `taken`: the value that counts; `because`: "dearer", or why it was decided."""
+    price; `taken`: the value that counts; `because`: DEARER, or why a row of ours decides."""
 
     key: str
     said: tuple[tuple[str, str], ...]
     taken: str
-    because: str = "dearer"
+    because: str = DEARER
 
 
 def merged(
@@ -37,8 +40,8 @@ def merged(
         said = (_effective(one, key), _effective(other, key))
         info[key] = _dearer(key, *said)
         if is_money(key) and _differ(*said):
-            named = ((name, _shown(said[0])), (other_name, _shown(said[1])))
-            disagreements.append(Disagreement(key, named, _shown(info[key])))
+            named = ((name, shown(said[0])), (other_name, shown(said[1])))
+            disagreements.append(Disagreement(key, named, shown(info[key])))
     return info, tuple(disagreements)
 
 
@@ -73,20 +76,9 @@ def _differ(one: object, other: object) -> bool:
     return numbers[0] != numbers[1] if None not in numbers else one != other
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value of `model_info` as people read it."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
     found = number(value)
     return "none" if value is None else decimal_text(found) if found is not None else str(value)
-
-
-def dearest_rate(info: Mapping[str, object]) -> Decimal:
-    """The highest price per token in an info, in dollars: 0 for a model that is free."""
-    return max(_rates(info), default=Decimal(0))
-
-
-def _rates(info: Mapping[str, object]) -> Iterator[Decimal]:
-    for key, value in info.items():
-        found = number(value) if is_money(key) else None
-        if found is not None:
-            yield found

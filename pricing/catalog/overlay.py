@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from pricing.catalog.merging import Disagreement
+from pricing.catalog.info import is_money
+from pricing.catalog.merging import Disagreement, shown
 
 FILE = "overlay.json"
 
@@ -45,6 +46,11 @@ class Overlay:
 
     rows: tuple[Row, ...]
     editions: Mapping[tuple[str, str], str]
+
+    def changes_ms(self, provider: str, names: frozenset[str]) -> set[int]:
+        """When rows about this model begin or end, UTC milliseconds."""
+        rows = (row for row in self.rows if row.provider == provider and names & row.models)
+        return {moment for row in rows for moment in (row.from_ms, row.until_ms) if moment}
 
     def holding(self, provider: str, names: frozenset[str], at_ms: int) -> tuple[Row, ...]:
         """The rows that hold, in the order of the file: the later decides."""
@@ -94,15 +100,22 @@ def _moment_ms(text: object) -> int:
 
 
 def decided(
-    info: dict[str, object], row: Row, is_price: frozenset[str]
+    info: Mapping[str, object], said: tuple[Disagreement, ...], row: Row
 ) -> tuple[dict[str, object], tuple[Disagreement, ...]]:
-    """(`info` as the row decides it, what it overrules). `is_price`: the keys of `info` that are
-    money, which a whole row takes the place of."""
-    kept = {key: value for key, value in info.items() if not (row.whole and key in is_price)}
-    said = {**kept, **row.info}
-    overruled = tuple(
-        Disagreement(key, (("lists", str(info[key])),), str(row.info[key]), row.why or row.source)
-        for key in row.info
-        if key in info and str(info[key]) != str(row.info[key])
-    )
-    return {key: value for key, value in said.items() if value is not None}, overruled
+    """(`info` as the row decides it, `said` with what it overrules). A whole row takes the place of
+    every price; of others the limits stay."""
+    kept = {key: value for key, value in info.items() if not (row.whole and is_money(key))}
+    result = {key: value for key, value in {**kept, **row.info}.items() if value is not None}
+    before = {each.key: each for each in said}
+    open_ones = [each for each in said if each.key not in row.info and each.key in result]
+    overruled = [
+        Disagreement(
+            key,
+            before[key].said if key in before else (("lists", shown(info[key])),),
+            shown(value),
+            row.why or row.source,
+        )
+        for key, value in row.info.items()
+        if key in info and shown(info[key]) != shown(value)
+    ]
+    return result, (*open_ones, *overruled)

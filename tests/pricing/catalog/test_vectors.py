@@ -1,6 +1,6 @@
 """What the catalog says a model costs is what its provider's page said on the day.
 
-The vectors were worked by hand from those pages, so they judge lists, overlay and names together."""
+The vectors were worked by hand from those pages: they judge lists, overlay and names together."""
 
 from typing import Any
 
