@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.meters import TOKENS_MAX, Meters, UsageInvalid, meters_from_openai_chat
+from pricing.meters import TOKENS_MAX, Meters, UsageInvalid
+from pricing.usage import meters_from_openai_chat
 
 COUNTS = st.integers(0, 10**6)
 JSON_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -137,6 +137,9 @@ def test_missing_rates_are_the_dearest_plausible_ones() -> None:
         output_nusd_per_mtok=15,
         reasoning_output_nusd_per_mtok=15,
         audio_output_nusd_per_mtok=15,
+        cached_audio_input_nusd_per_mtok=3,
+        video_input_nusd_per_mtok=3,
+        image_output_nusd_per_mtok=15,
     )
 
 
