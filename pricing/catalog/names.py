@@ -19,10 +19,10 @@ REWRITINGS_MAX = 4
 """Rules that one name can need in turn: an ARN with a region, a geography and a version."""
 
 _DATE = re.compile(r"[-@](20[0-9]{2})-?(0[1-9]|1[0-2])-?(0[1-9]|[12][0-9]|3[01])")
-_GEOGRAPHY = re.compile(r"(us-gov|us|eu|apac|au|jp|ca)\.")
+_ELSEWHERE = re.compile(r"(eu|apac|au|jp|ca)\.")  # not us-gov, which costs more
 _BEDROCK_VERSION = re.compile(r"(.+)-v[0-9](:[0-9])?")
 _DOTTED = re.compile(r"claude-[a-z]+-[0-9]\.[0-9].*|claude-[0-9]\.[0-9]-.*")
-_REGION_PATH = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]/(.+)")
+_PROFILE_ARN = re.compile(r"arn:aws:bedrock:[a-z0-9-]+:[0-9]*:inference-profile/([^/]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,14 @@ def _dashed(name: str) -> tuple[str, ...]:
 
 
 def _bedrock_geography(name: str) -> tuple[str, ...]:
-    """A profile of a geography: the list of regional prices, then the model without profiles."""
-    found = _GEOGRAPHY.match(name)
+    """A profile of a geography. Claude has the regional premium in each; of others only those of
+    the USA cost what is listed without a geography, Europe and Asia pay more."""
+    if name.startswith("us."):
+        rest = name.removeprefix("us.")
+        return (f"regional.{rest}", rest)
+    found = _ELSEWHERE.match(name)
     rest = name[found.end() :] if found else ""
-    return (f"regional.{rest}", rest) if rest else ()
+    return (f"regional.{rest}",) if rest.startswith("anthropic.") else ()
 
 
 def _bedrock_in_region(name: str) -> tuple[str, ...]:
@@ -76,11 +80,11 @@ def _bedrock_version(name: str) -> tuple[str, ...]:
     return (found[1],) if found else (f"{name}-v1:0",)
 
 
-def _after_path(name: str) -> tuple[str, ...]:
-    if name.startswith("arn:") and ":application-inference-profile/" not in name:
-        return (name.rpartition("/")[2],)
-    found = _REGION_PATH.fullmatch(name)
-    return (found[2],) if found else ()
+def _of_profile(name: str) -> tuple[str, ...]:
+    """The ARN of an inference profile, whose id says the geography. Those of models do not, and an
+    application's own profile can be of anything."""
+    found = _PROFILE_ARN.fullmatch(name)
+    return (found[1],) if found else ()
 
 
 def _fine_tuned(name: str) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ RULES = (
     Rule("resource name", ("google", "vertex"), _without_start("models/")),
     Rule("resource name", ("vertex",), _without_start(
         "publishers/google/models/", "publishers/anthropic/models/")),
-    Rule("ARN or region", ("bedrock",), _after_path),
+    Rule("profile's ARN", ("bedrock",), _of_profile),
     Rule("geography", ("bedrock",), _bedrock_geography),
     Rule("in-region", ("bedrock",), _bedrock_in_region),
     Rule("version", ("bedrock",), _bedrock_version),

@@ -15,8 +15,9 @@ from types import MappingProxyType
 class Provider:
     """One seller of models.
 
-    `genai`: its ids in genai-prices, the first that has a model counts (a reseller's own list, then
-    the maker's). `litellm`: values of `litellm_provider`; one that ends in `*` is a beginning.
+    `genai`: its ids in genai-prices, never those of the maker of what it resells: Azure's and
+    Google's prices of others' models are their own. `litellm`: values of `litellm_provider`; one
+    that ends in `*` is a beginning.
     `hosts`: the servers that bill its prices.
     """
 
@@ -43,14 +44,14 @@ _TABLE = (
         ("generativelanguage.googleapis.com",),
     ),
     Provider(
-        "vertex", ("vertex_ai", "vertex_ai_beta", "google-vertex"), ("google", "anthropic"),
+        "vertex", ("vertex_ai", "vertex_ai_beta", "google-vertex"), ("google",),
         ("vertex_ai*",), ("aiplatform.googleapis.com",),
     ),
     Provider(
         "bedrock", ("aws", "amazon", "bedrock_converse", "amazon-bedrock"), ("aws",),
         ("bedrock", "bedrock_converse", "bedrock_mantle"),
     ),
-    Provider("azure", ("azure_openai", "azure-openai"), ("azure", "openai"), ("azure",)),
+    Provider("azure", ("azure_openai", "azure-openai"), ("azure",), ("azure",)),
     Provider("azure_ai", ("azure-ai",), ("azure",), ("azure_ai",)),
     Provider("deepseek", (), ("deepseek",), ("deepseek",), ("api.deepseek.com",)),
     Provider(

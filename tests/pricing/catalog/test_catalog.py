@@ -1,6 +1,6 @@
 """The catalogue as callers see it: names, moments, two opinions or one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from pricing import PriceInvalid
 from pricing.catalog import Catalog, ModelUnknown
 from pricing.catalog.merging import DEARER
 from pricing.catalog.overlay import Overlay
+from pricing.catalog.providers import PROVIDERS
 from pricing.catalog.source import Listed
 from pricing.model_info import read_model_info
 from tests.pricing.catalog.reading import at_ms, differences, vectors
@@ -177,11 +178,46 @@ def test_one_list_alone_has_the_standard_prices_of_every_vector() -> None:
     """LiteLLM's map is a second opinion and may be absent: what a request costs that asks for
     nothing special does not depend on it."""
     standard = [row for row in vectors() if not row.keys() & {"region", "service_tier", "batch"}]
+    unknown = set()
     for row in standard:
-        entry = ALONE.find(row["provider"], row["model"], at_ms(row))
+        try:
+            entry = ALONE.find(row["provider"], row["model"], at_ms(row))
+        except ModelUnknown:
+            unknown.add(row["model"])
+            continue
         if "us_inference_multiplier" not in row["prices"]:
             assert differences(row, entry.info) == [], row["name"]
+    assert unknown == {"gemini-3.1-pro-preview-customtools"}
     assert len(standard) > 150
+
+
+def test_no_rewriting_of_a_name_leads_to_a_lower_price() -> None:
+    """Of each name that LiteLLM's map has itself: where the other list has it under another one
+    only, that is not cheaper. (Europe, Azure and the government's regions would have been; of one
+    old model Google's price in genai-prices is that of Anthropic, under any name.)"""
+    second = CATALOG.second
+    assert second is not None
+    compared, lower = 0, set()
+    for seller in PROVIDERS.values():
+        for name in set(second.names(seller.litellm)):
+            listed = second.find(seller.litellm, [name], NOW)
+            assert listed is not None
+            try:
+                alone = ALONE.find(seller.name, name, NOW)
+            except ModelUnknown:
+                continue
+            if set(alone.resolved_by) - {"provider prefix"}:
+                compared += 1
+                lower |= {name for key in _COSTS if _below(alone.info, listed.info, key)}
+    assert compared > 100
+    assert lower == {"claude-3-5-haiku@20241022", "vertex_ai/claude-3-5-haiku@20241022"}
+
+
+_COSTS = ("input_cost_per_token", "output_cost_per_token")
+
+
+def _below(one: Mapping[str, object], other: Mapping[str, object], key: str) -> bool:
+    return key in one and key in other and Decimal(str(one[key])) < Decimal(str(other[key]))
 
 
 def test_what_the_lists_have_is_understood() -> None:

@@ -27,16 +27,15 @@ CASES = (
         "bedrock",
         "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-5",
         "us.anthropic.claude-opus-5",
-        "ARN or region",
+        "profile's ARN",
     ),
-    ("bedrock", "us-east-1/amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0", "ARN or region"),
     (
         "bedrock",
         "us.anthropic.claude-opus-5",
         "regional.anthropic.claude-opus-5",
         "geography",
     ),
-    ("bedrock", "eu.meta.llama4-scout-v1:0", "meta.llama4-scout-v1:0", "geography"),
+    ("bedrock", "us.meta.llama4-scout-v1:0", "meta.llama4-scout-v1:0", "geography"),
     ("bedrock", "anthropic.claude-opus-5", "regional.anthropic.claude-opus-5", "in-region"),
     ("bedrock", "amazon.nova-pro", "amazon.nova-pro-v1:0", "version"),
     (
@@ -82,7 +81,7 @@ def test_rules_combine_and_the_closest_name_comes_first() -> None:
     """An ARN with a geography and a version is found; fewer rewritings are tried first."""
     asked = "arn:aws:bedrock:eu-west-1:1:inference-profile/eu.anthropic.claude-opus-5-v1:0"
     found = dict(candidates(PROVIDERS["bedrock"], asked))
-    assert found["regional.anthropic.claude-opus-5"] == ("ARN or region", "geography", "version")
+    assert found["regional.anthropic.claude-opus-5"] == ("profile's ARN", "geography", "version")
     lengths = [len(rules) for rules in found.values()]
     assert lengths == sorted(lengths)
     assert max(lengths) <= REWRITINGS_MAX
@@ -99,6 +98,10 @@ def test_rules_combine_and_the_closest_name_comes_first() -> None:
         ("openrouter", "anthropic/claude-opus-5:nitro", "anthropic/claude-opus-5"),
         ("bedrock", "arn:aws:bedrock:us-east-1:1:application-inference-profile/x1", "x1"),
         ("bedrock", "global.anthropic.claude-opus-5", "regional.anthropic.claude-opus-5"),
+        ("bedrock", "eu.amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
+        ("bedrock", "us-gov.anthropic.claude-opus-5", "regional.anthropic.claude-opus-5"),
+        ("bedrock", "us-gov-east-1/anthropic.claude-opus-5", "anthropic.claude-opus-5"),
+        ("bedrock", "arn:aws:bedrock:eu-west-1::foundation-model/amazon.x", "amazon.x"),
     ],
 )
 def test_a_name_that_is_another_models_is_never_tried(
