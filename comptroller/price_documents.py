@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from comptroller.catalogued import biller, has_prices
 from comptroller.document import ConfigInvalid, Value
-from comptroller.model_list import OPENAI_BASE, ModelEntry, read_entry
+from comptroller.model_list import ModelEntry, read_entry
 from gateway.money import dollars
 from pricing import (
     Facts,
@@ -131,11 +131,16 @@ def checked(
         try:
             entry = read_entry(item, environment)
         except ConfigInvalid as error:
-            name = item.fields().get("model_name", item)
-            yield _row(str(name.content), "", UNPRICED, str(error), item.line)
+            yield _row(_name(item), "", UNPRICED, str(error), item.line)
             continue
         state, says = _state(entry, item, catalog, at_ms)
         yield _row(entry.name, f"{entry.provider}/{entry.upstream_model}", state, says, item.line)
+
+
+def _name(item: Value) -> str:
+    """What an entry that cannot be used calls itself."""
+    name = item.content.get("model_name") if isinstance(item.content, dict) else None
+    return str(name.content) if name is not None and isinstance(name.content, str) else "?"
 
 
 def _row(model: str, served_by: str, state: str, says: str, line: int) -> dict[str, Any]:
@@ -152,8 +157,6 @@ def _state(entry: ModelEntry, item: Value, catalog: Catalog, at_ms: int) -> tupl
     info = item.fields().get("model_info")
     said = {} if info is None else _given(info)
     host = urlsplit(entry.api_base).hostname or ""
-    if host == urlsplit(OPENAI_BASE).hostname:
-        host = ""
     try:
         found = entry.listed or catalog.find(
             *biller(entry.provider, entry.upstream_model, host, said), at_ms

@@ -202,7 +202,7 @@ def _entry(
     for row in rows:
         info, disagreements = decided(info, disagreements, row)
     info, notes = completed(info)
-    dates = [row.date for row in rows if any(is_money(key) for key in row.info)]
+    dates = [row.date for row in rows if row.whole]  # others confirm their own keys only
     confirmed_on = max(dates or [listed.confirmed_on for _, listed in found], default="")
     return Entry(
         provider=provider,
