@@ -216,8 +216,8 @@ def _add_search_fee(table: RateTable, provider: str, model: str, value: object) 
     if SEARCH_FEE not in table.unpriced:
         return
     if _SEARCHES_WITHOUT_END in model:
-        raise PriceInvalid(f"{SEARCH_FEE}: {model} searches an unknown number of times")
-    if provider == "perplexity" or _SEARCHES_UNASKED.search(model):
+        table.unbounded.add(SEARCH_FEE)
+    elif provider == "perplexity" or _SEARCHES_UNASKED.search(model):
         fees = value.values() if isinstance(value, Mapping) else (value,)
         table.request_nusd += max(nusd_from_usd(fee, SEARCH_FEE) for fee in fees)
         table.unpriced.discard(SEARCH_FEE)
