@@ -9,13 +9,6 @@ from dataclasses import dataclass
 
 from pricing.meters import Meters
 
-TOOL_KINDS = (
-    *("file_search", "code_interpreter", "code_execution", "document_search"),
-    *("image_generation", "live_search_source"),
-)
-"""Tools that some provider bills by the call; their fees are named after them."""
-
-
 AT_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999, and more than any other fact counts."""
 

@@ -5,6 +5,7 @@ API, regions, fast mode, cheaper hours. Which one holds is decided by what the p
 says (`pricing.facts`): a request that asked for priority and did not get it is not billed for it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from fractions import Fraction
@@ -159,15 +160,16 @@ class PriceSheet:
         return factor
 
     def _fees(self, facts: Facts) -> Fees:
-        known = {name: self.table.fees.get((DEFAULT_TIER, name)) for name in FEE_NAMES}
-        if self.tier_of(facts) == BATCH_TIER:
-            factor = self.table.factors.get("batch", Fraction(1))
-            for name in _FEES_BY_CONTENT:
-                fee = known[name]
-                own = self.table.fees.get((BATCH_TIER, name))
-                known[name] = own if own is not None or fee is None else _up(fee * factor)
+        known = {name: self._fee(self.tier_of(facts), name) for name in FEE_NAMES}
         known["tool_calls_nusd_per_m"] = max(self.table.tool_fees.values(), default=None)
         return Fees(**known)
+
+    def _fee(self, tier: str, name: str) -> int | None:
+        """A tier's own fee, else the standard one, at the factor of the batch API."""
+        own, fee = (self.table.fees.get((each, name)) for each in (tier, DEFAULT_TIER))
+        if own is not None or fee is None or tier != BATCH_TIER or name not in _FEES_BY_CONTENT:
+            return fee if own is None else own
+        return math.ceil(fee * self.table.factors.get("batch", Fraction(1)))
 
 
 _NO_TIERS = frozenset({"fast", "batch"})
@@ -299,7 +301,3 @@ def _check_quotable(sheet: PriceSheet, info: Mapping[str, object], service_tier:
             f"service tier {service_tier!r} has no complete price; priced: "
             f"{sorted(sheet.service_tiers)}"
         )
-
-
-def _up(amount: Fraction) -> int:
-    return -(-amount.numerator // amount.denominator)

@@ -1,5 +1,7 @@
 """Google's generateContent: modalities, a cache that is part of the prompt, thoughts beside it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ COUNT = st.integers(0, 10**6)
 MODALITIES = ["TEXT", "AUDIO", "VIDEO", "IMAGE", "DOCUMENT", "SMELL"]
 
 
-def read(output: list[dict[str, object]] | None = None, **usage: object) -> Used:
+def read(output: list[dict[str, Any]] | None = None, **usage: Any) -> Used:
     return read_usage("google", usage, api="google-generate", output=output)
 
 
@@ -83,14 +85,14 @@ def test_video_that_was_made_has_no_meter() -> None:
         ({}, ""),
     ],
 )
-def test_the_tier_that_served_is_told_in_two_ways(usage: dict[str, object], tier: str) -> None:
+def test_the_tier_that_served_is_told_in_two_ways(usage: dict[str, Any], tier: str) -> None:
     """Vertex AI names its kind of traffic, the Gemini API its service tier."""
     assert read(promptTokenCount=1, **usage).facts.service_tier == tier
 
 
 def test_queries_of_the_answer_are_searches() -> None:
     """Grounding is not in the usage: each query of each candidate counts."""
-    grounded = {"groundingMetadata": {"webSearchQueries": ["a", "b"]}}
+    grounded: dict[str, Any] = {"groundingMetadata": {"webSearchQueries": ["a", "b"]}}
     used = read([grounded, {"groundingMetadata": {}}, {}, grounded], promptTokenCount=1)
     assert used.meters.search_calls == 4
 

@@ -13,7 +13,20 @@ from pricing.usage import APIS
 from tests.pricing.vectors import rows
 
 OBJECTS = [(row["provider"], row["api"], row["usage"]) for _, row in rows()]
-HOSTILE = [None, True, -1, 1.5, 10**30, "12", "x" * 10**5, [], {}, [[]], [{}], {"a": 1}]
+HOSTILE: list[object] = [
+    None,
+    True,
+    -1,
+    1.5,
+    10**30,
+    "12",
+    "x" * 10**5,
+    [],
+    {},
+    [[]],
+    [{}],
+    {"a": 1},
+]
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner)
