@@ -45,9 +45,11 @@ class Ladder:
 
 
 def has_tier(table: RateTable, tier: str) -> bool:
-    """Whether a tier has its own rate for input and output, where the standard price has one."""
-    needed = {INPUT, OUTPUT} & table.rates.get((DEFAULT_TIER, 0), {}).keys()
-    return bool(needed) and needed <= table.rates.get((tier, 0), {}).keys()
+    """Whether a tier has its own rate for input and output, where they are not free anyway."""
+    base = table.rates.get((DEFAULT_TIER, 0), {})
+    needed = {name for name in (INPUT, OUTPUT) if base.get(name)}
+    own = table.rates.get((tier, 0), {}).keys()
+    return bool(own) and needed <= own
 
 
 def is_whole_tier(table: RateTable, tier: str) -> bool:
