@@ -79,7 +79,7 @@ class LitellmMap:
             for listed in sellers:
                 if name in listed:
                     key = listed[name]
-                    return Listed(key, _kept(_INFO.decode(self._content[key])))
+                    return Listed(key, _kept(_INFO.decode(self._content[key])), under=name)
         return None
 
     def names(self, lists: Sequence[str]) -> Iterator[str]:
