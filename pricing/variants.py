@@ -21,7 +21,7 @@ _CACHED = ("cached_input_nusd_per_mtok", "cached_audio_input_nusd_per_mtok")
 # context caching Google's batch table says "same as Standard", Groq's Batch API page that batch and
 # cache discounts do not stack. From others the dearer value is taken.
 _BATCH_SCALES = frozenset({"anthropic", "mistral", "xai"})
-_BATCH_KEEPS_CACHE = frozenset({"google", "gemini", "vertex_ai"})
+_BATCH_KEEPS_CACHE = frozenset({"google", "gemini", "vertex", "vertex_ai"})
 _BATCH_FORGETS_CACHE = frozenset({"groq"})
 
 Cells = Mapping[tuple[str, int], Mapping[str, int]]

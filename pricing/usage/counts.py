@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pricing.meters import TOKENS_MAX, UsageInvalid
 
 _SHOWN_CHARS_MAX = 40
-_ITEMS_MAX = 10_000
+ITEMS_MAX = 10_000
+"""Most items of a list in an answer that are looked at: more is refused."""
 
 Output = Sequence[Mapping[str, object]] | None
 """The items of an answer that a provider bills by the call, where its usage does not count them."""
@@ -71,8 +72,8 @@ class Counters(NamedTuple):
         if value is None:
             return []
         path = f"{self.path}{key}"
-        if not isinstance(value, list) or len(value) > _ITEMS_MAX:
-            raise UsageInvalid(f"{path} must be a list of at most {_ITEMS_MAX} objects, or null")
+        if not isinstance(value, list) or len(value) > ITEMS_MAX:
+            raise UsageInvalid(f"{path} must be a list of at most {ITEMS_MAX} objects, or null")
         return [counters(item, f"{path}[{at}]") for at, item in enumerate(value)]
 
     def text(self, key: str) -> str:

@@ -27,6 +27,7 @@ HOSTILE: list[object] = [
     [{}],
     {"a": 1},
 ]
+ITEM_KEYS = ["type", "action", "container_id", "groundingMetadata"]
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner)
@@ -51,6 +52,15 @@ def test_something_else_than_an_object_is_refused(usage: Any) -> None:
     """A usage that is no object is refused before anybody looks for its API."""
     with pytest.raises(UsageInvalid, match="usage must be an object"):
         read_usage("openai", usage)
+
+
+@pytest.mark.parametrize("output", ["x", {}, 3, ["x"], [None], [{}] * 10_001])
+@pytest.mark.parametrize("api", ["openai-responses", "google-generate", "openai-chat"])
+def test_an_output_that_is_no_list_of_objects_is_refused(api: str, output: Any) -> None:
+    """Items come from the network, too: none of them can raise anything else."""
+    usage = {"input_tokens": 1, "output_tokens": 1, "prompt_tokens": 1, "completion_tokens": 1}
+    with pytest.raises(UsageInvalid, match="output"):
+        read_usage("openai", usage, api=api, output=output)
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -89,14 +99,19 @@ def test_a_damaged_object_is_read_or_refused(data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(
+    output=st.none() | st.lists(st.dictionaries(st.sampled_from(ITEM_KEYS), JSON)),
     provider=st.sampled_from(["openai", "openrouter", "xai"]),
     usage=JSON,
     api=st.none() | st.sampled_from(sorted(APIS)),
 )
-def test_any_json_is_read_or_refused(provider: str, usage: Any, api: str | None) -> None:
+def test_any_json_is_read_or_refused(
+    output: Any, provider: str, usage: Any, api: str | None
+) -> None:
     """Whatever arrives, the only exception is UsageInvalid."""
+    if isinstance(usage, dict):  # or it would never get as far as the output
+        usage = {"input_tokens": 1, "output_tokens": 1, **usage}
     try:
-        read = read_usage(provider, usage, api=api)
+        read = read_usage(provider, usage, api=api, output=output)
     except UsageInvalid:
         return
     assert read.meters.total_tokens >= 0
