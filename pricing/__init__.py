@@ -7,28 +7,39 @@ and in an audit. Import from here.
 from pricing.bound import json_tokens_max, overhead_tokens, text_tokens_max
 from pricing.cost import cost_nusd
 from pricing.demo import PRICES as DEMO_PRICES
-from pricing.meters import TOKENS_MAX, Meters, UsageInvalid, meters_from_openai_chat
-from pricing.price import Price, Tier, price_from_model_info
+from pricing.facts import Facts, SubUse, Used
+from pricing.meters import TOKENS_MAX, Meters, UsageInvalid
+from pricing.price import Price, Tier
 from pricing.quote import CacheWrite, Quote, QuoteTooLarge, quote
-from pricing.rates import PriceInvalid, Rates
+from pricing.rates import Fees, PriceInvalid, Rates
+from pricing.sheet import PriceSheet, cost, price_from_model_info, sheet_from_model_info
+from pricing.usage import meters_from_openai_chat, read_usage
 
 __all__ = [
     "DEMO_PRICES",
     "TOKENS_MAX",
     "CacheWrite",
+    "Facts",
+    "Fees",
     "Meters",
     "Price",
     "PriceInvalid",
+    "PriceSheet",
     "Quote",
     "QuoteTooLarge",
     "Rates",
+    "SubUse",
     "Tier",
     "UsageInvalid",
+    "Used",
+    "cost",
     "cost_nusd",
     "json_tokens_max",
     "meters_from_openai_chat",
     "overhead_tokens",
     "price_from_model_info",
     "quote",
+    "read_usage",
+    "sheet_from_model_info",
     "text_tokens_max",
 ]
