@@ -4,31 +4,44 @@ No I/O, no clock, no float: the same inputs give the same nano-dollars in the ga
 and in an audit. Import from here.
 """
 
-from pricing.bound import json_tokens_max, overhead_tokens, text_tokens_max
+from pricing.bound import ByteMeasure, Measure, json_tokens_max, overhead_tokens, text_tokens_max
 from pricing.cost import cost_nusd
+from pricing.counting import COUNTED_BYTES_MAX, Family, Texts, Tokenizers, family_of
 from pricing.demo import PRICES as DEMO_PRICES
+from pricing.images import Image, size_of_url
 from pricing.meters import TOKENS_MAX, Meters, UsageInvalid, meters_from_openai_chat
 from pricing.price import Price, Tier, price_from_model_info
 from pricing.quote import CacheWrite, Quote, QuoteTooLarge, quote
 from pricing.rates import PriceInvalid, Rates
+from pricing.vision import images_tokens_max
 
 __all__ = [
+    "COUNTED_BYTES_MAX",
     "DEMO_PRICES",
     "TOKENS_MAX",
+    "ByteMeasure",
     "CacheWrite",
+    "Family",
+    "Image",
+    "Measure",
     "Meters",
     "Price",
     "PriceInvalid",
     "Quote",
     "QuoteTooLarge",
     "Rates",
+    "Texts",
     "Tier",
+    "Tokenizers",
     "UsageInvalid",
     "cost_nusd",
+    "family_of",
+    "images_tokens_max",
     "json_tokens_max",
     "meters_from_openai_chat",
     "overhead_tokens",
     "price_from_model_info",
     "quote",
+    "size_of_url",
     "text_tokens_max",
 ]
