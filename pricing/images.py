@@ -11,9 +11,13 @@ import binascii
 from typing import NamedTuple
 
 _BASE64_END = ";base64"
-_HEAD_CHARS = (2_048, 262_144)
-"""Base64 that is decoded at first, and if the size was not in there (a JPEG can carry a preview and
-a colour profile in front of it): multiples of four. After that, all of it."""
+_URL_HEAD_CHARS = 256
+_HEAD_CHARS = (2_048, 131_072, 1_048_576)
+"""Base64 that is decoded at first, and if the size was not in there (a JPEG can carry previews and
+colour profiles in front of it): multiples of four. What is behind that is not looked for."""
+
+STEPS_MAX = 1_000
+"""Segments that are passed over on the way to the size; real files have some dozens."""
 
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _JPEG = b"\xff\xd8\xff"
@@ -47,26 +51,23 @@ class _TooShort(Exception):
 def size_of_url(url: str) -> Size | None:
     """The size of the picture in a data URL (RFC 2397) that is base64; None for any other URL, and
     where the size cannot be read."""
-    head, comma, data = url[:256].partition(",")
+    head, comma, _ = url[:_URL_HEAD_CHARS].partition(",")
     if not comma or head[:5].casefold() != "data:" or not head.casefold().endswith(_BASE64_END):
         return None
-    start = len(url[:256]) - len(data)
-    for chars in (*_HEAD_CHARS, len(url)):
-        is_whole = start + chars >= len(url)
+    start = len(head) + 1
+    for chars in _HEAD_CHARS:
         try:
-            pixels = binascii.a2b_base64(url[start : start + chars], strict_mode=True)
-            return size_of(pixels)
+            return _size_of(binascii.a2b_base64(url[start : start + chars], strict_mode=True))
         except _TooShort:
-            if is_whole:
+            if start + chars >= len(url):
                 return None
         except ValueError:  # not base64, or not ASCII
             return None
     return None
 
 
-def size_of(data: bytes) -> Size | None:
-    """The size of the PNG, JPEG, GIF or WebP that begins with `data`. Raises _TooShort where more
-    of it has to be seen."""
+def _size_of(data: bytes) -> Size | None:
+    """Raises _TooShort where more of it has to be seen."""
     try:
         size = _size(data)
     except IndexError:
@@ -90,7 +91,7 @@ def _jpeg(data: bytes) -> Size | None:
     """The largest frame that is announced before the first scan. A height of 0 is told later."""
     sizes: list[Size] = []
     at = 2
-    while True:
+    for _ in range(STEPS_MAX):
         if data[at] != 0xFF:
             return None
         marker = data[at + 1]
@@ -111,21 +112,27 @@ def _jpeg(data: bytes) -> Size | None:
                 return None
             sizes.append(size)
         at += length
+    return None
 
 
 def _gif(data: bytes) -> Size | None:
     """The screen, or the first picture where that reaches beyond it."""
     screen = Size(_little(data, 6, 2), _little(data, 8, 2))
     at = 13 + _gif_colours(data[10])
-    while data[at] == _GIF_EXTENSION:
-        at += 2
-        while data[at]:
+    is_inside = False  # an extension: blocks with their length in front, the last one is empty
+    for _ in range(STEPS_MAX):
+        if is_inside:
+            is_inside = data[at] > 0
             at += data[at] + 1
-        at += 1
-    if data[at] != _GIF_IMAGE:
-        return None
-    left, top, width, height = (_little(data, at + 1 + 2 * each, 2) for each in range(4))
-    return _largest([screen, Size(left + width, top + height)])
+        elif data[at] == _GIF_EXTENSION:
+            is_inside = True
+            at += 2
+        elif data[at] == _GIF_IMAGE:
+            left, top, width, height = (_little(data, at + 1 + 2 * each, 2) for each in range(4))
+            return _largest([screen, Size(left + width, top + height)])
+        else:
+            return None
+    return None
 
 
 def _gif_colours(flags: int) -> int:
