@@ -36,9 +36,10 @@ class Quoting(msgspec.Struct, frozen=True):
     def quote(self, plan: Plan) -> Quote:
         """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
         wanted = self.call.output_cap or plan.output_tokens_default
-        return self._quote(wanted or self.options.output_tokens_default)
+        return self.quote_of(wanted or self.options.output_tokens_default)
 
-    def _quote(self, output_tokens_wanted: int) -> Quote:
+    def quote_of(self, output_tokens_wanted: int) -> Quote:
+        """The same for this output cap."""
         call = self.call
         try:
             return quote(
@@ -73,7 +74,7 @@ class Quoting(msgspec.Struct, frozen=True):
         bound = refusal.bound
         if self.is_counted or bound is None or bound.limit.dimension not in ("usd", "tokens"):
             return False
-        quoted = self._quote(1)
+        quoted = self.quote_of(1)
         is_usd = bound.limit.dimension == "usd"
         input_asked = quoted.fixed_nusd if is_usd else quoted.input_tokens_max
         room = bound.limit.amount

@@ -145,7 +145,7 @@ async def test_a_spent_budget_is_counted_against_what_is_left(stack: Stack) -> N
     room = 16_500 + 2 * (tokens + CAP)
     limits = {"limits": [{"tokens": room}], "on_exceed": "refuse"}
     await stack.set_budget("research", limits)
-    statuses = []
+    statuses: list[int] = []
     while len(statuses) < 20 and 402 not in statuses:
         answer = await stack.chat(secret, "known", messages=MESSAGES, max_tokens=CAP)
         statuses.append(answer.status_code)
