@@ -111,7 +111,7 @@ def route() -> Route:
 
 def speed(size: int) -> Speed:
     """Of a chat request of so many bytes: one message, or twenty of a long one."""
-    text = _prose()[: size - 100]
+    text = (2 * _prose())[: size - 100]
     step = len(text) if size <= 1_000 else len(text) // 20
     messages = [{"role": "user", "content": text[at : at + step]} for at in range(0, size, step)]
     document = {"model": "gpt-4o", "messages": messages, "max_tokens": 100}

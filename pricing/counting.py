@@ -32,7 +32,7 @@ _SPECIAL_TOKENS_MAX = 4
 _ID_BYTES = 4
 # A word that has to be put together from pieces: for the first one a tokenizer makes its table of
 # pieces, a tenth of a second in which no other Python should wait.
-_NO_TOKEN = "qzxjkvwq"
+_WORD_IN_PIECES = "qzxjkvwq"
 # From this length on it is worth the handing over to let other threads run: a letter that is
 # repeated as often takes two milliseconds.
 _ALONE_CHARS = 4_096
@@ -144,5 +144,5 @@ def _loaded(encoding: str) -> Encoding:
     from splintr import Tokenizer  # noqa: PLC0415  # 35 MB, for those who need it
 
     tokenizer: Encoding = Tokenizer.from_pretrained(encoding)
-    tokenizer.encode_batch_flat([_NO_TOKEN])
+    tokenizer.encode_batch_flat([_WORD_IN_PIECES])
     return tokenizer
