@@ -27,6 +27,10 @@ GPT_OSS_FRAMING_TOKENS = 192
 """The harmony format's system message (identity, dates, effort, channels: about 70 tokens), its
 developer message and the namespace of tools (OpenAI, "Harmony response format")."""
 
+SPECIALS_MAX = 1_000
+"""Texts that look like more special tokens than this keep their byte bound: each is a piece of its
+own to the tokenizer."""
+
 _SPECIAL = "<|"
 _SPECIAL_TOKENS_MAX = 4
 _ID_BYTES = 4
@@ -92,11 +96,11 @@ class Texts:
     def text(self, text: str) -> int:
         """A text as it is. What looks like a special token is one to the tokenizer and several to a
         provider that does not trust its caller: it is cut in two there."""
-        if not _encodable(text):
+        specials = text.count(_SPECIAL)
+        if specials > SPECIALS_MAX or not _encodable(text):
             return text_tokens_max(text)
-        pieces = text.split(_SPECIAL)
-        self.pieces += pieces
-        return (len(pieces) - 1) * _SPECIAL_TOKENS_MAX
+        self.pieces += text.split(_SPECIAL)
+        return specials * _SPECIAL_TOKENS_MAX
 
     def json(self, text: str) -> int:
         """JSON that a provider may write in another style: escaped, indented, as declarations."""

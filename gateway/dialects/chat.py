@@ -90,7 +90,7 @@ class ChatDialect:
             tools = _priced(fields, "tools")
             bound.add_tools(tools)
             for name in PROMPT_FIELDS & rare:
-                bound.add_json(_priced(fields, name))
+                bound.add_field(name, _priced(fields, name))
         caps = [
             cap
             for name in CAPS
@@ -119,7 +119,7 @@ class ChatDialect:
         bound.add_messages(decoded(call.fields, "messages"))
         bound.add_tools(decoded(call.fields, "tools"))
         for name in PROMPT_FIELDS & call.fields.keys():
-            bound.add_json(decoded(call.fields, name))
+            bound.add_field(name, decoded(call.fields, name))
         return bound.tokens_max
 
     def encode(self, call: Call, model: str) -> bytes:

@@ -128,6 +128,12 @@ class InputBound:
         self.tokens += self._json_tokens(msgspec.json.encode(value).decode())
         self.texts += 1
 
+    def add_field(self, name: str, value: Any) -> None:  # noqa: ANN401  # any JSON value
+        """A field beside messages and tools that the provider writes into the prompt."""
+        if name == "functions" and isinstance(value, list):
+            self.tools += len(value)
+        self.add_json(value)
+
     def add_tools(self, tools: Any) -> None:  # noqa: ANN401  # any JSON value
         """Raises InvalidRequest where they are not a list; a tool that the provider runs itself
         brings content that nobody has seen."""

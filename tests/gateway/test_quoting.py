@@ -108,6 +108,13 @@ async def test_a_counted_quote_is_lower_and_still_above_the_truth() -> None:
     assert 1_400 <= counted.input_tokens_max < by_bytes.input_tokens_max / 3
 
 
+async def test_a_count_is_never_above_the_bytes() -> None:
+    """Of the two bounds the smaller one holds: gpt-oss has more framing than a short text bytes."""
+    short = quoting([{"role": "user", "content": "hi"}], "openai/gpt-oss-20b")
+    counted = await short.counted(ChatDialect(), InputCounting())
+    assert counted.input_tokens_max == short.input_tokens_max
+
+
 @pytest.mark.parametrize(
     ("model", "fields"),
     [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.images import Size, size_of_url
+from pricing.images import STEPS_MAX, Size, size_of_url
 
 SIDES = st.integers(1, 16_383)
 
@@ -175,6 +175,13 @@ def test_a_header_without_end_is_not_followed() -> None:
     for chain in urls:
         assert size_of_url(chain) is None
     assert time.process_time() - start < 0.5
+
+
+def test_a_size_behind_too_many_segments_is_not_known() -> None:
+    """Each costs time, and no file has a thousand."""
+    for count, size in ((STEPS_MAX - 2, Size(640, 480)), (STEPS_MAX, None)):
+        chain = jpeg(640, 480, before=b"\xff\xe0\x00\x02" * count)
+        assert size_of_url(url(chain)) == size
 
 
 def test_a_size_beyond_what_is_decoded_is_not_known() -> None:

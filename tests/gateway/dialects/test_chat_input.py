@@ -84,6 +84,19 @@ def test_no_request_is_billed_above_its_bounds(
     assert not call.unseen_content
 
 
+def test_functions_count_as_tools() -> None:
+    """The older name of tools has the same overheads: one per function, and the price's framing."""
+    messages = [{"role": "user", "content": "hello"}]
+    function = {"name": "f", "description": "d"}
+    older = parsed(messages, functions=[function] * 9)
+    newer = parsed(messages, tools=[{"type": "function", "function": function}] * 9)
+    assert older.has_tools
+    plain = parsed(messages).input_tokens_max
+    assert older.input_tokens_max - plain >= 9 * 24
+    assert older.input_tokens_max < newer.input_tokens_max
+    assert counted(older, "o200k_base") < counted(newer, "o200k_base")
+
+
 def test_everything_that_is_priced_is_counted_again() -> None:
     """Each place of a request that moves the byte bound moves the counted one."""
     plain = [{"role": "user", "content": "hello"}]
