@@ -8,11 +8,14 @@ from pricing.bound import ByteMeasure, Measure, json_tokens_max, overhead_tokens
 from pricing.cost import cost_nusd
 from pricing.counting import COUNTED_BYTES_MAX, Family, Texts, Tokenizers, family_of
 from pricing.demo import PRICES as DEMO_PRICES
+from pricing.facts import Facts, SubUse, Used
 from pricing.images import Image, size_of_url
-from pricing.meters import TOKENS_MAX, Meters, UsageInvalid, meters_from_openai_chat
-from pricing.price import Price, Tier, price_from_model_info
+from pricing.meters import TOKENS_MAX, Meters, UsageInvalid
+from pricing.price import Price, Tier
 from pricing.quote import CacheWrite, Quote, QuoteTooLarge, quote
-from pricing.rates import PriceInvalid, Rates
+from pricing.rates import Fees, PriceInvalid, Rates
+from pricing.sheet import PriceSheet, cost, price_from_model_info, sheet_from_model_info
+from pricing.usage import meters_from_openai_chat, read_usage
 from pricing.vision import images_tokens_max
 
 __all__ = [
@@ -21,19 +24,25 @@ __all__ = [
     "TOKENS_MAX",
     "ByteMeasure",
     "CacheWrite",
+    "Facts",
     "Family",
+    "Fees",
     "Image",
     "Measure",
     "Meters",
     "Price",
     "PriceInvalid",
+    "PriceSheet",
     "Quote",
     "QuoteTooLarge",
     "Rates",
+    "SubUse",
     "Texts",
     "Tier",
     "Tokenizers",
     "UsageInvalid",
+    "Used",
+    "cost",
     "cost_nusd",
     "family_of",
     "images_tokens_max",
@@ -42,6 +51,8 @@ __all__ = [
     "overhead_tokens",
     "price_from_model_info",
     "quote",
+    "read_usage",
+    "sheet_from_model_info",
     "size_of_url",
     "text_tokens_max",
 ]

@@ -38,6 +38,9 @@ _SMALL = Rates(
     output_nusd_per_mtok=80 * _CENT,
     reasoning_output_nusd_per_mtok=80 * _CENT,
     audio_output_nusd_per_mtok=80 * _CENT,
+    cached_audio_input_nusd_per_mtok=20 * _CENT,
+    video_input_nusd_per_mtok=20 * _CENT,
+    image_output_nusd_per_mtok=80 * _CENT,
 )
 _LARGE = Rates(
     input_nusd_per_mtok=3 * _USD,
@@ -49,6 +52,9 @@ _LARGE = Rates(
     output_nusd_per_mtok=15 * _USD,
     reasoning_output_nusd_per_mtok=15 * _USD,
     audio_output_nusd_per_mtok=15 * _USD,
+    cached_audio_input_nusd_per_mtok=3 * _USD,
+    video_input_nusd_per_mtok=3 * _USD,
+    image_output_nusd_per_mtok=15 * _USD,
 )
 _REASONER = Rates(
     input_nusd_per_mtok=1 * _USD,
@@ -60,6 +66,9 @@ _REASONER = Rates(
     output_nusd_per_mtok=4 * _USD,
     reasoning_output_nusd_per_mtok=6 * _USD,
     audio_output_nusd_per_mtok=4 * _USD,
+    cached_audio_input_nusd_per_mtok=1 * _USD,
+    video_input_nusd_per_mtok=1 * _USD,
+    image_output_nusd_per_mtok=4 * _USD,
 )
 
 PRICES: Mapping[str, Price] = MappingProxyType(

@@ -68,7 +68,7 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
     """Quote a request that has at most `input_tokens_max` tokens of input.
 
     Input and output are bounded by the model's own limits too. The flags say what the request can
-    cause: cache writes of this lifetime or shorter, audio or images in, audio out. Raises
+    cause: cache writes of this lifetime or shorter, audio in, images or video in, audio out. Raises
     QuoteTooLarge, and ValueError for negative numbers or n < 1.
     """
     if n < 1 or min(input_tokens_max, output_tokens_wanted, output_tokens_least) < 0:
@@ -102,15 +102,19 @@ def _input_rate(rates: Rates, cache_write: CacheWrite, *, audio: bool, image: bo
     if cache_write == "1h":
         candidates.append(rates.cache_write_1h_nusd_per_mtok)
     if audio:
-        candidates.append(rates.audio_input_nusd_per_mtok)
+        candidates += [rates.audio_input_nusd_per_mtok, rates.cached_audio_input_nusd_per_mtok]
     if image:
-        candidates.append(rates.image_input_nusd_per_mtok)
+        candidates += [rates.image_input_nusd_per_mtok, rates.video_input_nusd_per_mtok]
     return max(candidates)
 
 
 def _output_rate(rates: Rates, *, audio: bool) -> int:
-    """The dearest rate that an output token can have: any model may reason."""
-    candidates = [rates.output_nusd_per_mtok, rates.reasoning_output_nusd_per_mtok]
+    """The dearest rate that an output token can have: any model may reason, or draw."""
+    candidates = [
+        rates.output_nusd_per_mtok,
+        rates.reasoning_output_nusd_per_mtok,
+        rates.image_output_nusd_per_mtok,
+    ]
     if audio:
         candidates.append(rates.audio_output_nusd_per_mtok)
     return max(candidates)

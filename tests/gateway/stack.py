@@ -76,6 +76,9 @@ def rates(output_nusd: int = OUTPUT_NUSD) -> Rates:
         output_nusd_per_mtok=output_nusd * 10**6,
         reasoning_output_nusd_per_mtok=output_nusd * 10**6,
         audio_output_nusd_per_mtok=output_nusd * 10**6,
+        cached_audio_input_nusd_per_mtok=INPUT_NUSD * 10**6,
+        video_input_nusd_per_mtok=INPUT_NUSD * 10**6,
+        image_output_nusd_per_mtok=output_nusd * 10**6,
     )
 
 

@@ -4,17 +4,19 @@ import math
 from dataclasses import fields, replace
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.cost import cost_nusd
+from pricing.cost import cost_nusd, weighed
 from pricing.meters import Meters
 from pricing.price import Price, Tier
-from pricing.rates import RATE_NAMES, Rates
+from pricing.rates import FEE_NAMES, RATE_NAMES, Fees, PriceInvalid, Rates
 
 RATES = st.builds(Rates, **{name: st.integers(0, 10**12) for name in RATE_NAMES})
 COUNTERS = [field.name for field in fields(Meters)]
 METERS = st.builds(Meters, **{name: st.integers(0, 10**6) for name in COUNTERS})
+FEES = st.builds(Fees, **{name: st.integers(0, 10**12) for name in FEE_NAMES})
 PRICES = st.builds(
     Price,
     provider=st.just("p"),
@@ -23,21 +25,21 @@ PRICES = st.builds(
     max_input_tokens=st.just(10**6),
     max_output_tokens=st.just(10**6),
     request_nusd=st.integers(0, 10**9),
+    fees=FEES,
 )
+FEE_OF = {name: f"{name}_nusd_per_m" for name in COUNTERS if f"{name}_nusd_per_m" in FEE_NAMES}
 RATE_OF = {
-    name: f"{name.removeprefix('text_')}_nusd_per_mtok" for name in COUNTERS if name != "tool_calls"
+    name: f"{name.removeprefix('text_')}_nusd_per_mtok" for name in COUNTERS if name not in FEE_OF
 }
 
 
-def exact(rates: Rates, meters: Meters) -> Fraction:
-    """The cost of the tokens in nano-dollars, not rounded."""
-    return sum(
-        (
-            Fraction(getattr(meters, meter) * getattr(rates, rate), 10**6)
-            for meter, rate in RATE_OF.items()
-        ),
-        Fraction(0),
-    )
+def exact(price: Price, rates: Rates, meters: Meters) -> Fraction:
+    """The cost of what was used in nano-dollars, not rounded."""
+    pairs = [
+        *((getattr(meters, meter), getattr(rates, rate)) for meter, rate in RATE_OF.items()),
+        *((getattr(meters, meter), getattr(price.fees, fee)) for meter, fee in FEE_OF.items()),
+    ]
+    return sum((Fraction(used * rate, 10**6) for used, rate in pairs), Fraction(0))
 
 
 def test_a_bill_by_hand() -> None:
@@ -56,18 +58,39 @@ def test_a_bill_by_hand() -> None:
 @settings(deadline=None)
 @given(price=PRICES, meters=METERS)
 def test_the_cost_is_the_exact_sum_rounded_up_once(price: Price, meters: Meters) -> None:
-    """Cost = ceil(sum of tokens x rate / 10^6) + fee, against exact fractions."""
-    assert cost_nusd(price, meters) == math.ceil(exact(price.rates, meters)) + price.request_nusd
+    """Cost = ceil(sum of meters x rate / 10^6) + fee, against exact fractions."""
+    exactly = math.ceil(exact(price, price.rates, meters))
+    assert cost_nusd(price, meters) == exactly + price.request_nusd
 
 
 @settings(deadline=None)
 @given(price=PRICES, meters=METERS, name=st.sampled_from(COUNTERS), more=st.integers(0, 1000))
 def test_more_tokens_never_cost_less(price: Price, meters: Meters, name: str, more: int) -> None:
-    """Without tiers, the cost grows with each meter; tool calls cost nothing by themselves."""
+    """Without tiers, the cost grows with each meter."""
     grown = replace(meters, **{name: getattr(meters, name) + more})
     assert cost_nusd(price, grown) >= cost_nusd(price, meters)
-    if name == "tool_calls":
-        assert cost_nusd(price, grown) == cost_nusd(price, meters)
+
+
+@settings(deadline=None)
+@given(price=PRICES, meters=METERS, name=st.sampled_from(sorted(FEE_OF)))
+def test_what_has_no_fee_is_not_free(price: Price, meters: Meters, name: str) -> None:
+    """A call, page or second without a price is an error that names it, unless none was used."""
+    feeless = replace(price, fees=replace(price.fees, **{FEE_OF[name]: None}))
+    unused = replace(meters, **{name: 0})
+    assert cost_nusd(feeless, unused) == cost_nusd(price, unused)
+    with pytest.raises(PriceInvalid, match=f"{name} were used"):
+        cost_nusd(feeless, replace(meters, **{name: 1}))
+
+
+@settings(deadline=None)
+@given(price=PRICES, meters=METERS, share=st.integers(0, 10**6))
+def test_cached_audio_is_weighed_at_its_own_rate(price: Price, meters: Meters, share: int) -> None:
+    """Of the cached tokens, those that are audio leave the one rate for the other."""
+    audio = min(share, meters.cached_input)
+    rates = price.rates
+    apart = weighed(price, replace(meters, cached_input=meters.cached_input - audio))
+    with_audio = apart + audio * rates.cached_audio_input_nusd_per_mtok
+    assert weighed(price, meters, cached_audio=audio) == with_audio
 
 
 @settings(deadline=None)
@@ -93,7 +116,8 @@ def test_the_tier_follows_from_the_whole_input(
     tiered = replace(price, tiers=tuple(Tier(*entry) for entry in ascending.items()))
     reached = [rates for above, rates in ascending.items() if meters.input_tokens > above]
     rates = reached[-1] if reached else price.rates
-    assert cost_nusd(tiered, meters) == math.ceil(exact(rates, meters)) + price.request_nusd
+    exactly = math.ceil(exact(price, rates, meters))
+    assert cost_nusd(tiered, meters) == exactly + price.request_nusd
 
 
 def test_a_threshold_is_exceeded_not_reached() -> None:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.model_info import DEFAULT_TIER, read_model_info
+from pricing.model_info import read_model_info
 from pricing.rates import PriceInvalid
+from pricing.ratetable import BATCH_TIER, DEFAULT_TIER
+from pricing.sheet import price_from_model_info
 
 TOKENS: dict[str, object] = {"input_cost_per_token": 2e-06, "output_cost_per_token": 8e-06}
 ALWAYS_BILLED = [
@@ -16,10 +18,13 @@ ALWAYS_BILLED = [
     "input_cost_per_second",
     "output_cost_per_second_1080p",
     "output_cost_per_image_4K",
+    "input_cost_per_query",
+    "ocr_cost_per_credit",
+]
+UNBOUNDED = [
     "output_cost_per_image_token",
     "output_cost_per_image_token_priority",
     "input_cost_per_character_above_128k_tokens",
-    "input_cost_per_query",
     "ocr_cost_per_page_batches",
 ]
 WHEN_ASKED = [
@@ -165,9 +170,20 @@ def test_a_threshold_is_at_least_two(key: str) -> None:
 
 
 def test_rates_of_other_apis_are_checked_but_not_used() -> None:
-    """Batch rates are lower; they never become the price of a request that is forwarded."""
-    table = read_model_info("p", "m", TOKENS | {"input_cost_per_token_batches": 1e-06})
+    """Rates of an API that nobody here reads never become the price of a request."""
+    table = read_model_info("p", "m", TOKENS | {"input_cost_per_token_decisions": 1e-06})
     assert table == read_model_info("p", "m", TOKENS)
+
+
+def test_batch_rates_are_a_tier_of_their_own() -> None:
+    """Batch rates are lower: they stand apart, and are no service tier that a request can name."""
+    batch = {"input_cost_per_token_batches": 1e-06, "output_cost_per_token_batches": 4e-06}
+    table = read_model_info("p", "m", TOKENS | batch)
+    assert table.rates[BATCH_TIER, 0]["input_nusd_per_mtok"] == 10**9
+    assert table.rates[DEFAULT_TIER, 0]["input_nusd_per_mtok"] == 2 * 10**9
+    limits = {"max_input_tokens": 10, "max_output_tokens": 10}
+    with pytest.raises(PriceInvalid, match="has no complete price"):
+        price_from_model_info("p", "m", TOKENS | batch | limits, service_tier=BATCH_TIER)
 
 
 @pytest.mark.parametrize("key", WHEN_ASKED)
@@ -195,6 +211,16 @@ def test_a_charge_without_a_meter_is_refused(key: str) -> None:
     assert read_model_info("p", "m", TOKENS | {key: 0.0}) == read_model_info("p", "m", TOKENS)
 
 
+@pytest.mark.parametrize("key", UNBOUNDED)
+def test_what_nothing_bounds_beforehand_has_no_price_for_quotes(key: str) -> None:
+    """Pages, characters and drawn images are metered afterwards; a request cannot be quoted."""
+    info = TOKENS | {"max_input_tokens": 10, "max_output_tokens": 10}
+    assert read_model_info("p", "m", info | {key: 0.001}).unbounded == {key}
+    with pytest.raises(PriceInvalid, match=f"{key} bills what nothing"):
+        price_from_model_info("p", "m", info | {key: 0.001})
+    assert price_from_model_info("p", "m", info | {key: 0}).rates.input_nusd_per_mtok
+
+
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_free_tokens_beside_a_price_per_image_are_refused(side: str) -> None:
     """A model whose tokens are free but whose images are not is not a free model."""
@@ -219,10 +245,14 @@ def test_a_search_that_nobody_asked_for_is_in_the_fee(provider: str, model: str)
 
 
 def test_searches_without_end_are_refused() -> None:
-    """Deep research searches an unknown number of times: no bound, no price."""
+    """Deep research searches an unknown number of times: no bound, no price for quotes; afterwards
+    each search has its fee."""
     info = TOKENS | {"search_context_cost_per_query": 0.035}
-    with pytest.raises(PriceInvalid, match="unknown number of times"):
-        read_model_info("gemini", "deep-research-preview-04-2026", info)
+    limits = {"max_input_tokens": 10, "max_output_tokens": 10}
+    with pytest.raises(PriceInvalid, match="search_context_cost_per_query bills what nothing"):
+        price_from_model_info("gemini", "deep-research-preview-04-2026", info | limits)
+    table = read_model_info("gemini", "deep-research-preview-04-2026", info)
+    assert table.fees == {(DEFAULT_TIER, "search_calls_nusd_per_m"): 35 * 10**12}
     assert read_model_info("gemini", "research-2", info).request_nusd == 0
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pricing.demo import PRICES
 from pricing.meters import TOKENS_MAX
-from pricing.price import VERSION_CHARS, Price, Tier, price_from_model_info
+from pricing.price import VERSION_CHARS, Price, Tier
 from pricing.rates import RATE_NAMES, REQUEST_NUSD_MAX, PriceInvalid, Rates
+from pricing.sheet import price_from_model_info
 
 LIMITS: dict[str, object] = {"max_input_tokens": 128_000, "max_output_tokens": 16_384}
 INFO: dict[str, object] = {

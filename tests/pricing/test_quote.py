@@ -103,16 +103,17 @@ def answers(draw: st.DrawFn) -> tuple[Price, Quote, int, Meters]:
         "cache_write_1h": writes == "1h",
         "audio_input": flags.audio_input,
         "image_input": flags.image_input,
+        "video_input": flags.image_input,
     }
     outputs = {
         "text_output": True,
         "reasoning_output": True,
         "audio_output": flags.audio_output,
+        "image_output": True,
     }
     meters = Meters(
         **split(draw, quoted.input_tokens_max, inputs),
         **split(draw, n * cap, outputs),
-        tool_calls=draw(st.integers(0, 9)),
     )
     return price, quoted, cap, meters
 
@@ -165,7 +166,9 @@ def _input_rates(rates: Rates, price: Price, flags: Flags) -> list[int]:
         rates.cache_write_5m_nusd_per_mtok * (writes != "none" or price.cache_write_unasked),
         rates.cache_write_1h_nusd_per_mtok * (writes == "1h"),
         rates.audio_input_nusd_per_mtok * flags.audio_input,
+        rates.cached_audio_input_nusd_per_mtok * flags.audio_input,
         rates.image_input_nusd_per_mtok * flags.image_input,
+        rates.video_input_nusd_per_mtok * flags.image_input,
     ]
 
 
@@ -174,6 +177,7 @@ def _output_rates(rates: Rates, flags: Flags) -> list[int]:
         rates.output_nusd_per_mtok,
         rates.reasoning_output_nusd_per_mtok,
         rates.audio_output_nusd_per_mtok * flags.audio_output,
+        rates.image_output_nusd_per_mtok,
     ]
 
 
