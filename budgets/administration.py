@@ -4,6 +4,7 @@ Every act is an event and is answered only when the server's disk has it: a revo
 revoked. Nothing here is on the path of a request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from budgets.allotments import Allotment, AllotmentInvalid, AllotmentOpen, checked_amounts
@@ -49,11 +50,24 @@ class Administration:
 
     async def set_policy(self, scope: str, policy: Policy, event: bytes) -> Policy:
         """Replaces a scope's policy, durably. Limits that stay keep their counters."""
+        return await self.change_policy(scope, lambda _: (policy, event))
+
+    async def change_policy(
+        self,
+        scope: str,
+        change: Callable[[Policy], tuple[Policy, bytes]],
+        *,
+        durably: bool = True,
+    ) -> Policy:
+        """Makes another policy, with the event that tells it, of the one that a scope has: tried
+        again where somebody else was faster, and nothing where it is the same. `durably`: answered
+        when the server's disk has it."""
         slot = await self._session.slot(scope.split("/", 1)[0])
         act = self._session.new_id()
         for _ in range(STALE_RETRIES_MAX):
             record = (await self._session.load([scope], create=False))[scope]
             version, current = record.version, record.policy
+            policy, event = change(current)
             wanted = named_after(policy, current)
             if version >= 0 and wanted == current and not record.is_closed:
                 return current
@@ -64,7 +78,7 @@ class Administration:
                 (*slot.keys_done(act), slot.policies_key),
                 (version, 0),
                 (act, scope, encode_policy(wanted), event),
-                durably=True,
+                durably=durably,
             )
             code = code_of(reply)
             if code == "UNKNOWN":

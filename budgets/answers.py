@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from budgets.learned import RouteBound
 from budgets.opening import Opening
 from budgets.plan import Bound, Plan, ScopePath
 from budgets.policy import Payloads
@@ -33,7 +34,8 @@ class Ask(msgspec.Struct, frozen=True):
     """A quote in the ledger's dimensions. An amount is fixed + output * per output token.
 
     usd is nano-dollars fixed and PICO-dollars per output token; the caller keeps
-    `output_wanted * usd_pusd_per_output` below 9e15, so that Lua's doubles stay exact.
+    `output_wanted * usd_pusd_per_output` below 9e15, so that Lua's doubles stay exact. `route`:
+    what is known of the route, as it is in these numbers.
     """
 
     usd_fixed_nusd: int
@@ -42,6 +44,7 @@ class Ask(msgspec.Struct, frozen=True):
     tokens_per_output: int
     output_wanted: int
     output_least: int
+    route: RouteBound | None = None
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -84,7 +87,7 @@ class Reservation(msgspec.Struct, frozen=True):
 class Refusal:
     """No grant. `bound` and the amounts are of the limit that binds (absent for refusals by
     state); `fits_output` is the output that would fit; `until_ms` is when it resets or the last
-    lease in its way expires, 0 for never or unknown."""
+    lease in its way expires, 0 for never or unknown. `route` as in the Ask that was refused."""
 
     code: RefusalCode
     scope: str
@@ -95,6 +98,7 @@ class Refusal:
     asked: int = 0
     fits_output: int = 0
     until_ms: int = 0
+    route: RouteBound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +213,20 @@ def refusal_from(reply: list[object], plan: Plan | Opening) -> Refusal:
             asked,
             fits,
             until_ms,
+            plan.route if isinstance(plan, Plan) else None,
         )
     if code in ("RECOVERING", "BACKLOG"):
         return Refusal(cast(RefusalCode, code), plan.nodes[0])
     raise AssertionError(f"the ledger gave an answer that this version does not know: {reply!r}")
 
 
-def repeat_from(reply: list[object], plan: Plan) -> Repeat:
+def repeat_from(reply: list[object], path: ScopePath) -> Repeat:
     """A REPEATED reply: id, whether it asked the same, state, nano-dollars."""
     _, id_, same, state, charged_nusd = reply
     assert isinstance(charged_nusd, int)
     return Repeat(
         "REPEATED",
-        plan.nodes[-1],
+        path.nodes()[-1],
         request_id=_text(id_),
         same=same == 1,
         state=cast(MarkState, _text(state)),

@@ -53,7 +53,7 @@ class Bringing:
         """ADOPTED, ALREADY where the records had it, TOO_OLD where nobody knows that any more. A
         scope that has left comes back first: its counters go on from what it had spent."""
         reservation = granted.reservation
-        await self._session.load(list(reservation.path.nodes()))
+        await self._session.load(list(granted.plan.nodes))
         reply = await self._session.run_in_epoch(
             slot,
             "adopt",

@@ -25,9 +25,9 @@ from budgets.answers import (
 )
 from budgets.bringing import Bringing
 from budgets.kept import Granted
-from budgets.plan import Plan, ScopePath
+from budgets.plan import Plan, ScopePath, nodes_of
 from budgets.policy import Payloads
-from budgets.policycache import PolicyCache
+from budgets.policycache import Loader, PolicyCache
 from budgets.replies import number, texts
 from budgets.session import STALE_RETRIES_MAX, LedgerRecovering, Session
 from budgets.slots import Slot
@@ -56,11 +56,17 @@ class LedgerConflict(Exception):
 class Ledger:
     """Reserves and settles. One per process."""
 
-    def __init__(self, session: Session, options: LedgerOptions | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        options: LedgerOptions | None = None,
+        load: Loader | None = None,
+    ) -> None:
+        """`load` reads scopes for plans: that of Learning, where routes are learned of."""
         self.options = options or LedgerOptions()
         self.new_id = session.new_id
         self._session = session
-        self._policies = PolicyCache(session.load, self.options.payloads)
+        self._policies = PolicyCache(load or session.load, self.options.payloads)
         self._bringing = Bringing(session, self.options.lease_ms)
 
     @property
@@ -81,10 +87,10 @@ class Ledger:
         ahead_ms = self._session.known_slot(organisation).ahead_ms
         return self._session.clock.now_ms() + ahead_ms
 
-    async def plan(self, path: ScopePath, model: str | None) -> Plan:
-        """What a request of this path and model is checked against."""
+    async def plan(self, path: ScopePath, model: str | None, route: str = "") -> Plan:
+        """What a request of this path and model is checked against; `route` as in `reserve`."""
         slot = await self._session.slot(path.organisation)
-        return await self._plan(slot, path, model)
+        return await self._plan(slot, path, model, route)
 
     async def reserve(
         self,
@@ -94,12 +100,14 @@ class Ledger:
         record_for: Callable[[Payloads], tuple[bytes, bytes]],
         id_: str,
         mark: Mark | None = None,
+        route: str = "",
     ) -> Reservation | Refusal:
         """Sets a quote aside on every limit of the path, or says why not. `ask_for` makes the
         quote from the plan: a default cap, or whether a grant may be lowered, is policy.
         `record_for` gives event and body as the policy for payloads has them; both are called
         for each plan that is tried, the last one is the one that holds. With a `mark` that another
-        request has the answer is a Repeat.
+        request has the answer is a Repeat. `route` is the scope of what is learned of the route, if
+        that is: its policy binds the request besides.
 
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
@@ -107,7 +115,7 @@ class Ledger:
         slot = await self._bringing.in_step(path.organisation)
         generation = self._session.transport.generation
         try:
-            return await self._reserve(slot, path, model, ask_for, record_for, id_, mark)
+            return await self._reserve(slot, path, model, ask_for, record_for, id_, mark, route)
         except LedgerRecovering as error:
             if self._session.transport.generation != generation:  # the one before may have taken it
                 raise LedgerSilent(str(error)) from error
@@ -122,6 +130,7 @@ class Ledger:
         record_for: Callable[[Payloads], tuple[bytes, bytes]],
         id_: str,
         mark: Mark | None,
+        route: str,
     ) -> Reservation | Refusal:
         keys = slot.keys_done(id_)
         name, asked_sha256 = "", b""
@@ -129,7 +138,7 @@ class Ledger:
             name, asked_sha256 = mark.name, mark.asked_sha256
             keys = (*keys, slot.mark_key(name))
         for _ in range(STALE_RETRIES_MAX):
-            plan = await self._plan(slot, path, model)
+            plan = await self._plan(slot, path, model, route)
             ask = ask_for(plan)
             event, body = record_for(plan.payloads)
             epoch = slot.epoch
@@ -158,26 +167,27 @@ class Ledger:
                 self._bringing.keep(path.organisation, epoch, reservation.seq, entry)
                 return reservation
             if code == b"REPEATED":
-                return repeat_from(reply, plan)
+                return repeat_from(reply, path)
             if code in (b"CONFLICT", b"ALREADY", b"TOO_OLD"):
                 raise LedgerConflict(f"reservation id {id_}: {code!r}; use a new id")
-            if not await self._refreshed(slot, path, model, reply, epoch):
+            if not await self._refreshed(slot, path, model, route, reply, epoch):
                 return refusal_from(reply, plan)
         return Refusal("RECOVERING", path.organisation)
 
-    async def _plan(self, slot: Slot, path: ScopePath, model: str | None) -> Plan:
-        return await self._policies.plan(path, model, self._session.clock.now_ms() + slot.ahead_ms)
+    async def _plan(self, slot: Slot, path: ScopePath, model: str | None, route: str) -> Plan:
+        at_ms = self._session.clock.now_ms() + slot.ahead_ms
+        return await self._policies.plan(path, model, at_ms, route)
 
     async def _refreshed(
-        self, slot: Slot, path: ScopePath, model: str | None, reply: Reply, epoch: int
+        self, slot: Slot, path: ScopePath, model: str | None, route: str, reply: Reply, epoch: int
     ) -> bool:
         """Whether an answer was only about what this process believed, and that is mended now."""
         code = reply[0]
         if code in (b"STALE", b"UNKNOWN"):
-            self._policies.forget(path.nodes())
+            self._policies.forget(nodes_of(path, route))
         elif code == b"WINDOW":
             slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()
-            self._policies.forget_plan(path, model)
+            self._policies.forget_plan(path, model, route)
         elif code == b"RECOVERING" and len(reply) == 1:
             if not await self._session.moved_on(slot, epoch):
                 return False
@@ -279,17 +289,18 @@ class Ledger:
         )
         return texts(reply[1])
 
-    async def check(self, path: ScopePath, model: str | None = None) -> Checked:
-        """State and limits of a path as they are now; reserves nothing."""
+    async def check(self, path: ScopePath, model: str | None = None, route: str = "") -> Checked:
+        """State and limits of a path as they are now, with a `route` as in `reserve`; reserves
+        nothing."""
         slot = await self._session.slot(path.organisation)
         reloaded = False
         for _ in range(STALE_RETRIES_MAX):
-            plan = await self._plan(slot, path, model)
+            plan = await self._plan(slot, path, model, route)
             epoch = slot.epoch
             numbers = _THREE.pack(epoch, slot.seq, len(plan.nodes))
             args = (numbers, plan.expected, plan.attempts, plan.limits, *plan.fields)
             reply = await self._session.run("check", slot.keys, args)
-            if await self._refreshed(slot, path, model, reply, epoch):
+            if await self._refreshed(slot, path, model, route, reply, epoch):
                 continue
             if len(reply) == 1:
                 break
@@ -297,7 +308,7 @@ class Ledger:
                 return _checked(reply, plan)
             # A path that refuses by its state is not compared any further: what this process
             # believes of its limits may be old.
-            self._policies.forget(path.nodes())
+            self._policies.forget(plan.nodes)
             reloaded = True
         raise LedgerUnavailable("the ledger is recovering")
 

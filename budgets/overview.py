@@ -15,6 +15,7 @@ import msgspec
 
 from budgets.answers import STATES, Standing
 from budgets.keys import Key
+from budgets.learned import is_route_scope
 from budgets.plan import (
     KIND_OF_KEYS,
     Bound,
@@ -78,6 +79,8 @@ class Overview:
         """At most `limit` scopes whose policy says anything, those after a scope."""
 
         def wanted(scope: str, packed: bytes) -> str | None:
+            if is_route_scope(scope):
+                return None
             policy = decode_policy(packed)
             silent = msgspec.structs.replace(policy, kind="") == _SAYS_NOTHING
             return None if silent else scope

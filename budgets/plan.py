@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from budgets.allotments import Allotment, moved_below, moves_aside
+from budgets.learned import Learned, RouteBound
 from budgets.policy import DIMENSIONS, Limit, Payloads, Policy, ancestors, strictest
 from budgets.windows import window_bounds
 
@@ -96,7 +97,8 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Packed for the scripts, and what the numbers in their answers mean."""
+    """Packed for the scripts, and what the numbers in their answers mean. `route`: what is known of
+    the route, where there is one to learn of; its scope is the last of `nodes`."""
 
     nodes: tuple[str, ...]
     bounds: tuple[Bound, ...]
@@ -108,6 +110,7 @@ class Plan:
     clampable: bool
     output_tokens_default: int | None
     payloads: Payloads
+    route: RouteBound | None = None
 
 
 def build_plan(
@@ -116,10 +119,12 @@ def build_plan(
     records: dict[str, ScopeRecord],
     at_ms: int,
     payloads: Payloads = "full",
+    route: str = "",
 ) -> Plan:
     """The plan for a path at a time of the ledger's; `model` None takes every limit. `payloads` is
-    what the process records at most, whatever the scopes allow."""
-    nodes = path.nodes()
+    what the process records at most, whatever the scopes allow; `route` the scope of what is
+    learned of the route, "" for none."""
+    nodes = nodes_of(path, route)
     attempts = dict(path.attempts)
     admitted = all(records[node].admits(attempts.get(node, 0)) for node in nodes)
     bounds: list[Bound] = []
@@ -164,7 +169,17 @@ def build_plan(
         clampable=all(each.on_exceed == "clamp" for each in policies),
         output_tokens_default=defaults[-1] if defaults else None,
         payloads=strictest((payloads, *(each.payloads for each in policies if each.payloads))),
+        route=_route_bound(route, records[route].policy) if route else None,
     )
+
+
+def nodes_of(path: ScopePath, route: str) -> tuple[str, ...]:
+    """The path's, and last the route's scope, if there is one."""
+    return (*path.nodes(), route) if route else path.nodes()
+
+
+def _route_bound(scope: str, policy: Policy) -> RouteBound:
+    return RouteBound(scope, policy.learned or Learned(), bool(policy.limits))
 
 
 def allotments_of(nodes: tuple[str, ...], records: dict[str, ScopeRecord]) -> dict[str, Allotment]:

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from budgets.learned import Learned, is_route_scope
+
 Dimension = Literal["usd", "tokens", "requests", "concurrency"]
 Window = Literal["total", "minute", "hour", "day", "week", "month"]
 OnExceed = Literal["clamp", "refuse"]
@@ -71,7 +73,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """A scope's budget. `share_of_free_percent` bounds one grant while others are open;
     `output_tokens_default` stands for a cap that the client did not send; `payloads` is what may
-    be recorded of prompts and answers at most, None for what holds above."""
+    be recorded of prompts and answers at most, None for what holds above. `learned` is there for
+    the scopes of routes only (budgets.learned), and nobody writes it."""
 
     kind: str = ""
     limits: tuple[Limit, ...] = ()
@@ -80,6 +83,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     share_of_free_percent: int = 25
     output_tokens_default: int | None = None
     payloads: Payloads | None = None
+    learned: Learned | None = None
 
 
 def parse_scope(text: str) -> tuple[str, ...]:
@@ -88,6 +92,11 @@ def parse_scope(text: str) -> tuple[str, ...]:
     if not 1 <= len(segments) <= SEGMENTS_MAX:
         raise PolicyInvalid(
             f"a scope has 1 to {SEGMENTS_MAX} segments, as in acme/research: {text!r}"
+        )
+    if is_route_scope(text):
+        raise PolicyInvalid(
+            f"{text!r} is what was learned of a route, and no budget: it is raised by what the "
+            "route bills, and begins anew when the model_info of its model says another bound"
         )
     for segment in segments:
         if len(segment) > SEGMENT_BYTES_MAX or not _SEGMENT.fullmatch(segment):

@@ -6,7 +6,7 @@ STALE, and the worker forgets it and loads again.
 
 from typing import Protocol, TypeVar
 
-from budgets.plan import Plan, ScopePath, ScopeRecord, build_plan
+from budgets.plan import Plan, ScopePath, ScopeRecord, build_plan, nodes_of
 from budgets.policy import Payloads
 
 RECORDS_MAX = 50_000
@@ -25,21 +25,21 @@ class Loader(Protocol):
 
 
 class PolicyCache:
-    """Plans by (path, model), and the scopes that they were built from; `payloads` as in
-    `build_plan`."""
+    """Plans by (path, model, scope of the route), and the scopes that they were built from;
+    `payloads` as in `build_plan`."""
 
     def __init__(self, load: Loader, payloads: Payloads = "full") -> None:
         self._load = load
         self._payloads = payloads
         self._records: dict[str, ScopeRecord] = {}
-        self._plans: dict[tuple[ScopePath, str | None], Plan] = {}
+        self._plans: dict[tuple[ScopePath, str | None, str], Plan] = {}
 
-    async def plan(self, path: ScopePath, model: str | None, at_ms: int) -> Plan:
+    async def plan(self, path: ScopePath, model: str | None, at_ms: int, route: str = "") -> Plan:
         """The plan for a time of the ledger's, from the cache or freshly built."""
-        plan = self._plans.get((path, model))
+        plan = self._plans.get((path, model, route))
         if plan is not None and at_ms < plan.valid_until_ms:
             return plan
-        nodes = path.nodes()
+        nodes = nodes_of(path, route)
         known = {node: self._records[node] for node in nodes if node in self._records}
         missing = [node for node in nodes if node not in known]
         if missing:
@@ -47,9 +47,9 @@ class PolicyCache:
             known.update(loaded)
             _make_room(self._records, RECORDS_MAX, len(loaded))
             self._records.update(loaded)
-        plan = build_plan(path, model, known, at_ms, self._payloads)
+        plan = build_plan(path, model, known, at_ms, self._payloads, route)
         _make_room(self._plans, PLANS_MAX, 1)
-        self._plans[path, model] = plan
+        self._plans[path, model, route] = plan
         return plan
 
     def forget(self, nodes: tuple[str, ...]) -> None:
@@ -60,9 +60,9 @@ class PolicyCache:
         for key in [key for key, plan in self._plans.items() if gone.intersection(plan.nodes)]:
             del self._plans[key]
 
-    def forget_plan(self, path: ScopePath, model: str | None) -> None:
+    def forget_plan(self, path: ScopePath, model: str | None, route: str = "") -> None:
         """Drops one plan: its windows are not the current ones."""
-        self._plans.pop((path, model), None)
+        self._plans.pop((path, model, route), None)
 
 
 def _make_room(entries: dict[K, V], entries_max: int, coming: int) -> None:

@@ -45,6 +45,12 @@ OPTIONS = (
     Option("answer_bytes_max", "gateway", 64 * 2**20, "Largest whole answer.", 1024, 2**31),
     Option("output_tokens_default", "gateway", 8192, "Output cap where none is sent.", 1, 10**7),
     Option("output_tokens_least", "gateway", 1024, "Least output a lowered grant has.", 1, 10**7),
+    Option(
+        "learn_bounds", "gateway", True, "Whether a route that bills beyond its bound costs more."
+    ),
+    Option(
+        "probation_concurrency", "gateway", 4, "Requests at once of a new route; 0: any.", 0, 10**6
+    ),
     Option("usage_cost", "gateway", True, "Whether answers carry usage.cost in dollars."),
     Option("wait_ms", "gateway", 2_000, "Wait for a budget that others hold.", 0, 60_000),
     Option("replay_answers_max", "gateway", 1_000, "Answers a worker can replay.", 0, 10**6),

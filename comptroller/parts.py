@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from budgets.administration import Administration
 from budgets.endings import Endings
 from budgets.keys import KeyRing
+from budgets.learning import Learning
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
 from budgets.memory import Memory
@@ -28,7 +29,8 @@ from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
-from gateway.routes import Route, Routes
+from gateway.route_events import RouteEvents
+from gateway.routes import Route, Routes, learned_name
 from gateway.upstream import (
     NO_HEADERS,
     Origin,
@@ -78,8 +80,10 @@ def build_gateway(settings: Settings) -> Gateway:
     """One worker's application."""
     session = open_session(settings, memory=records_memory(settings))
     upstream = upstream_from_environment()
-    ledger = Ledger(session, settings.ledger)
     administration = Administration(session)
+    concurrency = settings.gateway.probation_concurrency
+    learning = Learning(session, administration, RouteEvents("gateway"), concurrency)
+    ledger = Ledger(session, settings.ledger, learning.load)
     parts = Parts(
         clock=session.clock,
         ledger=ledger,
@@ -87,6 +91,7 @@ def build_gateway(settings: Settings) -> Gateway:
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
         routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
+        learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
         refusals=refusal_log(session, settings.ledger),
@@ -120,22 +125,27 @@ def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -
     headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
     if entry.api_key:
         headers.append((b"authorization", b"Bearer " + entry.api_key.encode()))
+    origin = Origin(scheme, base.hostname, port)
+    target = base.path.rstrip("/").encode() + b"/chat/completions"
+    # OpenAI's newer models refuse max_tokens; other servers may not know its successor.
+    cap_field = "max_completion_tokens" if base.hostname == OPENAI_HOST else "max_tokens"
+    learned_as = learned_name(entry.price, origin, target, cap_field)
     return Route(
         name=entry.name,
         provider=entry.provider,
         model=entry.upstream_model,
         price=entry.price,
         upstream=upstream,
-        origin=Origin(scheme, base.hostname, port),
-        target=base.path.rstrip("/").encode() + b"/chat/completions",
+        origin=origin,
+        target=target,
         headers=header_block(headers),
         timeouts=_timeouts(options, entry.timeout_ms),
         stream_timeouts=_timeouts(options, entry.stream_timeout_ms),
-        # OpenAI's newer models refuse max_tokens; other servers may not know its successor.
-        cap_field="max_completion_tokens" if base.hostname == OPENAI_HOST else "max_tokens",
+        cap_field=cap_field,
         reasons_unseen=entry.reasons_unseen,
         bills_after_cancel=False,
         secret=entry.api_key.encode(),
+        learned_as=learned_as if options.learn_bounds else "",
     )
 
 

@@ -13,6 +13,8 @@ from typing import Literal, Self
 
 from budgets.answers import Reservation, Truth
 from budgets.keys import Key
+from budgets.learned import Billed
+from budgets.learning import Lesson
 from gateway.dialects.contract import Call, Dialect, Usage
 from gateway.events import AnswerRecord, ResponseEvent, encode, meter_fields, provider_name
 from gateway.parts import Parts
@@ -68,8 +70,8 @@ class Ending:
         self._streams_all = call.stream and not (route.reasons_unseen or route.bills_after_cancel)
         self._record = AnswerRecord(reservation.payloads, self._streams_all)
         self._events = 0
-        granted = reservation.output_tokens * call.n
-        self._events_max = EVENTS_PER_TOKEN_MAX * granted + EVENTS_BESIDE_MAX
+        self._granted = reservation.output_tokens * call.n
+        self._events_max = EVENTS_PER_TOKEN_MAX * self._granted + EVENTS_BESIDE_MAX
         self._response: UpstreamResponse | None = None
         self._sender: asyncio.Task[object] | None = None
         self._started_ms = parts.clock.now_ms()
@@ -185,13 +187,34 @@ class Ending:
         self._parts.keeper.drop(self.reservation)
         source, truth = self._truth()
         event = encode(self._event(source, truth))
-        if source == "released":
-            path = self.reservation.path
-            mark = self.reservation.mark
-            await self._parts.endings.release(path.organisation, self.reservation.id, event, mark)
-        else:
-            await self._parts.endings.settle(self.reservation, truth, event, self._record.body)
+        lesson = self._lesson(source, truth)
+        try:
+            if lesson is not None:  # before its place is free for others
+                await self._parts.learning.learn(lesson)
+        finally:
+            await self._end(source, truth, event)
         self._parts.lines.settled()
+
+    async def _end(self, source: str, truth: Truth, event: bytes) -> None:
+        reservation = self.reservation
+        if source == "released":
+            organisation = reservation.path.organisation
+            await self._parts.endings.release(organisation, reservation.id, event, reservation.mark)
+        else:
+            await self._parts.endings.settle(reservation, truth, event, self._record.body)
+
+    def _lesson(self, source: str, truth: Truth) -> Lesson | None:
+        """What this teaches of its route; what broke off before the provider said what it was,
+        nothing, unless it ran on beyond its cap."""
+        billed = None
+        meters = self.usage.meters
+        if source == "provider" and meters is not None and truth.usd_nusd is not None:
+            billed = Billed(meters.input_tokens, meters.output_tokens, truth.usd_nusd)
+        elif self.cut_reason == BEYOND_GRANT:
+            billed = Billed(0, self._events - EVENTS_BESIDE_MAX, 0)
+        elif source != "reserved" or self.status != HTTPStatus.OK or self.cut_reason or self.error:
+            return None
+        return self._parts.learning.lesson(self.reservation, self._granted, billed)
 
     def _truth(self) -> tuple[str, Truth]:
         """What to book, and where that comes from."""
@@ -216,12 +239,13 @@ class Ending:
         streamed = self._events
         if not beyond:
             streamed = self._dialect.streamed_tokens_max(self._record.kept)
-        output_pusd = streamed * ask.usd_pusd_per_output // ask.tokens_per_output
+        output_pusd = streamed * ask.usd_pusd_per_output // self._call.n
         nusd = ask.usd_fixed_nusd - (-output_pusd // 1000)
         bounded = max if beyond else min
+        times = ask.tokens_per_output // self._call.n  # what was learned of the route
         return Truth(
             bounded(nusd, reservation.reserved_nusd),
-            bounded(ask.tokens_fixed + streamed, reservation.reserved_tokens),
+            bounded(ask.tokens_fixed + streamed * times, reservation.reserved_tokens),
         )
 
     def _event(self, source: str, truth: Truth) -> ResponseEvent:

@@ -24,9 +24,11 @@ async def respond_json(request: Request, document: object) -> None:
     await respond(request.send, 200, _JSON, msgspec.json.encode(document))
 
 
-async def checked_path(parts: Parts, path: ScopePath, model: str | None = None) -> Checked:
+async def checked_path(
+    parts: Parts, path: ScopePath, model: str | None = None, route: str = ""
+) -> Checked:
     """The path's standing; a revoked key or a frozen scope is refused here as anywhere."""
-    checked = await parts.ledger.check(path, model)
+    checked = await parts.ledger.check(path, model, route)
     if checked.refusal is not None:
         raise refusal_error(
             checked.refusal,
@@ -99,8 +101,9 @@ class QuoteEndpoint:
         parts = self._parts
         call = self._dialect.parse(await request.body(parts.options.body_bytes_max))
         route = parts.routes.find(key, call.model)
-        checked = await checked_path(parts, path, route.name)
-        plan = await parts.ledger.plan(path, route.name)
+        route_scope = route.scope_in(path.organisation)
+        checked = await checked_path(parts, path, route.name, route_scope)
+        plan = await parts.ledger.plan(path, route.name, route_scope)
         quoting = Quoting.by_bytes(call, route, parts.options)
         ask = quoting.ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)

@@ -30,8 +30,8 @@ _NAME = re.compile(r"[A-Za-z0-9._:/@+#-]{1,128}")
 class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_request`: what was asked, before it is sent. `payload_state` is the policy that held;
     `body_sha256` (hex) is there under `hash` only; `waited_ms` is the time in the waiting line
-    until the ledger was asked for what it then granted; `input_tokens_max` is what was reserved for
-    the input."""
+    until the ledger was asked for what it then granted; `input_tokens_max` is the bound of the
+    input, without what was learned of its route."""
 
     request_id: str
     scope: str

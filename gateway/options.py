@@ -11,6 +11,8 @@ class GatewayOptions:
     Sizes: `body_bytes_max` of a request, `answer_bytes_max` of an answer that is not streamed.
     Output: `output_tokens_default` stands for a cap that nobody sent, `output_tokens_least` is the
     least that a clamped grant may have.
+    Routes: with `learn_bounds` a route that bills more than its bound is reserved for at more, and
+    `probation_concurrency` requests at once of one that is new may run (0: any number).
     Waiting: `wait_ms` bounds how long a request waits for others to end that hold its budget.
     Answers: `usage_cost` writes `usage.cost` into them.
     Replays: of the answers to requests with an Idempotency-Key a worker keeps `replay_answers_max`
@@ -25,6 +27,8 @@ class GatewayOptions:
     answer_bytes_max: int = 64 * 1024 * 1024
     output_tokens_default: int = 8_192
     output_tokens_least: int = 1_024
+    learn_bounds: bool = True
+    probation_concurrency: int = 4
     usage_cost: bool = True
     wait_ms: int = 2_000
     replay_answers_max: int = 1_000

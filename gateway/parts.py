@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from budgets.endings import Endings
 from budgets.keys import KeyRing
+from budgets.learning import Learning
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
 from budgets.minting import Minting
@@ -23,6 +24,7 @@ class Parts:
     endings: Endings
     keeper: LeaseKeeper
     keyring: KeyRing
+    learning: Learning
     minting: Minting
     routes: Routes
     lines: WaitingLines

@@ -105,7 +105,10 @@ class RequestPath:
         parts = self._parts
         if parts.endings.full:
             raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
+        if parts.learning.owes:
+            await parts.learning.catch_up(path.organisation)
         id_ = parts.ledger.new_id()
+        route_scope = route.scope_in(path.organisation)
         quoting = Quoting.by_bytes(call, route, parts.options)
         event = self._event(id_, key, path, quoting, encoded)
         record = RequestRecord(event, encoded)
@@ -113,7 +116,7 @@ class RequestPath:
         async def ask() -> Reservation | Refusal:
             try:
                 return await parts.ledger.reserve(
-                    path, route.name, quoting.ask, record.written, id_, mark
+                    path, route.name, quoting.ask, record.written, id_, mark, route_scope
                 )
             except (LedgerSilent, LedgerRejected, asyncio.CancelledError):
                 name = "" if mark is None else mark.name

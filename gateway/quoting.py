@@ -9,6 +9,7 @@ from typing import Self
 import msgspec
 
 from budgets.answers import Ask, Refusal
+from budgets.learned import ONE_THOUSANDTHS, Learned, RouteBound
 from budgets.plan import Plan
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Call, Dialect
@@ -16,6 +17,8 @@ from gateway.errors import InvalidRequest
 from gateway.options import GatewayOptions
 from gateway.routes import Route
 from pricing import Price, Quote, QuoteTooLarge, images_tokens_max, quote
+
+_NOTHING_LEARNED = Learned()
 
 
 class Quoting(msgspec.Struct, frozen=True):
@@ -36,11 +39,12 @@ class Quoting(msgspec.Struct, frozen=True):
     def quote(self, plan: Plan) -> Quote:
         """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
         wanted = self.call.output_cap or plan.output_tokens_default
-        return self.quote_of(wanted or self.options.output_tokens_default)
+        return self.quote_of(wanted or self.options.output_tokens_default, plan.route)
 
-    def quote_of(self, output_tokens_wanted: int) -> Quote:
-        """The same for this output cap."""
+    def quote_of(self, output_tokens_wanted: int, route: RouteBound | None = None) -> Quote:
+        """The same for this output cap, and what is known of the route."""
         call = self.call
+        learned = _NOTHING_LEARNED if route is None else route.learned
         try:
             return quote(
                 self.route.price,
@@ -52,20 +56,27 @@ class Quoting(msgspec.Struct, frozen=True):
                 audio_input=call.audio_input,
                 audio_output=call.audio_output,
                 image_input=bool(call.images),
+                input_thousandths=learned.input_thousandths,
+                output_thousandths=learned.output_thousandths,
             )
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
 
     def ask(self, plan: Plan) -> Ask:
-        """The same for the ledger; where any scope says refuse, all of it or nothing."""
+        """The same for the ledger; where any scope says refuse, all of it or nothing. Tokens are
+        whole there: a factor of the output is rounded up."""
         quoted = self.quote(plan)
+        times = 1
+        if plan.route is not None:
+            times = -(-plan.route.learned.output_thousandths // ONE_THOUSANDTHS)
         return Ask(
             usd_fixed_nusd=quoted.fixed_nusd,
             usd_pusd_per_output=quoted.output_pusd_per_token,
             tokens_fixed=quoted.input_tokens_max,
-            tokens_per_output=quoted.n,
+            tokens_per_output=quoted.n * times,
             output_wanted=quoted.output_tokens_max,
             output_least=quoted.output_least if plan.clampable else quoted.output_tokens_max,
+            route=plan.route,
         )
 
     def counts(self, refusal: Refusal) -> bool:
@@ -74,7 +85,7 @@ class Quoting(msgspec.Struct, frozen=True):
         bound = refusal.bound
         if self.is_counted or bound is None or bound.limit.dimension not in ("usd", "tokens"):
             return False
-        quoted = self.quote_of(1)
+        quoted = self.quote_of(1, refusal.route)
         is_usd = bound.limit.dimension == "usd"
         input_asked = quoted.fixed_nusd if is_usd else quoted.input_tokens_max
         room = bound.limit.amount

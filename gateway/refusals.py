@@ -7,6 +7,13 @@ when it comes back, and the command that raises it.
 from datetime import UTC, datetime
 
 from budgets.answers import Refusal
+from budgets.learned import (
+    FACTOR_MAX_THOUSANDTHS,
+    HELD_TIMES,
+    ONE_THOUSANDTHS,
+    is_route_scope,
+    route_of,
+)
 from budgets.plan import Bound, ScopePath
 from gateway.errors import (
     BudgetExceeded,
@@ -59,6 +66,8 @@ def refusal_error(
     bound = refusal.bound
     assert bound is not None
     retry_s = max(1, -(-(refusal.until_ms - now_ms) // 1000))
+    if is_route_scope(bound.scope):
+        return _route_refusal(bound, retry_s, refusal_status)
     if refusal.code == "HELD":
         return _held(refusal, bound, retry_s, of_request=of_request)
     if refusal.code == "EXHAUSTED" and bound.limit.window == "minute":
@@ -67,6 +76,26 @@ def refusal_error(
     reason = "request_too_large" if refusal.code == "TOO_LARGE" else "exhausted"
     message = _explained(refusal, bound, of_request=of_request)
     return BudgetExceeded(refusal_status, message, reason)
+
+
+def _route_refusal(bound: Bound, retry_s: int, refusal_status: int) -> GatewayError:
+    """By what was learned of the route: no budget holds it, and none would help."""
+    at_once, route = bound.limit.amount, route_of(bound.scope)
+    if at_once:
+        message = (
+            f"route {route} is on probation, because it is new here or has billed more than its "
+            f"bound: {at_once} of its requests run at once until its bound has held {HELD_TIMES} "
+            "times. That ends by itself: try again."
+        )
+        return RateLimited(message, "held", min(retry_s, HELD_RETRY_AFTER_S_MAX))
+    message = (
+        f"route {route} is stopped: it has billed more than "
+        f"{FACTOR_MAX_THOUSANDTHS // ONE_THOUSANDTHS} times its bound, which nothing can be "
+        "reserved for. Its operator says in model_info what the provider adds "
+        "(token_count_framing), or turns it off; the gateway's log "
+        "names the request that has shown it."
+    )
+    return BudgetExceeded(refusal_status, message, "route_stopped")
 
 
 def _held(refusal: Refusal, bound: Bound, retry_s: int, *, of_request: bool) -> RateLimited:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from budgets.keys import Key
+from budgets.learned import route_name, route_scope
 from gateway.errors import NotAllowed, NotFound
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
 from pricing import Price
@@ -14,7 +15,8 @@ class Route:
     """One deployment of a model. `headers` hold the provider's key and never leave this process
     but to the provider. `cap_field` is the output cap that the provider obeys;
     `bills_after_cancel` and `reasons_unseen` decide what a broken stream is charged; `secret` is
-    the operator's key at the provider, which nobody is told."""
+    the operator's key at the provider, which nobody is told. `learned_as` names what is learned of
+    its bound, "" where nothing is (`learned_name`)."""
 
     name: str
     provider: str
@@ -30,10 +32,26 @@ class Route:
     reasons_unseen: bool = True
     bills_after_cancel: bool = True
     secret: bytes = field(default=b"", repr=False)
+    learned_as: str = ""
+
+    def scope_in(self, organisation: str) -> str:
+        """Where the organisation has what it has learned of this route; "" for nowhere."""
+        return route_scope(organisation, self.learned_as) if self.learned_as else ""
 
     def without_secret(self, body: bytes) -> bytes:
         """An error body of the provider's, which may repeat the key that it was sent."""
         return body.replace(self.secret, b"[redacted]") if self.secret else body
+
+
+def learned_name(price: Price, origin: Origin, target: bytes, cap_field: str) -> str:
+    """What is learned of a route is kept under this name: another one as soon as anything is that
+    its bound follows from, so that an operator who mends the bound begins anew. Rates are not among
+    them: they cancel out. "" for what costs nothing."""
+    if price.is_free:
+        return ""
+    bound = (price.max_input_tokens, price.framing_tokens, price.tool_framing_tokens)
+    place = (origin.scheme, origin.host, origin.port, target, cap_field)
+    return route_name(price.provider, price.model, *place, *bound)
 
 
 class Routes:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, fields
 from hashlib import sha256
 
 from pricing.meters import TOKENS_MAX
-from pricing.rates import NO_FEES, REQUEST_NUSD_MAX, Fees, PriceInvalid, Rates
+from pricing.rates import (
+    FEE_NAMES,
+    NO_FEES,
+    RATE_NAMES,
+    REQUEST_NUSD_MAX,
+    Fees,
+    PriceInvalid,
+    Rates,
+)
 from pricing.ratetable import DEFAULT_TIER
 
 VERSION_CHARS = 12
@@ -70,6 +78,14 @@ class Price:
         if thresholds != sorted(set(thresholds)):
             raise PriceInvalid("tiers must ascend by above_input_tokens, each threshold once")
         object.__setattr__(self, "version", _version(self))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that it prices costs anything."""
+        rated = (self.rates, *(tier.rates for tier in self.tiers))
+        amounts = (getattr(each, name) for each in rated for name in RATE_NAMES)
+        fees = (getattr(self.fees, name) or 0 for name in FEE_NAMES)
+        return not (self.request_nusd or any(amounts) or any(fees))
 
     def rates_for(self, input_tokens: int) -> Rates:
         """The rates of a whole request with so many input tokens (cached and writes included)."""

@@ -23,6 +23,9 @@ FIXED_NUSD_LIMIT = 10**14
 """Nano-dollars of input and fees ($100,000) that a quote stays below, so that a balance which adds
 up many of them is exact in a double."""
 
+ONE_THOUSANDTHS = 1000
+"""The factor that changes nothing."""
+
 _PUSD_PER_NUSD = 1000
 _MTOK_PER_KTOK = TOKENS_PER_MTOK // _PUSD_PER_NUSD
 
@@ -38,6 +41,7 @@ class Quote:
     `output_tokens_max`: the most tokens that one choice may be granted; `output_least`: the least
     that are worth sending. `fixed_nusd`: all that does not depend on the output cap.
     `output_pusd_per_token`: pico-dollars per token of the granted cap, all `n` choices together.
+    Factors are in all of them but the cap.
     """
 
     input_tokens_max: int
@@ -64,16 +68,25 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
     audio_input: bool = False,
     audio_output: bool = False,
     image_input: bool = False,
+    input_thousandths: int = ONE_THOUSANDTHS,
+    output_thousandths: int = ONE_THOUSANDTHS,
 ) -> Quote:
     """Quote a request that has at most `input_tokens_max` tokens of input.
 
     Input and output are bounded by the model's own limits too. The flags say what the request can
-    cause: cache writes of this lifetime or shorter, audio in, images or video in, audio out. Raises
-    QuoteTooLarge, and ValueError for negative numbers or n < 1.
+    cause: cache writes of this lifetime or shorter, audio in, images or video in, audio out.
+    `input_thousandths` and `output_thousandths` (1000: none) are how many times its bound a
+    provider was seen to bill: so many times the input, also beyond the model's own limit, and so
+    many tokens for each that is granted. Raises QuoteTooLarge, and ValueError for negative numbers,
+    n < 1 or a factor below one.
     """
     if n < 1 or min(input_tokens_max, output_tokens_wanted, output_tokens_least) < 0:
         raise ValueError("a quote needs n >= 1 and no negative number of tokens")
+    if min(input_thousandths, output_thousandths) < ONE_THOUSANDTHS:
+        raise ValueError("a factor is at least 1000 thousandths: a bound never falls")
     tokens_in = min(input_tokens_max, price.max_input_tokens)
+    if input_thousandths != ONE_THOUSANDTHS:
+        tokens_in = -(-tokens_in * input_thousandths // ONE_THOUSANDTHS)
     tokens_out = min(output_tokens_wanted, price.max_output_tokens)
     if cache_write == "none" and price.cache_write_unasked:
         cache_write = "5m"
@@ -88,7 +101,9 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
         output_least=min(output_tokens_least, tokens_out),
         n=n,
         fixed_nusd=-(-tokens_in * rate_in // TOKENS_PER_MTOK) + price.request_nusd,
-        output_pusd_per_token=-(-rate_out * n // _MTOK_PER_KTOK),
+        output_pusd_per_token=-(
+            -rate_out * n * output_thousandths // (_MTOK_PER_KTOK * ONE_THOUSANDTHS)
+        ),
     )
     _check_exact(result)
     return result

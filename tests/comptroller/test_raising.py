@@ -21,7 +21,7 @@ from gateway.raising import how_to_raise
 SCOPE = "acme/research@x.y:z"
 
 
-def refusal_of(document: object, nth: int, **amounts: int) -> tuple[Refusal, Bound]:
+def refusal_of(document: object, nth: int, **amounts: Any) -> tuple[Refusal, Bound]:
     """The nth limit of a budget refuses."""
     policy = parse_policy(document)
     bound = Bound(SCOPE, policy.limits[nth], 0, policy)

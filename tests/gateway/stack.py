@@ -21,6 +21,7 @@ import uvicorn
 from budgets.administration import Administration
 from budgets.endings import Endings
 from budgets.keys import Key, KeyRing
+from budgets.learning import Learning
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger, LedgerOptions
 from budgets.minting import Minting
@@ -36,6 +37,7 @@ from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
+from gateway.route_events import RouteEvents
 from gateway.routes import Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
@@ -295,7 +297,11 @@ async def running_stack(
     # Not the default context: loading the system's authorities takes longer than most tests.
     upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     nobody = _port_of_nobody()
-    ledger, administration = Ledger(session, ledger_options), Administration(session)
+    administration = Administration(session)
+    options = options or GatewayOptions()
+    events, concurrency = RouteEvents("test"), options.probation_concurrency
+    learning = Learning(session, administration, events, concurrency)
+    ledger = Ledger(session, ledger_options, learning.load)
     keyring = KeyRing(session, administration, KeyEvents("test"))
     routes = Routes(all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody)))
 
@@ -303,7 +309,6 @@ async def running_stack(
         await upstream.close()
         await session.transport.close()
 
-    options = options or GatewayOptions()
     parts = Parts(
         clock=session.clock,
         ledger=ledger,
@@ -311,6 +316,7 @@ async def running_stack(
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
         routes=routes,
+        learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),

@@ -40,7 +40,7 @@ def quoting(messages: object = None, model: str = "gpt-4o", **fields: object) ->
 
 
 def refusal(
-    code: RefusalCode, dimension: Dimension, amount: int, asked: int, **amounts: int
+    code: RefusalCode, dimension: Dimension, amount: int, asked: int, **amounts: Any
 ) -> Refusal:
     limit = Limit("1.1", dimension, "total", str(amount))
     return Refusal(code, "acme", Bound("acme", limit, 0), asked=asked, **amounts)

@@ -12,6 +12,7 @@ from budgets.endingdisk import EndingsOptions, Waiting
 from budgets.endingfile import EndingFile
 from budgets.endings import Endings
 from budgets.keys import KeyRing
+from budgets.learning import Learning
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger, LedgerOptions
 from budgets.minting import Minting
@@ -23,6 +24,7 @@ from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import RefusalLog, refusal_log
+from gateway.route_events import RouteEvents
 from gateway.routes import Route, Routes
 from gateway.upstream import Origin, PooledUpstream, Timeouts
 from gateway.waiting import WaitingLines
@@ -85,7 +87,10 @@ class Worker:
         world = self.world
         session = session_of(world, world.clock(skew_ms))
         upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        ledger, administration = Ledger(session, LEDGER_OPTIONS), Administration(session)
+        administration = Administration(session)
+        events, concurrency = RouteEvents("simulation"), GATEWAY.probation_concurrency
+        learning = Learning(session, administration, events, concurrency)
+        ledger = Ledger(session, LEDGER_OPTIONS, learning.load)
         _notes_answers(world, self.process, ledger)
 
         async def close() -> None:
@@ -99,6 +104,7 @@ class Worker:
             keeper=LeaseKeeper(ledger, session.clock),
             keyring=KeyRing(session, administration, KeyEvents("simulation")),
             routes=Routes([_route(kind, upstream) for kind in KINDS]),
+            learning=learning,
             minting=Minting(session, administration, acts_of),
             lines=WaitingLines(GATEWAY.wait_ms),
             refusals=refusal_log(session, ledger.options),

@@ -1,0 +1,231 @@
+"""Learning what routes bill: probation for new ones, factors for those whose bound did not hold.
+
+A route that nobody has seen may bill anything, so few of its requests run at once until its bound
+has held some times. Whoever sees more billed than was set aside raises the route's factor in the
+ledger before that request is booked: its place is not free before every worker knows.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+import msgspec
+
+from budgets.administration import Administration
+from budgets.answers import Reservation
+from budgets.learned import (
+    HELD_TIMES,
+    Billed,
+    Bounded,
+    Learned,
+    RouteBound,
+    is_route_scope,
+    route_of,
+    seen,
+)
+from budgets.plan import ScopeRecord
+from budgets.policy import Limit, Policy
+from budgets.session import Session
+
+LEARN_S_MAX = 2.0
+"""How long an ending waits for the ledger to learn of it: then it is booked all the same, and this
+worker reserves nothing more of the organisation before the ledger knows."""
+
+_log = logging.getLogger("comptroller.routes")
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """What one request has shown of a route: that it bills at least so many times its bound, or
+    that a bound with these factors has held often enough."""
+
+    scope: str
+    learned: Learned
+    request_id: str
+    holds: bool = False
+
+
+class RouteEvents(Protocol):
+    """The events that tell of a route, each as JSON."""
+
+    def began(self, scope: str) -> bytes:
+        """It was never seen before."""
+        ...
+
+    def raised(self, scope: str, was: Learned, now: Learned, request_id: str) -> bytes:
+        """It has billed more than was set aside for this request."""
+        ...
+
+    def trusted(self, scope: str, request_id: str) -> bytes:
+        """Its bound has held often enough, this request's last."""
+        ...
+
+
+class Learning:
+    """One worker's. `probation_concurrency`: requests at once of a route on probation, 0: no
+    probation."""
+
+    def __init__(
+        self,
+        session: Session,
+        administration: Administration,
+        events: RouteEvents,
+        probation_concurrency: int,
+    ) -> None:
+        self._session = session
+        self._administration = administration
+        self._events = events
+        self._concurrency = probation_concurrency
+        self._held: dict[str, tuple[Learned, int]] = {}
+        self._untold: dict[str, dict[str, Lesson]] = {}
+
+    async def load(self, scopes: list[str]) -> dict[str, ScopeRecord]:
+        """As Session.load; a route that was never seen before begins here."""
+        records = await self._session.load(scopes)
+        new = [
+            scope
+            for scope in scopes
+            if is_route_scope(scope) and records[scope].policy.learned is None
+        ]
+        for scope in new:
+            await self._begin(scope)
+        return {**records, **await self._session.load(new)} if new else records
+
+    def lesson(
+        self, reservation: Reservation, output_tokens: int, billed: Billed | None
+    ) -> Lesson | None:
+        """What the end of a request teaches; None, almost always, where that changes nothing.
+        `output_tokens`: what all of its choices were granted together. `billed` None: a whole
+        answer that does not say, which is booked as reserved, and so did hold."""
+        route = reservation.ask.route
+        if route is None:
+            return None
+        if billed is not None:
+            bounded = Bounded(
+                route.learned,
+                reservation.ask.tokens_fixed,
+                output_tokens,
+                reservation.reserved_nusd,
+            )
+            found = seen(bounded, billed)
+            if found is not route.learned:
+                self._held.pop(route.scope, None)
+                return Lesson(route.scope, found, reservation.id)
+        return self._has_held(route, reservation.id) if route.on_probation else None
+
+    def _has_held(self, route: RouteBound, request_id: str) -> Lesson | None:
+        """What held with other factors than these counts no more."""
+        learned, times = self._held.get(route.scope, (route.learned, 0))
+        times = times + 1 if learned == route.learned else 1
+        self._held[route.scope] = route.learned, times
+        if times < HELD_TIMES:
+            return None
+        return Lesson(route.scope, route.learned, request_id, holds=True)
+
+    async def learn(self, lesson: Lesson) -> None:
+        """Makes every worker know, or remembers to: nothing is raised but a cancellation."""
+        told = False
+        try:
+            async with asyncio.timeout(LEARN_S_MAX):
+                await self._tell(lesson)
+            told = True
+        except Exception as error:  # noqa: BLE001  # a settlement hangs on it, whatever it is
+            _log.warning("route %s: the ledger did not learn: %r", route_of(lesson.scope), error)
+        finally:
+            if not told and not lesson.holds:  # what holds shows again with the next request
+                self._remember(lesson)
+
+    @property
+    def owes(self) -> bool:
+        """Whether the ledger does not know all that it has to."""
+        return bool(self._untold)
+
+    async def catch_up(self, organisation: str) -> None:
+        """Tells the ledger what it has not learned of this organisation's routes. Raises
+        LedgerUnavailable."""
+        for lesson in list(self._untold.get(organisation, {}).values()):
+            await self._tell(lesson)
+            untold = self._untold.get(organisation, {})
+            if untold.get(lesson.scope) is lesson:
+                del untold[lesson.scope]
+            if not untold:
+                self._untold.pop(organisation, None)
+
+    def _remember(self, lesson: Lesson) -> None:
+        untold = self._untold.setdefault(lesson.scope.split("/", 1)[0], {})
+        earlier = untold.get(lesson.scope, lesson)
+        learned = lesson.learned.or_more(earlier.learned)
+        untold[lesson.scope] = msgspec.structs.replace(lesson, learned=learned)
+
+    async def _tell(self, lesson: Lesson) -> None:
+        await (self._trust(lesson) if lesson.holds else self._raise(lesson))
+
+    async def _begin(self, scope: str) -> None:
+        def begun(policy: Policy) -> tuple[Policy, bytes]:
+            if policy.learned is not None:  # another worker was faster
+                return policy, b""
+            return self._on_probation(policy, Learned()), self._events.began(scope)
+
+        await self._administration.change_policy(scope, begun, durably=False)
+
+    async def _trust(self, lesson: Lesson) -> None:
+        def trusted(policy: Policy) -> tuple[Policy, bytes]:
+            if policy.learned != lesson.learned:  # raised meanwhile: not yet
+                return policy, b""
+            event = self._events.trusted(lesson.scope, lesson.request_id)
+            return msgspec.structs.replace(policy, limits=()), event
+
+        await self._administration.change_policy(lesson.scope, trusted, durably=False)
+        self._held.pop(lesson.scope, None)
+
+    async def _raise(self, lesson: Lesson) -> None:
+        changes: list[tuple[Learned, Learned]] = []
+
+        def raised(policy: Policy) -> tuple[Policy, bytes]:
+            was = policy.learned or Learned()
+            now = was.or_more(lesson.learned)
+            if (
+                now == was
+            ):  # another request has shown it before, or this one, whose answer was lost
+                return policy, b""
+            changes.append((was, now))
+            event = self._events.raised(lesson.scope, was, now, lesson.request_id)
+            return self._on_probation(policy, now), event
+
+        await self._administration.change_policy(lesson.scope, raised, durably=True)
+        for was, now in changes[-1:]:
+            _alarm(lesson, was, now)
+
+    def _on_probation(self, policy: Policy, learned: Learned) -> Policy:
+        """A limit of none at all stops what cannot be bounded."""
+        at_once = 0 if learned.is_beyond else self._concurrency
+        limit = Limit("@.0", "concurrency", "total", str(at_once))
+        limits = (limit,) if at_once or learned.is_beyond else ()
+        return msgspec.structs.replace(policy, limits=limits, learned=learned)
+
+
+def _alarm(lesson: Lesson, was: Learned, now: Learned) -> None:
+    """What an operator has to read and do."""
+    consequence = (
+        "that is more than can be reserved for, so the route is stopped"
+        if now.is_beyond
+        else "every worker reserves as much from now on"
+    )
+    _log.error(
+        "route %s bills more than its bound: request %s used up to %s times its input's and %s "
+        "times its output's (known before: %s and %s); %s. A hidden prompt or another tokenizer? "
+        "Say in its model_info what the provider adds (token_count_framing), or see that it obeys "
+        "the output cap: a route whose bound was mended starts anew",
+        route_of(lesson.scope),
+        lesson.request_id,
+        factor_text(now.input_thousandths),
+        factor_text(now.output_thousandths),
+        factor_text(was.input_thousandths),
+        factor_text(was.output_thousandths),
+        consequence,
+    )
+
+
+def factor_text(thousandths: int) -> str:
+    """A factor as people read it: `11`, `1.5`."""
+    whole, rest = divmod(thousandths, 1000)
+    return f"{whole}.{rest:03d}".rstrip("0").rstrip(".") if rest else str(whole)
