@@ -86,9 +86,19 @@ class LedgerView:
         return {each["id"] for each in records if each.get("minters")}
 
     async def spent(self) -> int:
-        """What is spent in the only counter that there is."""
-        (counter,) = (await self.counters()).values()
-        return counter[0]
+        """What is spent in the only counter in which anything is."""
+        spent = [each[0] for each in (await self.counters()).values() if each[0]]
+        assert len(spent) <= 1, spent
+        return spent[0] if spent else 0
+
+    async def route_events(self) -> list[dict[str, Any]]:
+        """What became known of routes, oldest first: `detail` of each event, and its `seq`."""
+        found = []
+        for entry in await self.outbox():
+            event = json.loads(entry.event) if entry.kind == "budget_changed" else {}
+            if "/~route/" in event.get("scope", ""):
+                found.append({**json.loads(event["detail"]), "seq": entry.seq})
+        return found
 
     async def spent_in(self, dimension: int) -> int:
         """What all endings booked in a dimension."""
