@@ -83,6 +83,11 @@ def asked(plan: Plan) -> Ask:
     return Ask(fixed, learned.output_thousandths, fixed, 1, OUTPUT, OUTPUT, plan.route)
 
 
+def owes(worker: Worker) -> bool:
+    """Whether it has seen what the ledger does not know."""
+    return worker.learning.owes
+
+
 HELD = Billed(INPUT, OUTPUT, INPUT + OUTPUT)
 
 
@@ -221,15 +226,15 @@ async def test_what_the_ledger_could_not_learn_it_learns_before_anything_else(
         patched.setattr(type(administration), "change_policy", away)
         for reservation, factor in zip(opened, (11, 5), strict=True):
             await worker.end(reservation, times(factor))
-        assert worker.learning.owes
+        assert owes(worker)
         with pytest.raises(LedgerUnavailable):
             await worker.learning.catch_up(worker.desk.organisation)
     assert await worker.desk.lease_ids() == set()
-    assert worker.learning.owes
+    assert owes(worker)
     await worker.learning.catch_up("another")
-    assert worker.learning.owes
+    assert owes(worker)
     await worker.learning.catch_up(worker.desk.organisation)
-    assert not worker.learning.owes
+    assert not owes(worker)
     assert (await worker.policy()).learned == Learned(11_000, 11_000)
 
 
@@ -244,7 +249,7 @@ async def test_a_cancelled_lesson_is_owed(make_desk: MakeDesk) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert worker.learning.owes
+    assert owes(worker)
 
 
 async def test_a_routes_scope_is_no_budget(make_desk: MakeDesk) -> None:

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from budgets.learned import Learned, route_scope
 from budgets.plan import ScopePath
+from budgets.policy import Policy
 from gateway.standing import limit_shown
 from tests.budgets.harness import dollars, granted, refused
 from tests.console.desk import Console
@@ -187,3 +189,30 @@ async def test_reading_changes_nothing(console: Console) -> None:
     after = [await console.desk.transport.command("DUMP", key) for key in sorted(keys)]
     assert after == before
     assert sorted(await console.desk.transport.command("KEYS", "*") or ()) == sorted(keys)  # type: ignore[call-overload]  # a list
+
+
+async def test_what_was_learned_of_a_route_is_no_budget(console: Console) -> None:
+    """Set, removed, frozen, thawed or shown it is refused, with what to do instead; a list of
+    budgets does not have it."""
+    await console.done("PUT", "/v1/budgets", {"scope": "acme", "limits": [{"usd": "1"}]})
+    scope = route_scope("acme", "p:m~1")
+    policy = Policy(learned=Learned(2000))
+    await console.desk.administration.set_policy(scope, policy, b"{}")
+    tries = [
+        await console.call("PUT", "/v1/budgets", {"scope": scope, "limits": []}),
+        await console.call("DELETE", f"/v1/budgets?scope={scope}"),
+        await console.call("GET", f"/v1/budgets?scope={scope}"),
+        *[
+            await console.call("POST", f"/v1/budgets/{action}", {"scope": scope})
+            for action in ("freeze", "thaw")
+        ],
+    ]
+    for answer in tries:
+        assert answer.status_code == 400, answer.text
+        assert "learned of a route" in answer.text
+        assert "model_info" in answer.text
+    listed = await console.done("GET", "/v1/budgets")
+    assert [each["scope"] for each in listed["budgets"]] == ["acme"]
+    stored = await console.desk.session.load([scope], create=False)
+    assert stored[scope].policy == policy
+    assert stored[scope].state == 0

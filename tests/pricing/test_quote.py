@@ -63,7 +63,13 @@ EVERY_FLAG = Flags("1h", audio_input=True, audio_output=True, image_input=True)
 
 
 def quote_with(
-    price: Price, tokens_in: int, tokens_out: int, *, n: int = 1, flags: Flags = Flags()
+    price: Price,
+    tokens_in: int,
+    tokens_out: int,
+    *,
+    n: int = 1,
+    flags: Flags = Flags(),
+    factors: tuple[int, int] = (1000, 1000),
 ) -> Quote:
     return quote(
         price,
@@ -75,6 +81,8 @@ def quote_with(
         audio_input=flags.audio_input,
         audio_output=flags.audio_output,
         image_input=flags.image_input,
+        input_thousandths=factors[0],
+        output_thousandths=factors[1],
     )
 
 
@@ -292,3 +300,34 @@ def test_nonsense_is_refused(tokens: int, wanted: int, least: int, n: int) -> No
             output_tokens_least=least,
             n=n,
         )
+
+
+@settings(deadline=None, max_examples=300)
+@given(answer=answers(), inputs=st.integers(1000, 20_000), outputs=st.integers(1000, 20_000))
+def test_a_quote_with_factors_covers_bills_that_are_as_many_times_its_bound(
+    answer: tuple[Price, Quote, int, Meters], inputs: int, outputs: int
+) -> None:
+    """Of any kind of token that the request can have, also where so much input is in a dearer
+    tier; without a factor the quote is what it was."""
+    price, plain, cap, _ = answer
+    asked = (price, plain.input_tokens_max, plain.output_tokens_max)
+    usual = quote_with(*asked, n=plain.n)
+    assert quote_with(*asked, n=plain.n, factors=(1000, 1000)) == usual
+    try:
+        quoted = quote_with(*asked, n=plain.n, factors=(inputs, outputs))
+    except QuoteTooLarge:
+        return
+    billed_in = plain.input_tokens_max * inputs // 1000
+    billed_out = plain.n * cap * outputs // 1000
+    assert quoted.input_tokens_max >= billed_in
+    assert quoted.output_tokens_max == usual.output_tokens_max
+    for used in (Meters(text_input=billed_in), Meters(cached_input=billed_in)):
+        meters = replace(used, reasoning_output=billed_out)
+        assert cost_nusd(price, meters) <= quoted.ceiling_nusd(cap)
+
+
+@pytest.mark.parametrize("factors", [(999, 1000), (1000, 0)])
+def test_a_factor_below_one_is_no_factor(factors: tuple[int, int]) -> None:
+    """A bound is never lowered by what was learned."""
+    with pytest.raises(ValueError, match="at least 1000"):
+        quote_with(DEMO_PRICES["demo/small"], 1, 1, factors=factors)
