@@ -211,15 +211,15 @@ def _alarm(lesson: Lesson, was: Learned, now: Learned) -> None:
         else "every worker reserves as much from now on"
     )
     _log.error(
-        "route %s bills more than its bound: request %s used up to %s times its input's and %s "
-        "times its output's (known before: %s and %s); %s. A hidden prompt or another tokenizer? "
-        "Say in its model_info what the provider adds (token_count_framing), or see that it obeys "
-        "the output cap: a route whose bound was mended starts anew",
+        "route %s bills more than its bound, as request %s has shown: its input up to %s times "
+        "(known before: %s), its output up to %s times (%s); %s. A hidden prompt or another "
+        "tokenizer? Say in its model_info what the provider adds (token_count_framing), or see "
+        "that it obeys the output cap: a route whose bound was mended starts anew",
         route_of(lesson.scope),
         lesson.request_id,
         factor_text(now.input_thousandths),
-        factor_text(now.output_thousandths),
         factor_text(was.input_thousandths),
+        factor_text(now.output_thousandths),
         factor_text(was.output_thousandths),
         consequence,
     )

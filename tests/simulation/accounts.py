@@ -1,10 +1,13 @@
 """An account of one organisation: what its events say, read without the product's own code."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from budgets.learned import route_scope
 from budgets.policy import Policy, ancestors
 from budgets.windows import window_bounds
 
@@ -98,11 +101,12 @@ class Account:
 
 
 def bindings(policies: dict[str, Policy], scope: str, model: str, at_ms: int) -> set[str]:
-    """The counters that a key's request counts in."""
+    """The counters that a key's request counts in; a route is named as its model here."""
     found = set()
-    for node in ancestors(scope):
+    route = route_scope(scope.split("/", 1)[0], model)
+    for node in (*ancestors(scope), route):
         limits, child = policies.get(node, _NO_POLICY).limits, ""
-        if not limits and node != scope:
+        if not limits and node not in (scope, route):
             parent = node.rpartition("/")[0]
             limits, child = policies.get(parent, _NO_POLICY).per_child, f"{node}:"
         for limit in limits:
@@ -110,6 +114,22 @@ def bindings(policies: dict[str, Policy], scope: str, model: str, at_ms: int) ->
                 start_s = window_bounds(limit.window, at_ms)[0]
                 found.add(f"c:{limit.id}:{child}{start_s}")
     return found
+
+
+def learned(
+    before: dict[str, Policy], after: dict[str, Policy], must: Callable[..., None]
+) -> Counter[str]:
+    """What became known of routes by a change of policies: nothing is ever unlearned."""
+    tally: Counter[str] = Counter()
+    for scope, policy in before.items():
+        changed = after.get(scope, policy)
+        if policy.learned is None or changed == policy:
+            continue
+        was, now = policy.learned, changed.learned
+        must(now is not None and now.or_more(was) == now, "%s forgets %s: %s", scope, was, now)
+        tally["rare:factor raised"] += now != was
+        tally["rare:probation ended"] += bool(policy.limits) and not changed.limits
+    return tally
 
 
 def line_of(entry_id: bytes, fields: list[bytes]) -> Line:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from budgets.counters import window_ends
 from budgets.policy import ancestors, decode_policy
 from tests.budgets.harness import counters_of, head_of
-from tests.simulation.accounts import Account, Held, Line, bindings, line_of
+from tests.simulation.accounts import Account, Held, Line, bindings, learned, line_of
 from tests.simulation.aftermath import Recorded, begin_again, has_passed
 from tests.simulation.clockwork import SimulationFailed
 
@@ -151,7 +151,9 @@ class Books:
         elif account.is_shaken:
             return
         if script in ("set", "create", "compact") and _word(reply) != "STALE":
+            before = account.policies
             self._read_policies(account)
+            self.tally.update(learned(before, account.policies, self.must))
         for entry_id, fields in outbox:
             self._follow(account, line_of(entry_id, fields), script, ledger, counters)
         account.bodies.update(_place(entry_id) for entry_id, _ in bodies)

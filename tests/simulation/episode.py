@@ -36,6 +36,7 @@ REST_S_MAX = 240.0
 EXPECTED_ALARMS = (
     *("settlements were not taken", "is this machine's clock right", "refuses this gateway"),
     *("refusals were not recorded", "must drain its spool"),
+    "bills more than its bound",
 )
 
 
