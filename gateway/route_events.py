@@ -6,18 +6,13 @@ from budgets.learned import Learned, route_of
 from gateway.events import encode
 
 
-class RouteEvent(msgspec.Struct, frozen=True):
-    """`scope` is the route's own (budgets.learned), `detail` a RouteDetail as JSON."""
+class RouteEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`scope` is the route's own (budgets.learned); the records keep all of it in `detail`, too.
+    `action` is probation_began, probation_ended, or factor_raised: then the factors before and
+    after are there, in thousandths of the bound. `request_id`: the request that has shown it."""
 
     scope: str
     by: str
-    detail: str
-
-
-class RouteDetail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`action` is probation_began, probation_ended, or factor_raised: then the factors before and
-    after are there, in thousandths of the bound. `request_id`: the request that has shown it."""
-
     action: str
     route: str
     request_id: str = ""
@@ -35,24 +30,21 @@ class RouteEvents:
 
     def began(self, scope: str) -> bytes:
         """See budgets.learning.RouteEvents."""
-        return self._event(scope, RouteDetail("probation_began", route_of(scope)))
+        return self._event(scope, "probation_began")
 
     def trusted(self, scope: str, request_id: str) -> bytes:
         """See budgets.learning.RouteEvents."""
-        return self._event(scope, RouteDetail("probation_ended", route_of(scope), request_id))
+        return self._event(scope, "probation_ended", request_id)
 
     def raised(self, scope: str, was: Learned, now: Learned, request_id: str) -> bytes:
         """See budgets.learning.RouteEvents."""
-        detail = RouteDetail(
-            "factor_raised",
-            route_of(scope),
-            request_id,
+        factors = (
             was.input_thousandths,
             now.input_thousandths,
             was.output_thousandths,
             now.output_thousandths,
         )
-        return self._event(scope, detail)
+        return self._event(scope, "factor_raised", request_id, *factors)
 
-    def _event(self, scope: str, detail: RouteDetail) -> bytes:
-        return encode(RouteEvent(scope, self._by, encode(detail).decode()))
+    def _event(self, scope: str, action: str, request_id: str = "", *factors: int) -> bytes:
+        return encode(RouteEvent(scope, self._by, action, route_of(scope), request_id, *factors))

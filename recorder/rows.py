@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from budgets.learned import is_route_scope
 from clickhouse.events import CHARGING_TYPES, Derived, EventRow, WrittenEvent, decode_written
 from clickhouse.stream import Entry
 from recorder.redaction import redacted
@@ -153,7 +154,9 @@ def _event(
 
 
 def _project(written: WrittenEvent) -> str:
-    """The scope's second segment, unless that is the key itself."""
+    """The scope's second segment, unless that is the key itself, or the scope a route's."""
+    if is_route_scope(written.scope):
+        return ""
     _, _, below = written.scope.partition("/")
     project = below.partition("/")[0]
     return "" if project == written.key_id else project

@@ -72,7 +72,7 @@ class Worker:
         """What became known."""
         outbox = await self.desk.outbox()
         changed = (json.loads(each.event) for each in outbox if each.kind == "budget_changed")
-        return [json.loads(each["detail"]) for each in changed if each["scope"] == self.route]
+        return [each for each in changed if each["scope"] == self.route]
 
 
 def asked(plan: Plan) -> Ask:

@@ -92,12 +92,12 @@ class LedgerView:
         return spent[0] if spent else 0
 
     async def route_events(self) -> list[dict[str, Any]]:
-        """What became known of routes, oldest first: `detail` of each event, and its `seq`."""
+        """What became known of routes, oldest first: each event, and its `seq`."""
         found = []
         for entry in await self.outbox():
             event = json.loads(entry.event) if entry.kind == "budget_changed" else {}
             if "/~route/" in event.get("scope", ""):
-                found.append({**json.loads(event["detail"]), "seq": entry.seq})
+                found.append({**event, "seq": entry.seq})
         return found
 
     async def spent_in(self, dimension: int) -> int:

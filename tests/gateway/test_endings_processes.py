@@ -64,7 +64,8 @@ def gated(provider: Provider) -> Gated:
 
 
 def config(provider: Provider, lease_ms: int, **gateway: object) -> dict[str, object]:
-    """One key below a budget that is large enough."""
+    """One key below a budget that is large enough, and any number at once of a new route."""
+    gateway = {"probation_concurrency": 0, **gateway}
     key = {"name": "ci", "scope": f"{ORGANISATION}/research", "secret": SECRET}
     budgets = {ORGANISATION: [{"usd": "5"}, {"tokens": 10**7}, {"concurrency": 500}]}
     return fake_config(

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from budgets.learned import route_scope
 from clickhouse.events import COLUMNS, EVENT_TYPES, EventRow
 from clickhouse.query import load_query
 from clickhouse.stream import Entry
 from gateway.events import KeyEvent, PolicyEvent, RefusalEvent, encode
+from gateway.route_events import RouteEvent
 from recorder.rows import DETAIL_BYTES_MAX, MALFORMED, Rows, rows_of
 from tests.recorder.workbench import entry, request_event, response_event
 
 ORG = "acme"
 SCOPE = "acme/research/nightly/key-1"
+ROUTE = route_scope("acme", "p:m~1")
 SECRET = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"
 INT64 = range(-(2**63), 2**63)
 SUMMED = re.findall(r"sum\((\w+)\)", load_query("archive_day"))
@@ -104,10 +107,13 @@ def test_a_settlement_keeps_every_field(field: str) -> None:
 
 @pytest.mark.parametrize(
     ("scope", "project"),
-    [("acme", ""), ("acme/p", "p"), ("acme/p/w", "p"), ("acme/p/w/r/s/k", "p"), ("", "")],
+    [
+        *(("acme", ""), ("acme/p", "p"), ("acme/p/w", "p"), ("acme/p/w/r/s/k", "p"), ("", "")),
+        (ROUTE, ""),
+    ],
 )
 def test_the_project_is_the_second_segment(scope: str, project: str) -> None:
-    """Organisation first, project next; the organisation itself has none."""
+    """Organisation first, project next; the organisation itself has none, nor has a route."""
     assert rows(event=response_event("r", scope, 0, 0)).event.project == project
 
 
@@ -190,6 +196,7 @@ def test_an_event_that_nobody_wrote_has_the_ledger_s_part() -> None:
         ("key_minted", KeyEvent("key-9", "ci", "acme/p", "cli", "agent-7")),
         ("key_revoked", KeyEvent("key-9", "ci", "acme/p", "cli")),
         ("budget_changed", PolicyEvent("acme/p", "cli")),
+        ("budget_changed", RouteEvent(ROUTE, "gateway", "factor_raised", "p:m~1", "r", 1, 2)),
     ],
 )
 def test_events_of_policy_and_keys_are_kept_whole(kind: str, event: msgspec.Struct) -> None:
