@@ -158,6 +158,28 @@ async def test_a_raise_begins_probation_again(make_desk: MakeDesk) -> None:
     assert (await worker.policy()) == Policy(learned=Learned(3000, 3000))
 
 
+async def test_what_held_before_a_raise_counts_no_more(make_desk: MakeDesk) -> None:
+    """Neither in a worker that has not seen the raise, nor where the word that a bound holds comes
+    to the ledger after it."""
+    first, second = await hired(make_desk), await hired(make_desk)
+    for _ in range(HELD_TIMES - 1):
+        await second.served(HELD)
+    late = second.learning.lesson(granted(await second.reserve()), OUTPUT, HELD)
+    assert late is not None
+    assert late.holds
+    await first.served(times(3))
+    await second.learning.learn(late)
+    on_probation = await first.policy()
+    assert on_probation.limits
+    assert on_probation.learned == Learned(3000, 3000)
+    third = await hired(make_desk)
+    for _ in range(HELD_TIMES - 1):
+        await third.served(HELD)
+    await first.served(times(7))
+    await third.served(HELD)
+    assert (await first.policy()).limits
+
+
 async def test_a_factor_never_falls(make_desk: MakeDesk) -> None:
     """By requests that are billed less, by lessons that come late, by the end of probation."""
     worker = await hired(make_desk)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.mutants.around import RECORDER, WORKER
 from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
+from tests.mutants.routes import ROUTES
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
 from tests.simulation.mutations import IN_SCRIPTS, InScript
 
@@ -40,7 +41,7 @@ def _simulated() -> tuple[Mutant, ...]:
     )
 
 
-MUTANTS = (*_simulated(), *DECIDING, *ENDING, *RECORDING, *RECORDER, *WORKER, *QUOTES)
+MUTANTS = (*_simulated(), *DECIDING, *ENDING, *RECORDING, *RECORDER, *WORKER, *QUOTES, *ROUTES)
 
 
 def missing(mutant: Mutant) -> str:
