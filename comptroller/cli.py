@@ -10,6 +10,7 @@ from comptroller.commands import (
     key,
     prices,
     quote,
+    recost,
     report,
     snippet,
     start,
@@ -24,6 +25,7 @@ app.command("check")(check.check_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")
+prices.app.command("recost")(recost.recost_command)
 app.add_typer(prices.app, name="prices")
 app.command("top")(top.top_command)
 app.command("tail")(records_cli.tail_command)

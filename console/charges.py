@@ -1,8 +1,8 @@
 """What was charged for a request, what it should have been, and the correction between: pure.
 
 A correction is a compare-and-set: its id follows from the request and the last event that charged
-for it. So it is booked once, whoever books it and however often; two prices are never both booked on
-top of the same charge; and a price that comes back later is a new correction.
+for it. So it is booked once, whoever books it and however often; two prices are never both booked
+on top of the same charge; and a price that comes back later is a new correction.
 """
 
 from dataclasses import dataclass

@@ -97,18 +97,13 @@ class Recosting:
     async def _of(
         self, organisation: str, at: Place, span: Span, user: str, limit: int, by: str
     ) -> Page:
+        epoch, read_s = await self._caught_up(organisation, user), time.monotonic()
         requests = await self._requests(organisation, at, span, user, limit)
-        page = Page(organisation)
-        epoch, read_s = 0, 0.0
-        if by and requests:
-            epoch = await self._caught_up(organisation, user)
-            read_s = time.monotonic()
-            requests = await self._requests(organisation, at, span, user, limit)
-        page.examined = len(requests)
+        page = Page(organisation, len(requests))
         due = await asyncio.to_thread(lambda: list(self._due(requests, page)))
         for each in due:
             _add(page.groups, each)
-        if epoch:
+        if by:
             await self._book(page, due, epoch, read_s, by)
         if len(requests) == limit:
             page.next = Place(organisation, requests[-1].epoch, requests[-1].seq)
@@ -149,7 +144,8 @@ class Recosting:
         deadline = time.monotonic() + options.recost_wait_ms_max / 1000
         while True:
             rows = await self._parts.records.rows("last_event", {"org": organisation}, user)
-            if [(row["epoch"], row["seq"]) >= head for row in rows] == [True]:
+            last = max(((row["epoch"], row["seq"]) for row in rows), default=(head[0], 0))
+            if last >= head:
                 return head[0]
             if time.monotonic() > deadline:
                 raise RecordsBehind(f"the records of {organisation} have not all up to {head}")
