@@ -1,4 +1,4 @@
-"""`comptroller prices recost`: charges of the past by the price of today, and what differs booked."""
+"""`comptroller prices recost`: charges of the past by the price of today; differences booked."""
 
 import sys
 from collections.abc import Iterator
