@@ -3,8 +3,11 @@ however often it is run, wherever it is interrupted, and whatever happens to the
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from tests.recorder.crashing import RecordsServer
 from tests.recorder.recovering import Worker, recording, restarted
 from tests.recorder.rig import Caller, staged
 
+ROOT = Path(__file__).parents[2]
 CALLS = 20
 RIGHT_NUSD = 333
 SPAN = {"since_ms": 0}
@@ -206,6 +210,56 @@ async def test_one_that_is_cut_off_is_run_again(
     assert await caller.desk.totals() == (CALLS * RIGHT_NUSD, 0)
     await caller.recorded()
     assert await sums(records, caller.organisation) == agreed(CALLS * RIGHT_NUSD)
+
+
+@pytest.mark.parametrize("after", [1, 11])
+async def test_one_that_is_killed_is_run_again(
+    recosting: Console, records: RecordsServer, after: int
+) -> None:
+    """A process that ends by SIGKILL between two corrections: the second run books what is left."""
+    caller = await recosting.caller()
+    await wrongly_charged(caller)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.console.recosting_process"),
+        *(str(recosting.stage.server.socket_path), str(records.folder), str(records.port)),
+        *(caller.organisation, str(after)),
+        cwd=ROOT,
+    )
+    assert await process.wait() == -signal.SIGKILL
+    assert await booked(recosting, caller) == CALLS - after
+    assert await caller.desk.totals() == (CALLS * RIGHT_NUSD, 0)
+    await caller.recorded()
+    assert await sums(records, caller.organisation) == agreed(CALLS * RIGHT_NUSD)
+
+
+async def test_money_that_was_moved_is_corrected_where_it_came_from(
+    recosting: Console, records: RecordsServer
+) -> None:
+    """Requests of an allotment, of which one ended before it was closed and one after: its own
+    counter and the one above it follow, and the events say what the counters do."""
+    caller = await recosting.caller()
+    worker = await Worker.at(recosting.stage, caller.organisation)
+    scope, expires_ms = f"{caller.organisation}/moved", worker.session.clock.now_ms() + 600_000
+    await worker.administration.allot(scope, {"usd": 10**9}, expires_ms, b"{}")
+    first, second = await worker.begin(scope), await worker.begin(scope)
+    await worker.end(first, 7)
+    assert await worker.administration.close_allotment(scope, b"{}") == "CLOSING"
+    await worker.end(second, 9)
+    assert await booked(recosting, caller) == 2
+    await caller.recorded()
+    store = records.store()
+    lines = await store.select(
+        "SELECT counter.1, sum(counter.4) FROM comptroller.events ARRAY JOIN counters AS counter "
+        "WHERE org = {org:String} AND part = 0 AND event_type != 'llm_request' AND counter.2 = 1 "
+        "GROUP BY counter.1",
+        {"org": caller.organisation},
+    )
+    await store.close()
+    said = {name: int(nusd) for name, nusd in map(json.loads, lines.splitlines())}
+    spent = {name: values[0] for name, values in (await caller.desk.counters()).items()}
+    assert said == spent
+    assert set(spent.values()) == {2 * RIGHT_NUSD}
+    assert len(spent) == 2
 
 
 async def test_pages_come_to_the_same(recosting: Console) -> None:
