@@ -39,7 +39,9 @@ FAILING: Final = (UNPRICED,)
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """A model's prices with where they come from."""
+    """A model's prices with where they come from. `unusable`: why no request can be priced by them,
+    or None."""
+    version, unusable = _version(entry)
     return {
         "provider": entry.provider,
         "model": entry.model,
@@ -48,7 +50,8 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "resolved_by": list(entry.resolved_by),
         "confirmed_on": entry.confirmed_on or None,
         "stale": entry.is_stale,
-        "price_version": _sheet(entry).version,
+        "price_version": version,
+        "unusable": unusable,
         "model_info": dict(entry.info),
         "disagreements": [disagreement_document(each) for each in entry.disagreements],
         "changes": [_day(moment) for moment in entry.changes_ms],
@@ -59,6 +62,13 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 def disagreement_document(each: Disagreement) -> dict[str, Any]:
     """One key on which lists differ."""
     return {**asdict(each), "said": dict(each.said)}
+
+
+def _version(entry: Entry) -> tuple[str | None, str | None]:
+    try:
+        return _sheet(entry).version, None
+    except PriceInvalid as error:
+        return None, str(error)
 
 
 def _day(moment_ms: int) -> str:

@@ -58,6 +58,8 @@ def _tokens(rates: Rates, meters: Meters) -> int:
 
 
 def _fees(fees: Fees, meters: Meters) -> int:
+    if meters.only_tokens:
+        return 0
     total = 0
     for meter, name in _BILLED_BY_FEES:
         used = getattr(meters, meter)

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 from pricing.meters import Meters
 
-TOOL_KINDS = (
-    *("file_search", "code_interpreter", "code_execution", "document_search"),
-    *("image_generation", "live_search_source"),
-)
-"""Tools that some provider bills by the call; their fees are named after them."""
+AT_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999, and more than any other fact counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +32,7 @@ class Facts:
     `reported_cost_nusd`: what the provider says that it bills, None if it does not.
     `cached_audio`: how many of the meters' `cached_input` are audio. `tools`: (kind, how many) of
     the meters' `tool_calls`, sorted. `sub_uses`: parts of the meters that other models used.
+    Raises ValueError for numbers that cannot be.
     """
 
     service_tier: str = ""
@@ -46,6 +44,12 @@ class Facts:
     cached_audio: int = 0
     tools: tuple[tuple[str, int], ...] = ()
     sub_uses: tuple[SubUse, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("at_ms", "reported_cost_nusd", "cached_audio"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 0 <= value <= AT_MS_MAX):
+                raise ValueError(f"{name} must be an int from 0 to {AT_MS_MAX}")
 
 
 STANDARD = Facts()

@@ -8,7 +8,7 @@ computed; what it makes is defined here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import add, sub
+from operator import add, attrgetter, sub
 
 TOKENS_MAX = 10**9
 """Most tokens of one kind that one request can have; more is a broken or hostile usage object."""
@@ -50,10 +50,9 @@ class Meters:
     characters: int = 0
 
     def __post_init__(self) -> None:
-        for name in _METER_NAMES:
-            count = getattr(self, name)
+        for count in _counts(self):
             if type(count) is not int or count < 0:
-                raise ValueError(f"meter {name} must be an int >= 0, not {type(count).__name__}")
+                self._refuse()
 
     @property
     def input_tokens(self) -> int:
@@ -74,6 +73,13 @@ class Meters:
         return self.text_output + self.reasoning_output + self.audio_output + self.image_output
 
     @property
+    def only_tokens(self) -> bool:
+        """Whether nothing was used that is billed by something else."""
+        return not (
+            self.tool_calls or self.search_calls or self.audio_ms or self.pages or self.characters
+        )
+
+    @property
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
@@ -86,10 +92,14 @@ class Meters:
         """What is left without `other`, which is a part of it. Raises ValueError if it is not."""
         return self._each(sub, other)
 
+    def _refuse(self) -> None:
+        for name, count in zip(_METER_NAMES, _counts(self), strict=True):
+            if type(count) is not int or count < 0:
+                raise ValueError(f"meter {name} must be an int >= 0, not {type(count).__name__}")
+
     def _each(self, operation: Callable[[int, int], int], other: "Meters") -> "Meters":
-        return Meters(
-            *(operation(getattr(self, name), getattr(other, name)) for name in _METER_NAMES)
-        )
+        return Meters(*map(operation, _counts(self), _counts(other)))
 
 
 _METER_NAMES = tuple(Meters.__slots__)
+_counts = attrgetter(*_METER_NAMES)

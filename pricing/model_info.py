@@ -66,7 +66,8 @@ def read_model_info(provider: str, model: str, info: Mapping[str, object]) -> Ra
 
 
 def _read(table: RateTable, key: Key, value: object, mode: object) -> None:
-    if key.base not in KNOWN and not UNMETERED_SIZES.fullmatch(key.base):
+    sized = UNMETERED_SIZES.fullmatch(key.base) or TOOL_FEES.fullmatch(key.base)
+    if key.base not in KNOWN and not sized:
         raise unknown_key(key.text)
     if value is None or key.base in CHEAPER or key.base == OFF_PEAK:
         return
@@ -82,7 +83,7 @@ def _read(table: RateTable, key: Key, value: object, mode: object) -> None:
         _read_options(table, value)
     elif _is_free(value, key.text):
         _read_asked(table, key, value)
-    elif key.base in WHEN_ASKED:
+    elif key.base in WHEN_ASKED or TOOL_FEES.fullmatch(key.text):
         table.unpriced.add(key.text)
         _read_asked(table, key, value)
     else:
@@ -125,14 +126,9 @@ def _read_asked(table: RateTable, key: Key, value: object) -> None:
             )
     elif key.text == TOOL_SESSION:
         kind = key.text.removesuffix("_cost_per_session")
-        table.tool_fees[kind] = max(
-            rate_from_usd_per_token(value, key.text), table.tool_fees.get(kind, 0)
-        )
-    elif key.text in TOOL_FEES:
-        kind = TOOL_FEES[key.text]
-        table.tool_fees[kind] = max(
-            rate_from_usd_per_thousand(value, key.text), table.tool_fees.get(kind, 0)
-        )
+        table.put_tool_fee(kind, rate_from_usd_per_token(value, key.text))
+    elif tool := TOOL_FEES.fullmatch(key.text):
+        table.put_tool_fee(tool["kind"], rate_from_usd_per_thousand(value, key.text))
     elif key.text in REGIONS and nusd_from_usd(value, key.text):
         table.regional[REGIONS[key.text]] = multiplier(value, key.text)
 
@@ -216,8 +212,8 @@ def _add_search_fee(table: RateTable, provider: str, model: str, value: object) 
     if SEARCH_FEE not in table.unpriced:
         return
     if _SEARCHES_WITHOUT_END in model:
-        raise PriceInvalid(f"{SEARCH_FEE}: {model} searches an unknown number of times")
-    if provider == "perplexity" or _SEARCHES_UNASKED.search(model):
+        table.unbounded.add(SEARCH_FEE)
+    elif provider == "perplexity" or _SEARCHES_UNASKED.search(model):
         fees = value.values() if isinstance(value, Mapping) else (value,)
         table.request_nusd += max(nusd_from_usd(fee, SEARCH_FEE) for fee in fees)
         table.unpriced.discard(SEARCH_FEE)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from pricing import hours
-from pricing.facts import TOOL_KINDS
 from pricing.meters import TOKENS_MAX
 from pricing.rates import PriceInvalid
 from pricing.ratetable import ANY_REGION, BATCH_TIER, DEFAULT_TIER
@@ -43,7 +42,7 @@ FEES_PER_SECOND = ("input_cost_per_second", "output_cost_per_second")
 SOUND_MODE = "audio_transcription"  # elsewhere a second is one of a rented machine, or of video
 # Fees of tools: of one, or of a thousand calls.
 TOOL_SESSION = "code_interpreter_cost_per_session"
-TOOL_FEES = {f"{kind}_cost_per_1k_calls": kind for kind in TOOL_KINDS}
+TOOL_FEES = re.compile(r"(?P<kind>[a-z][a-z0-9_]{0,63})_cost_per_1k_calls")
 REQUEST_FEE = "input_cost_per_request"
 TIERED = "tiered_pricing"
 OFF_PEAK = hours.KEY
@@ -57,7 +56,7 @@ WHEN_ASKED = (
     SEARCH_FEE,
     "google_maps_grounding_cost_per_query",
     TOOL_SESSION,
-    *TOOL_FEES,
+    "file_search_cost_per_1k_calls",
     "annotation_cost_per_page",
     "computer_use_input_cost_per_1k_tokens",
     "computer_use_output_cost_per_1k_tokens",

@@ -41,6 +41,9 @@ class RateTable:
     def put_fee(self, tier: str, name: str, fee: int) -> None:
         self.fees[tier, name] = max(fee, self.fees.get((tier, name), 0))
 
+    def put_tool_fee(self, kind: str, fee: int) -> None:
+        self.tool_fees[kind] = max(fee, self.tool_fees.get(kind, 0))
+
     def content(self) -> list[object]:
         """All of it in one canonical form that JSON can hold: what a version is a digest of."""
         off_peak = self.off_peak

@@ -5,6 +5,7 @@ API, regions, fast mode, cheaper hours. Which one holds is decided by what the p
 says (`pricing.facts`): a request that asked for priority and did not get it is not billed for it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from fractions import Fraction
@@ -32,7 +33,7 @@ from pricing.variants import (
 # Names of service tiers that cost what the standard one costs. Groq's docs, "Flex processing": the
 # on-demand price; Anthropic's priority and OpenAI's scale tier are capacity that is paid for
 # beforehand, which the list price does not exceed.
-_STANDARD_EVERYWHERE = frozenset({*STANDARD_TIERS, "", "auto", "on_demand"})
+_STANDARD_EVERYWHERE = frozenset({*STANDARD_TIERS, "", "auto", "on_demand", "unspecified"})
 _STANDARD_AT = MappingProxyType(
     {
         "groq": frozenset({"flex"}),
@@ -81,7 +82,8 @@ class PriceSheet:
 
     def price(self, facts: Facts = STANDARD) -> Price:
         """The price of requests of which these facts are true. A request whose time is not known
-        has the price of the dearer hours. Raises PriceInvalid for a variant that has no price."""
+        has the price of the dearer hours. A rate that is not known at all is 0 in it: `cost`
+        refuses to use it. Raises PriceInvalid for a variant that has no price."""
         rates = self._ladder(facts)
         return Price(
             provider=self.provider,
@@ -158,15 +160,16 @@ class PriceSheet:
         return factor
 
     def _fees(self, facts: Facts) -> Fees:
-        known = {name: self.table.fees.get((DEFAULT_TIER, name)) for name in FEE_NAMES}
-        if self.tier_of(facts) == BATCH_TIER:
-            factor = self.table.factors.get("batch", Fraction(1))
-            for name in _FEES_BY_CONTENT:
-                fee = known[name]
-                own = self.table.fees.get((BATCH_TIER, name))
-                known[name] = own if own is not None or fee is None else _up(fee * factor)
+        known = {name: self._fee(self.tier_of(facts), name) for name in FEE_NAMES}
         known["tool_calls_nusd_per_m"] = max(self.table.tool_fees.values(), default=None)
         return Fees(**known)
+
+    def _fee(self, tier: str, name: str) -> int | None:
+        """A tier's own fee, else the standard one, at the factor of the batch API."""
+        own, fee = (self.table.fees.get((each, name)) for each in (tier, DEFAULT_TIER))
+        if own is not None or fee is None or tier != BATCH_TIER or name not in _FEES_BY_CONTENT:
+            return fee if own is None else own
+        return math.ceil(fee * self.table.factors.get("batch", Fraction(1)))
 
 
 _NO_TIERS = frozenset({"fast", "batch"})
@@ -236,7 +239,7 @@ def cost(
     own, tools = _without_tools(sheet, own, facts)
     price = sheet.price(facts)
     sheet.check_known(own)
-    total += tools + weighed(price, own, facts.cached_audio)
+    total += tools + weighed(price, own, min(facts.cached_audio, own.cached_input))
     return rounded_up(total) + price.request_nusd
 
 
@@ -283,19 +286,18 @@ def _check_quotable(sheet: PriceSheet, info: Mapping[str, object], service_tier:
         if name not in base:
             raise PriceInvalid(f"{key} is missing; what is free has an explicit 0")
     for keys in (INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS):
-        if limit(info, keys) is None:
+        tokens = limit(info, keys)
+        if tokens is None:
             raise PriceInvalid(f"{keys[0]} is missing; without it the cost has no bound")
+        if tokens == 0:
+            raise PriceInvalid(f"{keys[0]} must be above 0")
     if sheet.table.unbounded:
         raise PriceInvalid(
-            f"{min(sheet.table.unbounded)} bills something that has no meter here, so a request "
-            "cannot be bounded; use a model that is billed by tokens"
+            f"{min(sheet.table.unbounded)} bills what nothing in a request bounds before it is "
+            "sent; use a model that is billed by tokens"
         )
     if service_tier not in sheet.service_tiers:
         raise PriceInvalid(
             f"service tier {service_tier!r} has no complete price; priced: "
             f"{sorted(sheet.service_tiers)}"
         )
-
-
-def _up(amount: Fraction) -> int:
-    return -(-amount.numerator // amount.denominator)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pricing.meters import TOKENS_MAX
-from pricing.rates import PriceInvalid, whole_tokens
+from pricing.rates import whole_tokens
 from pricing.ratetable import DEFAULT_TIER, RateTable
 from pricing.variants import INPUT
 
@@ -29,8 +29,8 @@ _WRITES_WHEN_ASKED = "claude"
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """`max_input_tokens`, `max_output_tokens`: TOKENS_MAX where nobody says. `framing_tokens`,
-    `tool_framing_tokens`, `cache_write_unasked`: see Price."""
+    """`max_input_tokens`, `max_output_tokens`: TOKENS_MAX where nobody says, or says 0 (embeddings
+    have no output). `framing_tokens`, `tool_framing_tokens`, `cache_write_unasked`: see Price."""
 
     max_input_tokens: int
     max_output_tokens: int
@@ -56,10 +56,7 @@ def limit(info: Mapping[str, object], keys: tuple[str, ...]) -> int | None:
     for key in keys:
         value = info.get(key)
         if value is not None:
-            tokens = whole_tokens(value, key)
-            if tokens == 0:
-                raise PriceInvalid(f"{key} must be above 0")
-            return tokens
+            return whole_tokens(value, key)
     return None
 
 

@@ -21,7 +21,7 @@ _CACHED = ("cached_input_nusd_per_mtok", "cached_audio_input_nusd_per_mtok")
 # context caching Google's batch table says "same as Standard", Groq's Batch API page that batch and
 # cache discounts do not stack. From others the dearer value is taken.
 _BATCH_SCALES = frozenset({"anthropic", "mistral", "xai"})
-_BATCH_KEEPS_CACHE = frozenset({"google", "gemini", "vertex_ai"})
+_BATCH_KEEPS_CACHE = frozenset({"google", "gemini", "vertex", "vertex_ai"})
 _BATCH_FORGETS_CACHE = frozenset({"groq"})
 
 Cells = Mapping[tuple[str, int], Mapping[str, int]]
@@ -45,9 +45,11 @@ class Ladder:
 
 
 def has_tier(table: RateTable, tier: str) -> bool:
-    """Whether a tier has its own rate for input and output, where the standard price has one."""
-    needed = {INPUT, OUTPUT} & table.rates.get((DEFAULT_TIER, 0), {}).keys()
-    return bool(needed) and needed <= table.rates.get((tier, 0), {}).keys()
+    """Whether a tier has its own rate for input and output, where they are not free anyway."""
+    base = table.rates.get((DEFAULT_TIER, 0), {})
+    needed = {name for name in (INPUT, OUTPUT) if base.get(name)}
+    own = table.rates.get((tier, 0), {}).keys()
+    return bool(own) and needed <= own
 
 
 def is_whole_tier(table: RateTable, tier: str) -> bool:

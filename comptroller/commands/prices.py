@@ -158,11 +158,11 @@ def _moment_ms(text: str, help_command: str) -> int:
         return now_ms()
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int(aware.astimezone(UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):
         message = f"--at is a date or time as 2026-11-28 or 2026-11-28T14:00: {text!r}"
         raise CommandFailed(message, help_command, USAGE_ERROR) from None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1000)
 
 
 def _read(source: str) -> object:
@@ -258,7 +258,7 @@ def _prices(info: dict[str, object]) -> Iterator[dict[str, object]]:
             yield {"price": name, "usd": usd, "per": unit}
 
 
-_SHOWN = ("provider", "model", "source", "confirmed_on", "stale", "changes", "notes")
+_SHOWN = ("provider", "model", "source", "confirmed_on", "stale", "unusable", "changes", "notes")
 _COSTS = ("cost_usd", "cost_nusd", "meters", "provider", "model", "price_version", "source")
 _PRICES = (field("price"), field("usd", "USD", is_number=True), field("per"))
 _CHECKED = (field("model"), field("served_by", "served by"), field("state"), field("says"))

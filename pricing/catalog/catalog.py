@@ -11,7 +11,7 @@ from pricing.catalog.genai import GenaiPrices
 from pricing.catalog.info import Info, is_money
 from pricing.catalog.litellm_map import LitellmMap
 from pricing.catalog.merging import Disagreement, merged
-from pricing.catalog.names import candidates
+from pricing.catalog.names import NAME_CHARS_MAX, candidates
 from pricing.catalog.overlay import Overlay, Row, decided, load_overlay
 from pricing.catalog.providers import OWN_SERVERS, PROVIDERS, Provider, provider_named
 from pricing.catalog.source import Listed, Source
@@ -119,10 +119,15 @@ class Catalog:
         if slash:
             return self.find(seller, model, at_ms)
         close = [
-            nearest[each] for each in get_close_matches(text.casefold(), nearest, _NEAREST_MAX, 0.5)
+            nearest[each]
+            for each in get_close_matches(
+                text[:NAME_CHARS_MAX].casefold(), nearest, _NEAREST_MAX, 0.5
+            )
         ]
         hint = f"; the nearest: {', '.join(close)}" if close else ""
-        raise ModelUnknown(f"nobody in the table of providers lists {text}{hint}", close)
+        raise ModelUnknown(
+            f"nobody in the table of providers lists {text[:NAME_CHARS_MAX]}{hint}", close
+        )
 
     def entries(self, provider: str, at_ms: int) -> Iterator[Entry]:
         """What the first list has of a provider, or of all in the table, by name. What has a price
@@ -154,10 +159,11 @@ class Catalog:
         known = {*self.first.names(seller.genai)}
         if self.second is not None:
             known.update(self.second.names(seller.litellm))
-        nearest = get_close_matches(model.casefold(), sorted(known), _NEAREST_MAX, 0.5)
+        asked = model[:NAME_CHARS_MAX]
+        nearest = get_close_matches(asked.casefold(), sorted(known), _NEAREST_MAX, 0.5)
         hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
         return ModelUnknown(
-            f"no list has a price of {seller.name}/{model}{hint}. Name one that is listed "
+            f"no list has a price of {seller.name}/{asked}{hint}. Name one that is listed "
             "(base_model in model_info), or give its prices there",
             nearest,
         )
@@ -165,8 +171,8 @@ class Catalog:
 
 def _limits(listed: Listed) -> Listed:
     """What does not change with the price."""
-    return Listed(
-        listed.name, {key: each for key, each in listed.info.items() if not is_money(key)}
+    return replace(
+        listed, info={key: each for key, each in listed.info.items() if not is_money(key)}
     )
 
 
@@ -213,7 +219,7 @@ def _entry(
         disagreements=disagreements,
         is_stale=_is_stale(confirmed_on, at_ms),
         opinions=len(found),
-        resolved_by=_rules(names, found),
+        resolved_by=names.get(found[0][1].under, ()) if found else (),
         notes=notes,
     )
 
@@ -230,20 +236,6 @@ def _opinion(
 def _told(found: Iterable[tuple[Source, Listed]]) -> Iterator[str]:
     for source, listed in found:
         yield f"{source.name} {source.version} ({listed.name})"
-
-
-def _rules(
-    names: dict[str, tuple[str, ...]], found: Iterable[tuple[Source, Listed]]
-) -> tuple[str, ...]:
-    """How the asked name became the listed one, for the first list that has it."""
-    for _, listed in found:
-        for name, rules in names.items():
-            if listed.name.casefold() in (
-                name,
-                listed.name.casefold().partition("/")[0] + "/" + name,
-            ):
-                return rules
-    return ()
 
 
 def _is_stale(confirmed_on: str, at_ms: int) -> bool:

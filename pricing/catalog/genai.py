@@ -7,7 +7,7 @@ a model is found under its id, the names that are listed as equal to it, and who
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -68,7 +68,7 @@ class GenaiPrices:
                 assert index is not None
                 model = index.find(name)
                 if model is not None:
-                    return self._listed(provider, model, at_ms)
+                    return replace(self._listed(provider, model, at_ms), under=name)
         return None
 
     def _listed(self, provider: str, model: "ModelInfo", at_ms: int) -> Listed:

@@ -10,15 +10,16 @@ from typing import Protocol
 class Listed:
     """One model in one list.
 
-    `name`: as the list has it. `info`: its `model_info`, money as decimal text in dollars.
-    `confirmed_on`: ISO date, empty where the list has none. `changes`: the days on which the list
-    knows the price to change, ascending.
+    `name`: as the list has it; `under`: which of the asked names led there. `info`: its
+    `model_info`, money as decimal text in dollars. `confirmed_on`: ISO date, empty where the list
+    has none. `changes`: the days on which the list knows the price to change, ascending.
     """
 
     name: str
     info: Mapping[str, object]
     confirmed_on: str = ""
     changes: tuple[date, ...] = ()
+    under: str = ""
 
 
 class Source(Protocol):

@@ -24,7 +24,7 @@ from pricing.usage import (
     speech,
 )
 from pricing.usage.contract import Api
-from pricing.usage.counts import Counters, Output, counters
+from pricing.usage.counts import ITEMS_MAX, Counters, Output, counters
 from pricing.usage.openai_chat import meters_from_openai_chat
 from pricing.usage.reported import reported_cost_nusd
 
@@ -64,9 +64,20 @@ def read_usage(
     tier, batch, region, time) is for the caller to put into `facts`. Raises UsageInvalid.
     """
     read = counters(usage)
+    _check_output(output)
     used = _api(provider, read, api).read(read, output)
     reported = reported_cost_nusd(provider, read)
     return replace(used, facts=replace(used.facts, reported_cost_nusd=reported))
+
+
+def _check_output(output: object) -> None:
+    """What comes from the network is looked at before it is iterated over."""
+    if output is None:
+        return
+    if not isinstance(output, list | tuple) or len(output) > ITEMS_MAX:
+        raise UsageInvalid(f"output must be a list of at most {ITEMS_MAX} objects, or null")
+    for at, item in enumerate(output):
+        counters(item, f"output[{at}]")
 
 
 def _api(provider: str, usage: Counters, name: str | None) -> Api:

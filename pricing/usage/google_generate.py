@@ -42,10 +42,16 @@ def _read(usage: Counters, output: Output) -> Used:
     return Used(
         given.plus(_output(usage, prompt + tool_prompt)).plus(Meters(search_calls=searches)),
         Facts(
-            service_tier=_TIERS.get(usage.text("trafficType"), usage.text("serviceTier").lower()),
+            service_tier=_tier(usage),
             cached_audio=min(cached_by.get("AUDIO", 0), cached),
         ),
     )
+
+
+def _tier(usage: Counters) -> str:
+    """The Gemini API names the tier, with or without the prefix of its enumeration."""
+    named = usage.text("serviceTier").lower().removeprefix("service_tier_")
+    return _TIERS.get(usage.text("trafficType"), named)
 
 
 def _by_modality(usage: Counters, key: str) -> dict[str, int]:

@@ -14,8 +14,9 @@ from pricing.usage.openai_tokens import share
 
 
 def _recognises(usage: Mapping[str, object]) -> bool:
-    details = usage.get("input_tokens_details")
-    return "output_tokens" in usage and isinstance(details, Mapping) and "image_tokens" in details
+    given, made = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    thinks = isinstance(made, Mapping) and "reasoning_tokens" in made
+    return isinstance(given, Mapping) and "image_tokens" in given and not thinks
 
 
 def _read(usage: Counters, _output: Output) -> Used:

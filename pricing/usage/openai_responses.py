@@ -5,14 +5,20 @@ they are items of the output (OpenAI, guide "Web search": search actions are bil
 is not; pricing page, "Built-in tools": file search by the call, code interpreter by the container).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pricing.facts import Facts, Used
 from pricing.meters import Meters
 from pricing.usage.contract import Api
 from pricing.usage.counts import Counters, Output, calls_by_kind
 from pricing.usage.openai_tokens import RESPONSES, read_tokens
-from pricing.usage.server_tools import CODE_INTERPRETER, FILE_SEARCH, Calls, calls_in_usage
+from pricing.usage.server_tools import (
+    CODE_INTERPRETER,
+    FILE_SEARCH,
+    Calls,
+    calls_in_usage,
+    counts_calls,
+)
 
 _SEARCH_ITEM = "web_search_call"
 _CONTAINER_ITEMS = ("code_interpreter_call", "shell_call")
@@ -26,8 +32,10 @@ def _recognises(usage: Mapping[str, object]) -> bool:
 
 
 def _read(usage: Counters, output: Output) -> Used:
-    counted = usage.values.get("server_side_tool_usage_details") is not None
-    calls = calls_in_usage(usage) if counted or output is None else _calls_in_output(output)
+    if output is None or counts_calls(usage):
+        calls = calls_in_usage(usage)
+    else:
+        calls = _calls_in_output(output)
     called = Meters(search_calls=calls.searches, tool_calls=calls.tool_calls)
     return Used(
         read_tokens(usage, RESPONSES).plus(called),
@@ -35,10 +43,10 @@ def _read(usage: Counters, output: Output) -> Used:
     )
 
 
-def _calls_in_output(output: "Output") -> Calls:
+def _calls_in_output(output: Sequence[Mapping[str, object]]) -> Calls:
     searches, files, images = 0, 0, 0
-    containers: set[object] = set()
-    for at, item in enumerate(output or ()):
+    containers: set[str] = set()
+    for at, item in enumerate(output):
         kind = item.get("type")
         if kind == _SEARCH_ITEM:
             searches += int(_is_billed_search(item))

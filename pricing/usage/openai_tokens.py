@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pricing.meters import Meters, UsageInvalid
 from pricing.usage.counts import Counters
 
-_CACHED_KEYS = ("cached_tokens",)
 _WRITE_KEYS = ("cache_write_tokens", "cache_creation_tokens")
 
 
@@ -15,17 +14,21 @@ class Names:
     many tokens came from a cache."""
 
     input: str
+    input_details: str
     output: str
+    output_details: str
     cached: tuple[str, ...] = ()
 
 
 CHAT = Names(
     "prompt_tokens",
+    "prompt_tokens_details",
     "completion_tokens",
+    "completion_tokens_details",
     # DeepSeek's API reference, "Create Chat Completion"; Mistral's, `UsageInfo`.
     ("prompt_cache_hit_tokens", "num_cached_tokens"),
 )
-RESPONSES = Names("input_tokens", "output_tokens")
+RESPONSES = Names("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details")
 
 
 def read_tokens(usage: Counters, names: Names) -> Meters:
@@ -33,13 +36,15 @@ def read_tokens(usage: Counters, names: Names) -> Meters:
     prompt = usage.count(names.input, required=True)
     completion = usage.count(names.output, required=True)
     unseen = usage.count("total_tokens") - prompt - completion
-    return _input(usage, names, prompt).plus(_output(usage, names, completion, max(unseen, 0)))
+    return Meters(
+        **_input(usage, names, prompt), **_output(usage, names, completion, max(unseen, 0))
+    )
 
 
-def _input(usage: Counters, names: Names, prompt: int) -> Meters:
+def _input(usage: Counters, names: Names, prompt: int) -> dict[str, int]:
     """Cached tokens can be audio or image tokens too (the details overlap). The dearer meter gets
     the token: audio first, then writes, then video and images, then the cache."""
-    details = usage.inside(f"{names.input}_details")
+    details = usage.inside(names.input_details)
     write_1h, write_5m = _writes(details, prompt)
     wanted = {
         "audio_input": details.part("audio_tokens", prompt),
@@ -48,11 +53,10 @@ def _input(usage: Counters, names: Names, prompt: int) -> Meters:
         "video_input": details.part("video_tokens", prompt),
         "image_input": details.part("image_tokens", prompt),
         "cached_input": max(
-            details.largest_part(_CACHED_KEYS, prompt),
-            usage.largest_part(names.cached, prompt) if names.cached else 0,
+            details.part("cached_tokens", prompt), usage.largest_part(names.cached, prompt)
         ),
     }
-    return Meters(**share(prompt, wanted, "text_input"))
+    return share(prompt, wanted, "text_input")
 
 
 def share(whole: int, wanted: dict[str, int], rest: str) -> dict[str, int]:
@@ -72,11 +76,11 @@ def _writes(details: Counters, prompt: int) -> tuple[int, int]:
     return long_lived, written - long_lived
 
 
-def _output(usage: Counters, names: Names, completion: int, unseen: int) -> Meters:
+def _output(usage: Counters, names: Names, completion: int, unseen: int) -> dict[str, int]:
     """`unseen` is what `total_tokens` has beyond input and output. Servers that keep reasoning out
     of the output still have it in the total (xAI's chat API; Google's OpenAI-compatible endpoint,
     without any details): it is billed, so it is metered as reasoning."""
-    details = usage.inside(f"{names.output}_details")
+    details = usage.inside(names.output_details)
     output = completion + unseen
     reasoning = max(details.part("reasoning_tokens", output), unseen)
     audio = details.part("audio_tokens", completion)
@@ -84,9 +88,12 @@ def _output(usage: Counters, names: Names, completion: int, unseen: int) -> Mete
     text = output - reasoning - audio - image
     if text < 0:
         raise UsageInvalid(
-            f"{names.output}_details: reasoning_tokens {reasoning}, audio_tokens {audio} and "
+            f"{names.output_details}: reasoning_tokens {reasoning}, audio_tokens {audio} and "
             f"image_tokens {image} are together more than the {output} tokens of output"
         )
-    return Meters(
-        text_output=text, reasoning_output=reasoning, audio_output=audio, image_output=image
-    )
+    return {
+        "text_output": text,
+        "reasoning_output": reasoning,
+        "audio_output": audio,
+        "image_output": image,
+    }

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from pricing.meters import UsageInvalid
-from pricing.rates import PriceInvalid, nusd_from_usd, nusd_from_usd_sum
-from pricing.usage.counts import Counters
+from pricing.rates import REQUEST_NUSD_MAX, PriceInvalid, nusd_from_usd, nusd_from_usd_sum
+from pricing.usage.counts import Counters, shown
 
 TICKS_PER_NUSD = 10
 _TICKS = "cost_in_usd_ticks"
@@ -30,9 +30,11 @@ def _openrouter(usage: Counters) -> int | None:
         return None
     upstream = usage.inside("cost_details").values.get("upstream_inference_cost")
     own_key = usage.values.get("is_byok")
+    if own_key is not None and not isinstance(own_key, bool):
+        raise UsageInvalid(f"is_byok must be true or false, not {shown(own_key)}")
     if own_key is None:  # the older form of the object: only a bill besides exceeds the charge
         own_key = upstream is not None and _nusd(upstream, "cost_details") > _nusd(cost, "cost")
-    if own_key is not True:
+    if not own_key:
         return _nusd(cost, "cost")
     if upstream is None:
         return None  # what the provider bills is not known
@@ -43,8 +45,10 @@ def _xai(usage: Counters) -> int | None:
     ticks = usage.values.get(_TICKS)
     if ticks is None:
         return None
-    if type(ticks) is not int or ticks < 0:
-        raise UsageInvalid(f"{_TICKS} must be a whole number from 0 on")
+    if type(ticks) is not int or not 0 <= ticks <= TICKS_PER_NUSD * REQUEST_NUSD_MAX:
+        raise UsageInvalid(
+            f"{_TICKS} must be a whole number from 0 to {TICKS_PER_NUSD * REQUEST_NUSD_MAX}"
+        )
     return -(-ticks // TICKS_PER_NUSD)
 
 

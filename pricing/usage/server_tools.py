@@ -7,11 +7,13 @@ counted too: a price that has no fee for it says so, instead of a charge that is
 
 from dataclasses import dataclass
 
+from pricing.meters import UsageInvalid
 from pricing.usage.counts import Counters, calls_by_kind
 
 FILE_SEARCH = "file_search"
 CODE_INTERPRETER = "code_interpreter"
 
+_COUNTED_IN = ("server_tool_use", "server_side_tool_usage_details")
 _ENDINGS = ("_requests", "_calls")
 _SEARCHES = ("web_search", "x_search")
 # Billed by their tokens alone: Anthropic, "Web fetch tool" and "Tool search tool"; xAI, "Remote MCP
@@ -33,12 +35,19 @@ class Calls:
         return sum(count for _, count in self.by_kind)
 
 
+def counts_calls(usage: Counters) -> bool:
+    """Whether a usage object counts calls at all, and the items of the answer need not be."""
+    return any(usage.values.get(name) is not None for name in _COUNTED_IN)
+
+
 def calls_in_usage(usage: Counters) -> Calls:
     """The calls that a usage object counts. Raises UsageInvalid."""
     searches, kinds = 0, {_LIVE_SEARCH: usage.count("num_sources_used")}
-    for name in ("server_tool_use", "server_side_tool_usage_details"):
+    for name in _COUNTED_IN:
         counted = usage.inside(name)
-        for key in list(counted.values)[:_KINDS_MAX]:
+        if len(counted.values) > _KINDS_MAX:
+            raise UsageInvalid(f"{name} has more than {_KINDS_MAX} counters")
+        for key in counted.values:
             kind = _kind(key)
             if kind in _SEARCHES:
                 searches += counted.count(key)

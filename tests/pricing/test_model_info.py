@@ -216,7 +216,7 @@ def test_what_nothing_bounds_beforehand_has_no_price_for_quotes(key: str) -> Non
     """Pages, characters and drawn images are metered afterwards; a request cannot be quoted."""
     info = TOKENS | {"max_input_tokens": 10, "max_output_tokens": 10}
     assert read_model_info("p", "m", info | {key: 0.001}).unbounded == {key}
-    with pytest.raises(PriceInvalid, match=f"{key} bills something"):
+    with pytest.raises(PriceInvalid, match=f"{key} bills what nothing"):
         price_from_model_info("p", "m", info | {key: 0.001})
     assert price_from_model_info("p", "m", info | {key: 0}).rates.input_nusd_per_mtok
 
@@ -245,10 +245,14 @@ def test_a_search_that_nobody_asked_for_is_in_the_fee(provider: str, model: str)
 
 
 def test_searches_without_end_are_refused() -> None:
-    """Deep research searches an unknown number of times: no bound, no price."""
+    """Deep research searches an unknown number of times: no bound, no price for quotes; afterwards
+    each search has its fee."""
     info = TOKENS | {"search_context_cost_per_query": 0.035}
-    with pytest.raises(PriceInvalid, match="unknown number of times"):
-        read_model_info("gemini", "deep-research-preview-04-2026", info)
+    limits = {"max_input_tokens": 10, "max_output_tokens": 10}
+    with pytest.raises(PriceInvalid, match="search_context_cost_per_query bills what nothing"):
+        price_from_model_info("gemini", "deep-research-preview-04-2026", info | limits)
+    table = read_model_info("gemini", "deep-research-preview-04-2026", info)
+    assert table.fees == {(DEFAULT_TIER, "search_calls_nusd_per_m"): 35 * 10**12}
     assert read_model_info("gemini", "research-2", info).request_nusd == 0
 
 

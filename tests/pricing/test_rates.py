@@ -12,14 +12,21 @@ from hypothesis import strategies as st
 
 from pricing.meters import TOKENS_MAX
 from pricing.rates import (
+    FEE_NAMES,
+    MULTIPLIER_MAX,
     RATE_NAMES,
     RATE_NUSD_PER_MTOK_MAX,
     REQUEST_NUSD_MAX,
+    Fees,
     PriceInvalid,
     Rates,
     complete_rates,
+    multiplier,
     nusd_from_usd,
+    nusd_from_usd_sum,
+    rate_from_usd_per_thousand,
     rate_from_usd_per_token,
+    scaled,
     whole_tokens,
 )
 
@@ -162,3 +169,68 @@ def test_completion_keeps_what_is_known_and_never_underprices(
         assert Fraction(rates.cache_write_5m_nusd_per_mtok) >= Fraction(5, 4) * text_in
     if "cache_write_1h_nusd_per_mtok" not in known:
         assert rates.cache_write_1h_nusd_per_mtok >= 2 * text_in
+
+
+def test_cached_audio_that_nobody_prices_is_not_cheaper_than_audio_or_text() -> None:
+    """Without a rate of its own, cached audio costs the dearer of audio and text input."""
+    known = {"input_nusd_per_mtok": 3, "output_nusd_per_mtok": 15}
+    for audio, cached_audio in ((7, 7), (1, 3)):
+        rates = complete_rates({**known, "audio_input_nusd_per_mtok": audio}, {})
+        assert rates.cached_audio_input_nusd_per_mtok == cached_audio
+
+
+@pytest.mark.parametrize("fee", [-1, 1.5, True, RATE_NUSD_PER_MTOK_MAX + 1])
+@pytest.mark.parametrize("name", FEE_NAMES)
+def test_fees_are_ints_in_range_or_unknown(name: str, fee: object) -> None:
+    """No fee is negative, absurd or not an int; not known is None, and not 0."""
+    assert getattr(Fees(), name) is None
+    with pytest.raises(PriceInvalid, match=name):
+        Fees(**{name: cast("int", fee)})
+
+
+def test_dollars_per_thousand_are_exact() -> None:
+    """$10 for a thousand searches is a cent each; $0.006 a minute are 100 nano-dollars a ms."""
+    assert rate_from_usd_per_thousand("10", "k") == 10_000_000 * 10**6
+    assert rate_from_usd_per_thousand("0.0001", "k") == 100 * 10**6
+    assert rate_from_usd_per_thousand(1000, "k") == RATE_NUSD_PER_MTOK_MAX
+    with pytest.raises(PriceInvalid, match="k is above"):
+        rate_from_usd_per_thousand("1000.1", "k")
+
+
+@settings(deadline=None)
+@given(amounts=st.lists(st.decimals(0, 500, places=15), min_size=1, max_size=4))
+def test_amounts_are_added_before_they_are_rounded(amounts: list[Decimal]) -> None:
+    """The sum is the ceiling of the exact sum: rounded once, not each amount for itself."""
+    exact = sum((Fraction(amount) for amount in amounts), Fraction(0))
+    named = {f"amount{at}": str(amount) for at, amount in enumerate(amounts)}
+    assert nusd_from_usd_sum(named) == math.ceil(exact * 10**9)
+
+
+def test_an_amount_that_is_none_is_named() -> None:
+    """Which of several amounts is wrong stands in the message."""
+    with pytest.raises(PriceInvalid, match="second is negative"):
+        nusd_from_usd_sum({"first": 1, "second": -1})
+
+
+@pytest.mark.parametrize(
+    ("value", "factor"),
+    [(1.1, Fraction(11, 10)), ("1.75", Fraction(7, 4)), (2, Fraction(2)), (0.01, Fraction(1, 100))],
+)
+def test_a_multiplier_is_the_decimal_that_was_written(value: object, factor: Fraction) -> None:
+    """1.1 is eleven tenths, not the binary fraction beside it."""
+    assert multiplier(value, "k") == factor
+
+
+@pytest.mark.parametrize("value", [0, -1, "0.009", MULTIPLIER_MAX + 1, math.nan, True, None, "x"])
+def test_what_is_no_multiplier_is_refused(value: object) -> None:
+    """Nought, negative numbers and percentages are mistakes."""
+    with pytest.raises(PriceInvalid, match=r"^k "):
+        multiplier(value, "k")
+
+
+@settings(deadline=None)
+@given(rate=st.integers(0, 10**12), tenths=st.integers(1, 1000))
+def test_scaled_rates_are_the_ceiling_of_the_product(rate: int, tenths: int) -> None:
+    """Each rate times a factor, never below the exact product and less than one above it."""
+    product = scaled(Rates(*[rate] * len(RATE_NAMES)), Fraction(tenths, 10))
+    assert product == Rates(*[-(-rate * tenths // 10)] * len(RATE_NAMES))

@@ -135,7 +135,8 @@ def test_show_at_a_day_has_the_price_of_the_day() -> None:
     after = document("show", "deepseek/deepseek-v4-pro", "--at", "2026-08-16T16:00")
     assert before["model_info"]["input_cost_per_token"] == "0.000000435"
     assert after["model_info"]["input_cost_per_token"] == "0.00000132"
-    complaint(run("show", "gpt-5-mini", "--at", "yesterday"), USAGE_ERROR)
+    for never in ("yesterday", "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00"):
+        complaint(run("show", "gpt-5-mini", "--at", never), USAGE_ERROR)
 
 
 def test_show_tells_disagreements_and_the_nearest_name() -> None:
@@ -146,6 +147,14 @@ def test_show_tells_disagreements_and_the_nearest_name() -> None:
     assert following == "comptroller prices show openai/gpt-5-mini"
     _, following = complaint(run("show", "gpt-5-minni", "--provider", "azure"), FAILED)
     assert following == "comptroller prices show gpt-5-mini --provider azure"
+
+
+def test_show_of_what_cannot_be_priced_says_why() -> None:
+    """A unit that nothing here counts is shown, and is no traceback."""
+    answer = document("show", "perplexity/sonar-deep-research")
+    assert answer["price_version"] is None
+    assert "citation_cost_per_token" in answer["unusable"]
+    assert "unusable\t" in run("show", "perplexity/sonar-deep-research").stdout
 
 
 def test_check_says_the_worst_of_each_model(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The catalogue as callers see it: names, moments, two opinions or one."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -7,10 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pricing import PriceInvalid
 from pricing.catalog import Catalog, ModelUnknown
 from pricing.catalog.merging import DEARER
+from pricing.catalog.names import candidates
 from pricing.catalog.overlay import Overlay
 from pricing.catalog.providers import PROVIDERS
 from pricing.catalog.source import Listed
@@ -69,6 +73,14 @@ def test_an_unknown_model_says_what_there_is() -> None:
     with pytest.raises(ModelUnknown, match=r"the nearest: gpt-5-mini.*base_model") as caught:
         CATALOG.find("openai", "gpt-5-minni", NOW)
     assert caught.value.nearest[0] == "gpt-5-mini"
+
+
+@given(st.text(max_size=40), st.text(max_size=300), st.integers(0, 4 * 10**12))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_asked_is_answered_or_refused(provider: str, model: str, at: int) -> None:
+    """No name and no moment is a fault of ours."""
+    with contextlib.suppress(ModelUnknown):
+        ALONE.find(provider, model, at)
 
 
 @pytest.mark.parametrize("provider", ["hosted_vllm", "custom_openai", "", "../x"])
@@ -200,13 +212,11 @@ def test_no_rewriting_of_a_name_leads_to_a_lower_price() -> None:
     compared, lower = 0, set()
     for seller in PROVIDERS.values():
         for name in set(second.names(seller.litellm)):
+            names = dict(candidates(seller, name))
             listed = second.find(seller.litellm, [name], NOW)
+            alone = CATALOG.first.find(seller.genai, names, NOW)
             assert listed is not None
-            try:
-                alone = ALONE.find(seller.name, name, NOW)
-            except ModelUnknown:
-                continue
-            if set(alone.resolved_by) - {"provider prefix"}:
+            if alone is not None and set(names[alone.under]) - {"provider prefix"}:
                 compared += 1
                 lower |= {name for key in _COSTS if _below(alone.info, listed.info, key)}
     assert compared > 100
