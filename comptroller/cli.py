@@ -10,6 +10,7 @@ from comptroller.commands import (
     key,
     prices,
     quote,
+    reconcile,
     recost,
     report,
     snippet,
@@ -31,6 +32,7 @@ app.command("top")(top.top_command)
 app.command("tail")(records_cli.tail_command)
 app.command("sql")(records_cli.sql_command)
 app.command("report")(report.report_command)
+app.command("reconcile")(reconcile.reconcile_command)
 app.command("quote")(quote.quote_command)
 app.command("verify")(records_cli.verify_command)
 app.command("snippet")(snippet.snippet_command)
