@@ -1,6 +1,7 @@
 -- Requests of an organisation whose provider said what they used, in the order of the log after a place,
 -- each with all that was charged for it so far and the last event that did: truth that came late and
--- corrections before are events of their own. Which counters it touched is what it reserved of.
+-- corrections before are events of their own. Which counters it touched is what it reserved of; no request
+-- runs for a day before its provider says what it used.
 WITH
     page AS
     (
@@ -29,6 +30,7 @@ WITH
         FROM comptroller.events
         WHERE org = {org:String} AND part = 0
           AND event_type IN ('llm_request', 'llm_response', 'reservation_expired', 'correction')
+          AND time >= fromUnixTimestamp64Milli({since_ms:Int64} - 86400000, 'UTC')
           AND request_id IN (SELECT request_id FROM page)
         GROUP BY request_id
     )

@@ -52,7 +52,7 @@ def recost_command(  # noqa: PLR0913, PLR0917  # options of a command
             found = _gone_through(client, {**wanted, "book": True})
         elif asks and found["differences"]:
             raise CommandFailed("nothing was booked", _HELP)
-    _show(found, as_json=as_json, dry_run=dry_run)
+    _show(found, as_json=as_json, dry_run=dry_run, is_shown=asks)
 
 
 def _ms(moment: datetime) -> int:
@@ -101,11 +101,12 @@ def _confirmed(found: dict[str, Any]) -> bool:
     return typer.confirm(f"book these corrections of {count} requests?", err=True)
 
 
-def _show(found: dict[str, Any], *, as_json: bool, dry_run: bool) -> None:
+def _show(found: dict[str, Any], *, as_json: bool, dry_run: bool, is_shown: bool) -> None:
     if as_json:
         show_pairs((), found, as_json=True)
     else:
-        show_rows(found["differences"], _COLUMNS, as_json=False)
+        if not (is_shown and found["differences"]):  # who was asked has seen them
+            show_rows(found["differences"], _COLUMNS, as_json=False)
         done = "" if dry_run else f", {found['booked']} corrections booked"
         already = f", {found['already']} already" if found["already"] else ""
         typer.echo(f"{found['examined']} requests priced again{done}{already}", err=True)

@@ -5,8 +5,8 @@ requests) and "Get Cost Report" (`amount` is in cents, as decimal text; `model` 
 not tokens). The console's CSVs have days (`usage_date_utc`), and amounts in dollars of two digits.
 """
 
+import re
 from collections.abc import Iterator
-from datetime import date
 from decimal import Decimal
 from typing import Final
 
@@ -16,6 +16,7 @@ START: Final = "starting_at"
 END: Final = "ending_at"
 DAY: Final = "usage_date_utc"
 CENTS_DIGITS: Final = 2
+_ISO_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _INPUTS = (
     "usage_input_tokens_no_cache",
     "usage_input_tokens_cache_write_5m",
@@ -87,10 +88,11 @@ def _row(row: Record) -> Line | None:
 
 
 def _row_day(row: Record) -> str:
-    try:
-        return date.fromisoformat(str(row.fields[DAY])).isoformat()
-    except ValueError:
-        raise row.wrong(DAY, "a day, as in 2026-11-28") from None
+    day = row.text(DAY)
+    if not _ISO_DAY.fullmatch(day):
+        raise row.wrong(DAY, "a day, as in 2026-11-28")
+    row.moment(DAY)
+    return day
 
 
 DIALECT: Final = Dialect(START, END, _results, _row, _row_day, (_COST, _USAGE))

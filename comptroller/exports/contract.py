@@ -13,7 +13,9 @@ from typing import Any, Final
 
 COUNT_MAX: Final = 10**15
 DOLLARS_MAX: Final = Decimal(10**9)
-DAY_S: Final = 86_400
+EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+"""No provider has billed anything before or after."""
 NAME_CHARS_MAX: Final = 256
 _AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{0,60})?([eE]-?[0-9]{1,2})?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,16}(\.0{1,9})?", re.ASCII)
@@ -90,14 +92,10 @@ class Record:
 
     def moment(self, name: str) -> datetime:
         """Seconds since 1970, or ISO 8601 (UTC where it names no zone). Raises ExportInvalid."""
-        value = self.fields.get(name)
-        try:
-            if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-                return datetime.fromtimestamp(int(value), UTC)
-            found = datetime.fromisoformat(str(value))
-        except (ValueError, OverflowError, OSError):
-            raise self.wrong(name, "a time: seconds since 1970, or 2026-11-28T00:00:00Z") from None
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        found = _moment(self.fields.get(name))
+        if found is None or not EARLIEST <= found < LATEST:
+            raise self.wrong(name, "a time: seconds since 1970, or 2026-11-28T00:00:00Z")
+        return found
 
     def day(self, start: str, end: str) -> str:
         """The day in which a bucket lies. Raises ExportInvalid for one that lies in several."""
@@ -145,6 +143,16 @@ class Dialect:
     row: Callable[[Record], Line | None]
     row_day: Callable[[Record], str]
     columns: tuple[frozenset[str], ...]
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
+            return datetime.fromtimestamp(int(value), UTC)
+        found = datetime.fromisoformat(str(value))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def next_day(day: str) -> str:

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from budgets.answers import Truth
+from budgets.ledger import LedgerOptions
 from budgets.transport import LedgerUnavailable
 from console.charges import Charged, NotPriced, Owed
 from console.options import ConsoleOptions
 from tests.console.desk import Console, opened
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.recovering import Worker, recording, restarted
-from tests.recorder.rig import Caller, staged
+from tests.recorder.rig import RESERVED_NUSD, Caller, staged, until
+from tests.recorder.workbench import response_event
 
 ROOT = Path(__file__).parents[2]
 CALLS = 20
@@ -260,6 +263,28 @@ async def test_money_that_was_moved_is_corrected_where_it_came_from(
     assert said == spent
     assert set(spent.values()) == {2 * RIGHT_NUSD}
     assert len(spent) == 2
+
+
+async def test_truth_that_came_late_is_priced_again(recosting: Console, prices: Prices) -> None:
+    """A request that expired was charged whole; its late truth corrected that, and the recost
+    corrects the truth, in the counters that it reserved of."""
+    caller = await recosting.stage.caller("", LedgerOptions(lease_ms=1))
+    desk, id_ = caller.desk, caller.desk.session.new_id()
+    await caller.reserve(id_)
+
+    async def has_expired() -> bool:
+        return await desk.ledger.sweep(desk.organisation) == [id_]
+
+    await until(has_expired)
+    (page,) = await pages(recosting, {"organisation": desk.organisation, "book": True})
+    assert (page["examined"], await desk.totals()) == (0, (RESERVED_NUSD, 0))
+    truth = response_event(id_, desk.organisation, RESERVED_NUSD, 40)
+    late = await desk.ledger.settle(desk.organisation, id_, Truth(40, 15), truth, b"")
+    assert (late, await desk.totals()) == ("CORRECTED", (40, 0))
+    assert await booked(recosting, caller) == 1
+    assert prices.asked[-1].charged_nusd == 40
+    assert await desk.totals() == (RIGHT_NUSD, 0)
+    assert await booked(recosting, caller) == 0
 
 
 async def test_pages_come_to_the_same(recosting: Console) -> None:

@@ -3,6 +3,7 @@ docs/prices.md is what happens."""
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ async def test_a_price_that_was_wrong_is_put_right(folder: Path) -> None:
         verified = await stack("verify", "--json")
         assert verified.code == 0, verified.out
         await _told_as_documented(stack)
+        await _billed_as_corrected(stack, folder, owed_nusd)
 
 
 async def _told_as_documented(stack: Administered) -> None:
@@ -116,6 +118,21 @@ async def _told_as_documented(stack: Administered) -> None:
     ran = await stack("sql", query[1], "--json")
     assert ran.code == 0, ran.err
     assert sum(int(row["corrections"]) for row in ran.documents) == CALLS
+
+
+async def _billed_as_corrected(stack: Administered, folder: Path, owed_nusd: int) -> None:
+    """A provider's bill of what was owed agrees: a correction counts on the day of its request."""
+    day = await stack("sql", "SELECT toDate(min(time)) FROM requests", "--format", "TSV")
+    start = datetime.fromisoformat(day.out.strip()).replace(tzinfo=UTC)
+    until = start + timedelta(days=1)
+    header = "start_time,end_time,amount_value,amount_currency,line_item"
+    amount = f"{owed_nusd / 10**9:.9f}"
+    row = f"{start.timestamp():.0f},{until.timestamp():.0f},{amount},usd,small"
+    file = folder / "bill.csv"
+    file.write_text(f"{header}\n{row}\n")
+    ran = await stack("reconcile", "openai", str(file), "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.document["difference_nusd"], ran.document["explained"]) == (0, True)
 
 
 async def test_it_says_what_is_missing(folder: Path) -> None:
