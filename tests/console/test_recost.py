@@ -15,9 +15,11 @@ import pytest
 from budgets.answers import Truth
 from budgets.ledger import LedgerOptions
 from budgets.transport import LedgerUnavailable
+from comptroller.admin_client import AdminAddress, AdminClient
+from comptroller.commands.recost import _gone_through
 from console.charges import Charged, NotPriced, Owed
 from console.options import ConsoleOptions
-from tests.console.desk import Console, opened
+from tests.console.desk import ADMIN_SECRET, Console, listening, opened
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.recovering import Worker, recording, restarted
 from tests.recorder.rig import RESERVED_NUSD, Caller, staged, until
@@ -263,6 +265,25 @@ async def test_money_that_was_moved_is_corrected_where_it_came_from(
     assert said == spent
     assert set(spent.values()) == {2 * RIGHT_NUSD}
     assert len(spent) == 2
+
+
+async def test_all_pages_of_the_client_are_one(recosting: Console) -> None:
+    """What the command adds up: every page, booked as it comes, and each day and model once."""
+    caller = await recosting.caller()
+    await wrongly_charged(caller, 5)
+    async with listening(recosting) as (client, _):
+        address = AdminAddress(str(client.base_url), ADMIN_SECRET)
+        wanted = {**SPAN, "organisation": caller.organisation, "limit": 2, "book": True}
+
+        def gone_through() -> dict[str, Any]:
+            with AdminClient(address) as admin:
+                return _gone_through(admin, wanted)
+
+        found = await asyncio.to_thread(gone_through)
+    assert (found["examined"], found["booked"], found["already"]) == (5, 5, 0)
+    (row,) = found["differences"]
+    assert (row["requests"], row["charged_nusd"], row["owed_nusd"]) == (5, 15, 5 * RIGHT_NUSD)
+    assert row["difference_usd"] == "0.00000165"
 
 
 async def test_truth_that_came_late_is_priced_again(recosting: Console, prices: Prices) -> None:

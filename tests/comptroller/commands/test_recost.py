@@ -10,6 +10,7 @@ from typing import Any
 from comptroller.data_dir import admin_token_file, admin_url_file
 from comptroller.exits import USAGE_ERROR
 from tests.comptroller.commands.administered import Administered
+from tests.comptroller.commands.test_review_terminal import on_terminal
 from tests.gateway.processes import Running, comptroller_up
 
 CALLS = 20
@@ -96,8 +97,14 @@ async def test_a_price_that_was_wrong_is_put_right(folder: Path) -> None:
         assert (row["charged_nusd"], row["owed_nusd"]) == (wrong_nusd, owed_nusd)
         assert row["difference_nusd"] == owed_nusd - wrong_nusd
         assert dry["booked"] == 0
+        recost = ("prices", "recost", "--since", "1d")
+        asked = await on_terminal(stack, *recost, typed=b"n\n")
+        assert f"book these corrections of {CALLS} requests?" in asked
+        assert "nothing was booked" in asked
         assert await spent(stack) == before
-        assert (await recosted(stack, "--yes"))["booked"] == CALLS
+        done = await on_terminal(stack, *recost, "--organisation", "acme", typed=b"y\n")
+        assert f"{CALLS} corrections booked" in done
+        assert done.count("demo/small") == 1
         usd = f"{owed_nusd / 10**9:.9f}".rstrip("0")
         assert await spent(stack) == [usd, usd]
         again = await recosted(stack, "--yes")
