@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+import console.recosting
 from budgets.answers import Truth
 from budgets.ledger import LedgerOptions
+from budgets.policy import Policy
 from budgets.transport import LedgerUnavailable
 from comptroller.admin_client import AdminAddress, AdminClient
 from comptroller.commands.recost import _gone_through
@@ -110,6 +112,18 @@ async def sums(records: RecordsServer, organisation: str) -> dict[str, int]:
     return found
 
 
+async def charges(records: RecordsServer, organisation: str) -> list[int]:
+    """What was charged for each request, by all of its events."""
+    store = records.store()
+    lines = await store.select(
+        "SELECT sum(charged_nusd) FROM comptroller.events WHERE org = {org:String} AND event_type "
+        "IN ('llm_response', 'correction') GROUP BY request_id",
+        {"org": organisation},
+    )
+    await store.close()
+    return [int(json.loads(line)[0]) for line in lines.splitlines()]
+
+
 def agreed(nusd: int, calls: int = CALLS) -> dict[str, int]:
     """Sums that all say this much, and count each call and its tokens once."""
     money = dict.fromkeys(("events", "hourly", "daily", "usage"), nusd)
@@ -177,15 +191,68 @@ async def test_a_price_may_change_to_and_fro(recosting: Console, prices: Prices)
         assert await caller.desk.totals() == (3 * nusd, 0)
 
 
-async def test_two_at_once_book_once(recosting: Console, prices: Prices) -> None:
+async def test_two_at_once_book_once(
+    recosting: Console, records: RecordsServer, options: ConsoleOptions
+) -> None:
     """Whoever comes second on the same charge is told ALREADY and changes nothing, even with
     another price: it finds the new charge when it is run again."""
     caller = await recosting.caller()
     await wrongly_charged(caller)
     await caller.recorded()
-    both = await asyncio.gather(*(booked(recosting, caller) for _ in range(2)))
-    assert sum(both) == CALLS
-    assert await caller.desk.totals() == (CALLS * RIGHT_NUSD, 0)
+    other, wanted = Prices(500, "other"), {"organisation": caller.organisation, "book": True}
+    async with opened(recosting.stage, Console.found(records), options, other) as second:
+        both = await asyncio.gather(pages(recosting, wanted), pages(second, wanted))
+        assert sum(page["booked"] + page["already"] for found in both for page in found) >= CALLS
+        await caller.recorded()
+        charged = await charges(records, caller.organisation)
+        assert len(charged) == CALLS
+        assert set(charged) <= {RIGHT_NUSD, 500}
+        assert await caller.desk.totals() == (sum(charged), 0)
+        await booked(second, caller)
+        assert await caller.desk.totals() == (CALLS * 500, 0)
+
+
+async def test_the_second_on_one_charge_is_told_already(
+    recosting: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another recost books between the reading of a page and its booking."""
+    caller = await recosting.caller()
+    await wrongly_charged(caller, 3)
+    others: list[str | int] = []
+    policies = recosting.parts.session.policies
+
+    async def overtaken(organisation: str) -> Mapping[str, Policy]:
+        if not others:
+            others.append("begun")
+            others.append(await booked(recosting, caller))
+        return await policies(organisation)
+
+    monkeypatch.setattr(recosting.parts.session, "policies", overtaken)
+    (page,) = await pages(recosting, {"organisation": caller.organisation, "book": True})
+    assert others == ["begun", 3]
+    assert (page["booked"], page["already"]) == (0, 3)
+    assert await caller.desk.totals() == (3 * RIGHT_NUSD, 0)
+
+
+async def test_an_old_reading_is_not_booked_by(
+    recosting: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tombstones of what others have booked meanwhile go after a while: a process that was paused
+    reads again."""
+    caller = await recosting.caller()
+    await wrongly_charged(caller, 1)
+    monkeypatch.setattr(console.recosting, "BOOK_S_MAX", -1)
+    body = {**SPAN, "organisation": caller.organisation, "book": True}
+    await recosting.refused(503, "records_unavailable", "POST", "/v1/prices/recost", body)
+    assert await caller.desk.totals() == (1, 0)
+
+
+async def test_without_prices_nothing_is_priced(recorded: Console) -> None:
+    """An admin API that was started without them says so for each request."""
+    caller = await recorded.caller()
+    await wrongly_charged(caller, 1)
+    (page,) = await pages(recorded, {"organisation": caller.organisation, "book": True})
+    assert "started without prices" in page["unpriced"][0]["reason"]
 
 
 @pytest.mark.parametrize("after", [0, 7, 19])
