@@ -3,7 +3,18 @@
 import typer
 
 from comptroller import records_cli
-from comptroller.commands import budget, check, doctor, key, quote, report, snippet, start, top
+from comptroller.commands import (
+    budget,
+    check,
+    doctor,
+    key,
+    prices,
+    quote,
+    report,
+    snippet,
+    start,
+    top,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="An LLM gateway that cannot overspend."
@@ -13,6 +24,7 @@ app.command("check")(check.check_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")
+app.add_typer(prices.app, name="prices")
 app.command("top")(top.top_command)
 app.command("tail")(records_cli.tail_command)
 app.command("sql")(records_cli.sql_command)

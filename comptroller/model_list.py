@@ -9,11 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
+from comptroller.catalogued import COSTS, completed, missing
 from comptroller.document import DecimalText, Value, shown
 from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
+
+if TYPE_CHECKING:
+    from pricing.catalog import Entry
 
 OPENAI_BASE: Final = "https://api.openai.com/v1"
 API_BASES: Final[Mapping[str, str]] = {
@@ -40,7 +44,6 @@ _INFO_FIELDS = (
 _INFO_PREFIXES = ("supports_", "supported_")
 # Whether such a field is a price that is understood is for `pricing` to say, never for this file.
 _PRICE_WORDS = ("cost", "pric", "multiplier", "surcharge", "per_token", "provider_specific_entry")
-_COSTS = ("input_cost_per_token", "output_cost_per_token")
 _URL = re.compile(r"https?://[\x21-\x7e]+", re.ASCII)
 _HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
 
@@ -48,7 +51,7 @@ _HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
-    at its end, and is empty for the demo."""
+    at its end, and is empty for the demo. `listed`: what the catalogue said, where it was asked."""
 
     name: str
     provider: str
@@ -59,6 +62,7 @@ class ModelEntry:
     timeout_ms: int = 0
     stream_timeout_ms: int = 0
     reasons_unseen: bool = True
+    listed: "Entry | None" = field(default=None, repr=False, compare=False)
 
 
 def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
@@ -68,7 +72,7 @@ def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[Mo
     entries: list[ModelEntry] = []
     lines: dict[str, int] = {}
     for item in value.items():
-        entry = _entry(item, environment)
+        entry = read_entry(item, environment)
         if entry.name in lines:
             raise item.error(
                 f"model_name {shown(entry.name)} is there already, in line {lines[entry.name]}: "
@@ -86,7 +90,8 @@ def _demo_entry(name: str, upstream_model: str, price: Price) -> ModelEntry:
     return ModelEntry(name, "demo", upstream_model, price, reasons_unseen=reasons)
 
 
-def _entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
+def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
+    """One entry of `model_list`. Raises ConfigInvalid."""
     fields = item.known_fields(_ENTRY_FIELDS, "an entry of model_list")
     for needed in _ENTRY_FIELDS[:2]:
         if needed not in fields:
@@ -103,7 +108,7 @@ def _entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
     info = fields.get("model_info")
     if provider == "demo":
         return _demo(name, model, info, params)
-    price = _price(name, provider, model, info or item)
+    price, listed = _price(name, (provider, model, _host(params, environment)), info or item)
     timeout_ms = _seconds_ms(params.get("timeout"))
     api_key = params.get("api_key")
     return ModelEntry(
@@ -116,6 +121,7 @@ def _entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
         timeout_ms=timeout_ms,
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
         reasons_unseen=_reasons_unseen(info),
+        listed=listed,
     )
 
 
@@ -129,7 +135,7 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
         raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
     price = DEMO_PRICES[full_name]
     if info is not None and any(_is_price_field(each) or "max_" in each for each in _info(info)):
-        price = _price(name, "demo", model, info)
+        price, _ = _price(name, ("demo", model, ""), info)
     return _demo_entry(name, full_name, price)
 
 
@@ -162,6 +168,12 @@ def _api_base(
             f"api_key is missing, which {OPENAI_BASE} needs: api_key: os.environ/OPENAI_API_KEY"
         )
     return API_BASES[provider]
+
+
+def _host(params: Mapping[str, Value], environment: Mapping[str, str]) -> str:
+    """The server that is named; empty for the provider's own."""
+    value = params.get("api_base")
+    return "" if value is None else urlsplit(_checked_base(value, environment)).hostname or ""
 
 
 def _checked_base(value: Value, environment: Mapping[str, str]) -> str:
@@ -203,18 +215,21 @@ def _is_price_field(name: str) -> bool:
     return any(word in name for word in _PRICE_WORDS)
 
 
-def _price(name: str, provider: str, model: str, info: Value) -> Price:
-    """From model_info; where there is none, `info` is the entry that lacks it."""
+def _price(name: str, served: tuple[str, str, str], info: Value) -> tuple[Price, "Entry | None"]:
+    """From model_info, and the catalogue where it lacks something. `served`: provider, model, host.
+    Where there is no model_info, `info` is the entry that lacks it."""
+    provider, model, host = served
     fields = _info(info) if info.name == "model_info" else {}
-    missing = _missing(fields)
-    if missing:
-        raise info.error(
-            f"{name} has no usable price: model_info lacks {', '.join(missing)}; "
-            "what is free has an explicit 0"
-        )
-    said = {each: value.plain() for each, value in info.fields().items()}
+    said = {each: value.plain() for each, value in fields.items()}
     try:
-        return price_from_model_info(provider, model, said)
+        whole = completed(provider, model, host, said)
+        return price_from_model_info(whole.provider, model, whole.info), whole.entry
+    except LookupError as error:
+        lacks = ", ".join(missing(said))
+        raise info.error(
+            f"{name} has no usable price: model_info lacks {lacks}; what is free has an explicit "
+            f"0. {error}"
+        ) from None
     except PriceInvalid as error:
         accused = _accused(info, str(error))
         raise accused.error(f"{name} has no usable price: {error}") from None
@@ -222,7 +237,7 @@ def _price(name: str, provider: str, model: str, info: Value) -> Price:
 
 def _info(value: Value) -> dict[str, Value]:
     ours = {name for name in value.fields() if _may_be_in_info(name)}
-    return _given(value.known_fields({*_INFO_FIELDS, *_COSTS, *ours}, "model_info"))
+    return _given(value.known_fields({*_INFO_FIELDS, *COSTS, *ours}, "model_info"))
 
 
 def _given(fields: Mapping[str, Value]) -> dict[str, Value]:
@@ -232,16 +247,6 @@ def _given(fields: Mapping[str, Value]) -> dict[str, Value]:
 
 def _may_be_in_info(name: str) -> bool:
     return name.startswith(_INFO_PREFIXES) or _is_price_field(name)
-
-
-def _missing(fields: Mapping[str, Value]) -> list[str]:
-    """All at once: nobody should have to start four times."""
-    missing = [] if "tiered_pricing" in fields else [each for each in _COSTS if each not in fields]
-    if "max_input_tokens" not in fields:
-        missing.append("max_input_tokens")
-    if not {"max_output_tokens", "max_tokens"} & fields.keys():
-        missing.append("max_output_tokens")
-    return missing
 
 
 def _accused(info: Value, message: str) -> Value:

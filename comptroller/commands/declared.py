@@ -88,7 +88,7 @@ def _about_models(settings: "Settings") -> Iterator[str]:
         rates = entry.price.rates
         if not (rates.input_nusd_per_mtok or rates.output_nusd_per_mtok):
             yield f"model {entry.name} is free: no usd limit will ever stop it"
-        if entry.price.unpriced:
+        if entry.price.unpriced and entry.listed is None:
             charges = ", ".join(sorted(entry.price.unpriced))
             yield f"model {entry.name} has charges that nobody prices ({charges}): refused"
 

@@ -41,7 +41,7 @@ RECORDER = (
     Mutant(
         "a lease that comes back has lost its name",
         "recorder/restoring.py",
-        "        if request.request_id not in present:\n",
+        "        if request.id not in present:\n",
         "        if True:\n",
         (f"{RECOVERS}::test_a_lease_that_comes_back_still_has_its_name",),
     ),

@@ -14,7 +14,7 @@ from budgets.plan import ScopePath
 from budgets.policy import parse_policy
 from gateway.events import KeyEvents
 from tests.budgets.harness import dollars, granted
-from tests.recorder.test_growth import Asked, Growing
+from tests.recorder.growing import Asked, Growing
 from tests.recorder.workbench import StoreProcess, begin_anew, desk_at
 
 HOURS, RUNS, KEYS = 24, 100, 85

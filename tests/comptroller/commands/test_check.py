@@ -157,3 +157,18 @@ def test_the_defaults_are_no_doubt() -> None:
     settings = load_settings(None, {})
     assert warnings(settings) == []
     assert {each["name"] for each in declared(settings)["models"]} >= {"demo/small"}
+
+
+def test_a_listed_model_gives_no_warning(tmp_path: Path) -> None:
+    """Its list has fees of tools and regions, which every listed model has: a request that asks for
+    one is refused, and nobody has to be told beforehand. Who writes such a fee is."""
+    file = tmp_path / "comptroller.yaml"
+    listed = (
+        "model_list:\n  - {model_name: a, litellm_params: {model: openai/gpt-5-mini, api_key: k}"
+    )
+    file.write_text(listed + "}\n")
+    assert warnings(load_settings(file, {})) == []
+    own = "input_cost_per_token: 1e-6, output_cost_per_token: 1e-6, max_tokens: 9"
+    fee = "max_input_tokens: 9, google_maps_grounding_cost_per_query: 1"
+    file.write_text(f"{listed}, model_info: {{{own}, {fee}}}}}\n")
+    assert "google_maps_grounding" in warnings(load_settings(file, {}))[0]

@@ -1,0 +1,106 @@
+"""Prices of model_list that the file leaves out, from the catalogue.
+
+Whoever writes prices means them: where both token prices are given, the catalogue adds no price at
+all, only limits of the context. Where they are missing, it is asked, under the name of whoever
+bills: `openai/...` is a wire format, and the server behind it may be anybody's.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pricing.catalog import Catalog, Entry
+
+COSTS: Final = ("input_cost_per_token", "output_cost_per_token")
+LIMITS: Final = ("max_input_tokens", "max_output_tokens")
+KEPT_MS: Final = 30 * 86_400_000
+"""How long a running gateway may keep a price: of one that is known to change in that time, the
+dearer counts from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A `model_info` with nothing missing. `provider`: who bills; `entry`: what the catalogue says,
+    None where it was not asked."""
+
+    provider: str
+    info: Mapping[str, object]
+    entry: "Entry | None" = None
+
+
+@cache
+def installed() -> "Catalog":
+    """The lists of this machine, read when the first price is looked up."""
+    from pricing.catalog import Catalog  # noqa: PLC0415  # most configurations need none
+
+    return Catalog.load()
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def completed(
+    provider: str,
+    model: str,
+    host: str,
+    said: Mapping[str, object],
+    catalog: Callable[[], "Catalog"] = installed,
+) -> Completed:
+    """`said` (model_info of the file, without nulls) with what it lacks.
+
+    `host`: the server, empty for the provider's own. Raises ModelUnknown, PriceInvalid (from
+    `pricing`), whose messages say what to write instead.
+    """
+    if not missing(said):
+        return Completed(provider, said)
+    seller, name = biller(provider, model, host, said)
+    at_ms = now_ms()
+    entry = catalog().find_dearest(seller, name, at_ms, at_ms + KEPT_MS)
+    if has_prices(said):
+        added = {key: entry.info[key] for key in LIMITS if key in entry.info}
+        return Completed(provider, {**added, **said}, entry)
+    return Completed(entry.provider, {**entry.info, **said}, entry)
+
+
+def missing(said: Mapping[str, object]) -> list[str]:
+    """The keys without which there is no price; all at once: nobody should have to start twice."""
+    found = [] if has_prices(said) else [each for each in COSTS if each not in said]
+    if "max_input_tokens" not in said:
+        found.append("max_input_tokens")
+    if not {"max_output_tokens", "max_tokens"} & said.keys():
+        found.append("max_output_tokens")
+    return found
+
+
+def has_prices(said: Mapping[str, object]) -> bool:
+    """Whether the file says itself what tokens cost."""
+    return "tiered_pricing" in said or all(each in said for each in COSTS)
+
+
+def biller(provider: str, model: str, host: str, said: Mapping[str, object]) -> tuple[str, str]:
+    """(who bills, the model's name there): as `base_model` says, else by the server.
+
+    Raises ModelUnknown for a server that is nobody's whose prices are listed.
+    """
+    from pricing.catalog import OWN_SERVERS, ModelUnknown, provider_of_host  # noqa: PLC0415
+
+    base_model = said.get("base_model")
+    if isinstance(base_model, str) and base_model:
+        seller, slash, name = base_model.partition("/")
+        return (seller, name) if slash else (str(said.get("litellm_provider", provider)), seller)
+    if host:
+        owner = provider_of_host(host)
+        if owner is None:
+            raise ModelUnknown(
+                f"nobody whose prices are listed serves {host}: give them, or base_model: "
+                "<provider>/<model> where that server bills somebody's prices"
+            )
+        return owner.name, model
+    if provider in OWN_SERVERS:
+        raise ModelUnknown("no list knows what your own server costs: give its prices")
+    return provider, model
