@@ -39,7 +39,7 @@ class Quoting(msgspec.Struct, frozen=True):
         return self.quote_of(wanted or self.options.output_tokens_default)
 
     def quote_of(self, output_tokens_wanted: int) -> Quote:
-        """The same for this output cap."""
+        """The same for this output cap. What nobody has seen can be sound, pictures or video."""
         call = self.call
         try:
             return quote(
@@ -49,9 +49,9 @@ class Quoting(msgspec.Struct, frozen=True):
                 output_tokens_least=min(output_tokens_wanted, self.options.output_tokens_least),
                 n=call.n,
                 cache_write=call.cache_write,
-                audio_input=call.audio_input,
+                audio_input=call.audio_input or call.unseen_content,
                 audio_output=call.audio_output,
-                image_input=bool(call.images),
+                image_input=bool(call.images) or call.unseen_content,
             )
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
