@@ -20,14 +20,8 @@ from budgets.policy import (
     encode_policy,
     named_after,
 )
-from budgets.session import (
-    STALE_RETRIES_MAX,
-    LedgerRecovering,
-    Session,
-    code_of,
-    number,
-    texts,
-)
+from budgets.replies import code_of, number, texts
+from budgets.session import STALE_RETRIES_MAX, LedgerRecovering, Session
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
 

@@ -4,11 +4,9 @@ It owns what makes a call right: the plan that fits the request, and the answer 
 It holds no money of its own; what must not be lost when Redis is away is in `budgets.endings`.
 """
 
-import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 
@@ -25,18 +23,13 @@ from budgets.answers import (
     repeat_from,
     reservation_from,
 )
-from budgets.kept import Granted, Kept, Settled
+from budgets.bringing import Bringing
+from budgets.kept import Granted
 from budgets.plan import Plan, ScopePath
 from budgets.policy import Payloads
 from budgets.policycache import PolicyCache
-from budgets.session import (
-    STALE_RETRIES_MAX,
-    LedgerRecovering,
-    Session,
-    code_of,
-    number,
-    texts,
-)
+from budgets.replies import number, texts
+from budgets.session import STALE_RETRIES_MAX, LedgerRecovering, Session
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerSilent, LedgerUnavailable, Reply
 
@@ -68,8 +61,7 @@ class Ledger:
         self.new_id = session.new_id
         self._session = session
         self._policies = PolicyCache(session.load, self.options.payloads)
-        self._kept = Kept()
-        self._bringing: dict[str, asyncio.Lock] = {}
+        self._bringing = Bringing(session, self.options.lease_ms)
 
     @property
     def organisations(self) -> tuple[str, ...]:
@@ -112,7 +104,7 @@ class Ledger:
         A caller that ends this call by an exception releases the id: the reserve may have
         happened. Raises LedgerUnavailable, LedgerSilent, LedgerConflict.
         """
-        slot = await self._in_step(path.organisation)
+        slot = await self._bringing.in_step(path.organisation)
         generation = self._session.transport.generation
         try:
             return await self._reserve(slot, path, model, ask_for, record_for, id_, mark)
@@ -163,7 +155,7 @@ class Ledger:
                 reservation = reservation_from(reply, id_, path, epoch, plan, ask, name)
                 slot.saw(epoch, reservation.seq)
                 entry = Granted(reservation, plan, fingerprint, event)
-                self._kept.add(path.organisation, epoch, reservation.seq, entry)
+                self._bringing.keep(path.organisation, epoch, reservation.seq, entry)
                 return reservation
             if code == b"REPEATED":
                 return repeat_from(reply, plan)
@@ -189,7 +181,7 @@ class Ledger:
         elif code == b"RECOVERING" and len(reply) == 1:
             if not await self._session.moved_on(slot, epoch):
                 return False
-            await self._in_step(slot.organisation)
+            await self._bringing.in_step(slot.organisation)
         else:
             return False
         return True
@@ -228,69 +220,19 @@ class Ledger:
         SETTLED, CORRECTED (after expiry), ALREADY, UNKNOWN (no such reservation any more: an event
         that charges nothing); raises LedgerUnavailable while the ledger cannot take it (RECOVERING
         included): try again."""
-        slot = await self._in_step(organisation)
-        return await self._settled(slot, id_, truth, event, body, mark, known)
+        slot = await self._bringing.in_step(organisation)
+        return await self._bringing.settled(slot, id_, truth, event, body, mark, known)
 
     async def release(self, organisation: str, id_: str, event: bytes, mark: str = "") -> str:
         """Gives all of it back: RELEASED or ALREADY; raises as settle does."""
-        slot = await self._in_step(organisation)
-        return await self._released(slot, id_, event, mark)
-
-    async def _settled(
-        self,
-        slot: Slot,
-        id_: str,
-        truth: Truth,
-        event: bytes,
-        body: bytes,
-        mark: str,
-        known: tuple[int, int],
-        *,
-        brings: bool = False,
-    ) -> str:
-        numbers = (
-            -1 if truth.usd_nusd is None else truth.usd_nusd,
-            -1 if truth.tokens is None else truth.tokens,
-            -1 if truth.requests is None else truth.requests,
-        )
-        entry = Settled(id_, truth, event, mark)
-        args = (id_, event, body)
-        return await self._resolved("settle", slot, entry, numbers, args, known, brings=brings)
-
-    async def _released(
-        self, slot: Slot, id_: str, event: bytes, mark: str, *, brings: bool = False
-    ) -> str:
-        entry = Settled(id_, None, event, mark)
-        return await self._resolved("release", slot, entry, (), (id_, event), brings=brings)
-
-    async def _resolved(
-        self,
-        script: str,
-        slot: Slot,
-        entry: Settled,
-        numbers: tuple[int, ...],
-        args: tuple[Argument, ...],
-        known: tuple[int, int] = (0, 0),
-        *,
-        brings: bool = False,
-    ) -> str:
-        keys = _marked(slot, entry.id, entry.mark)
-        follows = None if brings else partial(self._in_step, slot.organisation)
-        reply = await self._session.run_in_epoch(
-            slot, script, keys, numbers, args, known=known, follows=follows
-        )
-        code, epoch = code_of(reply), slot.epoch
-        if code in ("SETTLED", "CORRECTED", "RELEASED"):
-            self._kept.add(slot.organisation, epoch, number(reply[1]), entry)
-        if code in ("SETTLED", "CORRECTED", "RELEASED", "UNKNOWN"):
-            slot.saw(epoch, number(reply[1]))
-        return code
+        slot = await self._bringing.in_step(organisation)
+        return await self._bringing.released(slot, id_, event, mark)
 
     async def extend(
         self, organisation: str, leases: list[tuple[str, ScopePath]]
     ) -> dict[str, str]:
         """Heartbeat of (id, path): OK, GONE, FROZEN, CLOSED or FENCED for each id."""
-        slot = await self._in_step(organisation)
+        slot = await self._bringing.in_step(organisation)
         args: list[Argument] = []
         for id_, path in leases:
             nodes, attempts = path.nodes(), dict(path.attempts)
@@ -301,73 +243,14 @@ class Ledger:
         )
         answers = {id_: each for (id_, _), each in zip(leases, texts(reply[1]), strict=True)}
         for id_ in [each for each, answer in answers.items() if answer == "GONE"]:
-            granted = self._kept.granted(organisation, id_)
-            if granted is not None and await self._adopt(slot, granted) == "ADOPTED":
+            if await self._bringing.brought_again(slot, id_):
                 answers[id_] = "OK"
         return answers
-
-    async def _in_step(self, organisation: str) -> Slot:
-        """The organisation, once the ledger knows what this process was told before a recovery."""
-        slot = await self._session.slot(organisation)
-        while not self._kept.is_in_step(organisation, slot.epoch):
-            async with self._bringing.setdefault(organisation, asyncio.Lock()):
-                if not self._kept.is_in_step(organisation, slot.epoch):
-                    await self._bring(slot)
-        return slot
-
-    async def _bring(self, slot: Slot) -> None:
-        epoch = slot.epoch
-        for entry in self._kept.of_before(slot.organisation, epoch):
-            if isinstance(entry, Granted):
-                await self._adopt(slot, entry)
-            elif entry.truth is None:
-                await self._released(slot, entry.id, entry.event, entry.mark, brings=True)
-            else:
-                ending = entry.id, entry.truth, entry.event, b"", entry.mark, (0, 0)
-                await self._settled(slot, *ending, brings=True)
-        self._kept.brought(slot.organisation, epoch)
-
-    async def _adopt(self, slot: Slot, granted: Granted) -> str:
-        """ADOPTED, ALREADY where the records had it, TOO_OLD where nobody knows that any more. A
-        scope that has left comes back first: its counters go on from what it had spent."""
-        reservation = granted.reservation
-        await self._session.load(list(reservation.path.nodes()))
-        reply = await self._session.run_in_epoch(
-            slot,
-            "adopt",
-            _marked(slot, granted.id, granted.mark),
-            (self.options.lease_ms, reservation.output_tokens, reservation.reserved_nusd),
-            (granted.id, granted.fingerprint, granted.labelled(), granted.counters()),
-        )
-        code = code_of(reply)
-        if code == "ADOPTED":
-            slot.saw(slot.epoch, number(reply[1]))
-            self._kept.add(slot.organisation, slot.epoch, number(reply[1]), granted)
-        return code
 
     async def forget_recorded(self) -> None:
         """Lets go of what the recorder has confirmed; brings it where the ledger was recovered
         meanwhile. Raises LedgerUnavailable."""
-        failed: LedgerUnavailable | None = None
-        for organisation in self._kept.organisations:
-            try:
-                await self._forget_recorded_of(organisation)
-            except LedgerUnavailable as error:  # one that is recovering holds up no other
-                failed = error
-        if failed is not None:
-            raise failed
-
-    async def _forget_recorded_of(self, organisation: str) -> None:
-        await self._session.looked_at(organisation)
-        slot = await self._in_step(organisation)
-        epoch, generation = slot.epoch, self._session.transport.generation
-        confirmed = await self._session.transport.command("HGET", slot.recorder_key, "confirmed")
-        # A command goes unasked to a server that was recovered without what is kept here.
-        unchanged = slot.epoch == epoch and self._session.transport.generation == generation
-        if isinstance(confirmed, bytes) and unchanged:
-            of_epoch, seq = map(int, confirmed.split(b"-"))
-            if of_epoch <= epoch and self._kept.is_in_step(organisation, epoch):
-                self._kept.trim(organisation, of_epoch, seq)
+        await self._bringing.forget_recorded()
 
     async def sweep(self, organisation: str, at_most: int = 100) -> list[str]:
         """Charges up to `at_most` expired leases in full, the ids that it swept; and closes
@@ -417,12 +300,6 @@ class Ledger:
             self._policies.forget(path.nodes())
             reloaded = True
         raise LedgerUnavailable("the ledger is recovering")
-
-
-def _marked(slot: Slot, id_: str, mark: str) -> tuple[bytes, ...]:
-    """The keys of a script that ends or takes in a reservation."""
-    keys = slot.keys_done(id_)
-    return (*keys, slot.mark_key(mark)) if mark else keys
 
 
 def _checked(reply: Reply, plan: Plan) -> Checked:

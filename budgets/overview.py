@@ -25,7 +25,8 @@ from budgets.plan import (
     packed_limit,
 )
 from budgets.policy import Policy, decode_policy
-from budgets.session import STALE_RETRIES_MAX, Session, code_of, number
+from budgets.replies import code_of, number
+from budgets.session import STALE_RETRIES_MAX, Session
 from budgets.slots import Slot
 from budgets.transport import LedgerUnavailable
 from budgets.windows import window_bounds

@@ -6,7 +6,8 @@ revocation, and an hour more, so that minting and revoking in a loop is bounded 
 taken before anything is written, on trial: a minting that breaks off gives it back by itself.
 """
 
-from budgets.session import Session, texts
+from budgets.replies import texts
+from budgets.session import Session
 
 # A key that has ended still counts for so long, because its records stay.
 COUNTS_AFTER_END_MS = 3_600_000

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import msgspec
 
 from budgets.policy import Policy
-from budgets.session import Session, code_of, number, texts
+from budgets.replies import code_of, number, texts
+from budgets.session import Session
 from budgets.transport import LedgerUnavailable
 
 RETENTION_KEY = "comptroller:retention"

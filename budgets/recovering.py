@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import msgspec
 
 from budgets.keys import EXPIRED_KEPT_MS, Key, record_key
-from budgets.session import ORGANISATIONS_KEY, Session, code_of, number
+from budgets.replies import code_of, number
+from budgets.session import ORGANISATIONS_KEY, Session
 from budgets.slots import NOT_LOOKED, Slot
 from budgets.transport import Argument, LedgerUnavailable
 

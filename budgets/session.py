@@ -19,6 +19,7 @@ from budgets.allotments import decode_allotment
 from budgets.memory import Memory, Return, ask, recall
 from budgets.plan import ScopeRecord
 from budgets.policy import Policy, decode_policy
+from budgets.replies import number, texts
 from budgets.scripts import Script
 from budgets.slots import Slot
 from budgets.transport import (
@@ -395,21 +396,3 @@ def _nobody_may_wait(opening: asyncio.Task[None]) -> None:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-def code_of(reply: Reply) -> str:
-    """The first word of an answer."""
-    assert isinstance(reply[0], bytes)
-    return reply[0].decode()
-
-
-def number(value: object) -> int:
-    """An integer in an answer."""
-    assert isinstance(value, int)
-    return value
-
-
-def texts(value: object) -> list[str]:
-    """A list of words in an answer."""
-    assert isinstance(value, list)
-    return [each.decode() for each in value]

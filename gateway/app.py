@@ -14,6 +14,7 @@ from budgets.keys import Key
 from budgets.ledger import LedgerConflict
 from budgets.plan import ScopePath
 from budgets.transport import LedgerUnavailable
+from gateway.counting import InputCounting
 from gateway.delegation import MintedKeys, MintKey, RevokeKey
 from gateway.dialects.chat import ChatDialect
 from gateway.dialects.contract import Dialect
@@ -49,13 +50,14 @@ class Gateway:
         self._taking_up: asyncio.Task[None] | None = None
         chat = ChatDialect()
         replays = Replays(parts.options, parts.clock)
+        counting = InputCounting()
         self._fallback: Dialect = chat
         self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
             ("POST", "/v1/chat/completions"): (
-                RequestPath(parts, replays, chat, "/v1/chat/completions"),
+                RequestPath(parts, replays, counting, chat, "/v1/chat/completions"),
                 chat,
             ),
-            ("POST", "/v1/quote"): (QuoteEndpoint(parts, chat), chat),
+            ("POST", "/v1/quote"): (QuoteEndpoint(parts, counting, chat), chat),
             ("GET", "/v1/models"): (Models(parts), chat),
             ("GET", "/v1/budget"): (Budget(parts), chat),
             ("POST", "/v1/keys"): (MintKey(parts), chat),

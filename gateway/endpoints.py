@@ -7,6 +7,7 @@ import msgspec
 from budgets.answers import Ask, Checked, Standing, amount_asked
 from budgets.keys import Key
 from budgets.plan import ScopePath
+from gateway.counting import InputCounting
 from gateway.dialects.contract import Dialect
 from gateway.money import dollars
 from gateway.parts import Parts
@@ -86,20 +87,26 @@ class Budget:
 class QuoteEndpoint:
     """POST /v1/quote: what a chat request would reserve, without sending it."""
 
-    def __init__(self, parts: Parts, dialect: Dialect) -> None:
+    def __init__(self, parts: Parts, counting: InputCounting, dialect: Dialect) -> None:
         self._parts = parts
+        self._counting = counting
         self._dialect = dialect
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """`{reserved_usd, reserved_nusd, input_tokens_max, output_tokens_max, fits, scope,
-        reason?}`; `scope` is that of the tightest limit."""
+        reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes is
+        counted, as it would be on its way."""
         parts = self._parts
         call = self._dialect.parse(await request.body(parts.options.body_bytes_max))
         route = parts.routes.find(key, call.model)
         checked = await checked_path(parts, path, route.name)
         plan = await parts.ledger.plan(path, route.name)
-        ask = Quoting(call, route, parts.options).ask(plan)
+        quoting = Quoting.by_bytes(call, route, parts.options)
+        ask = quoting.ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)
+        if reason:
+            ask = (await quoting.counted(self._dialect, self._counting)).ask(plan)
+            output, tightest, reason = _granted(ask, checked.standings)
         reserved_nusd, _ = amount_asked(ask, output)
         document: dict[str, Any] = {
             "reserved_usd": dollars(reserved_nusd),

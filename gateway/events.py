@@ -30,7 +30,8 @@ _NAME = re.compile(r"[A-Za-z0-9._:/@+#-]{1,128}")
 class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_request`: what was asked, before it is sent. `payload_state` is the policy that held;
     `body_sha256` (hex) is there under `hash` only; `waited_ms` is the time in the waiting line
-    until the ledger was asked for what it then granted."""
+    until the ledger was asked for what it then granted; `input_tokens_max` is what was reserved for
+    the input."""
 
     request_id: str
     scope: str
@@ -164,7 +165,8 @@ encode = _encoder.encode
 
 class RequestRecord:
     """What the ledger gets to record of a request; `event` is as under `full`. A request is
-    encoded when its policy is known, and again only if that changes or the request has waited."""
+    encoded when its policy is known, and again only if that changes, or the request has waited or
+    was counted."""
 
     __slots__ = ("_body", "_event", "_payloads", "_sha256", "_written")
 
@@ -178,6 +180,11 @@ class RequestRecord:
     def waited(self, waited_ms: int) -> None:
         """The request has stood in line for so long by now."""
         self._event = msgspec.structs.replace(self._event, waited_ms=max(0, waited_ms))
+        self._payloads = None
+
+    def counted(self, input_tokens_max: int) -> None:
+        """The input is bounded by its tokens by now."""
+        self._event = msgspec.structs.replace(self._event, input_tokens_max=input_tokens_max)
         self._payloads = None
 
     def written(self, payloads: Payloads) -> tuple[bytes, bytes]:

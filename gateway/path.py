@@ -1,8 +1,8 @@
 """The path of one request, top to bottom.
 
-parse -> route -> quote -> reserve -> forward with the granted cap -> stream back -> settle. The
-caller is authenticated before, in `gateway.app`; the reservation is booked in `gateway.ending`,
-whatever happens here.
+parse -> route -> quote -> reserve (refused: count the input, quote and reserve again) -> forward
+with the granted cap -> stream back -> settle. The caller is authenticated before, in `gateway.app`;
+the reservation is booked in `gateway.ending`, whatever happens here.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from budgets.answers import Mark, Refusal, Repeat, Reservation
 from budgets.keys import Key
 from budgets.plan import ScopePath
 from budgets.transport import LedgerRejected, LedgerSilent
+from gateway.counting import InputCounting
 from gateway.dialects.contract import Call, Dialect
 from gateway.ending import STOPPING, Ending
 from gateway.errors import BudgetExceeded, GatewayError, LedgerGone, RateLimited
@@ -28,9 +29,17 @@ from gateway.upstream import UpstreamError, UpstreamRequest
 class RequestPath:
     """Serves the metered calls of one surface."""
 
-    def __init__(self, parts: Parts, replays: Replays, dialect: Dialect, endpoint: str) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        replays: Replays,
+        counting: InputCounting,
+        dialect: Dialect,
+        endpoint: str,
+    ) -> None:
         self._parts = parts
         self._replays = replays
+        self._counting = counting
         self._dialect = dialect
         self._endpoint = endpoint
 
@@ -90,15 +99,15 @@ class RequestPath:
         mark: Mark | None,
     ) -> Reservation | Repeat:
         """The grant, or the request that has its mark already, or the error that the caller reads.
-        What others hold is waited for a little.
+        What does not fit by its bytes is counted; what others hold is waited for a little.
         A reserve without an answer may have happened: it is released, now or when the ledger is
         back."""
         parts = self._parts
         if parts.endings.full:
             raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
         id_ = parts.ledger.new_id()
-        quoting = Quoting(call, route, parts.options)
-        event = self._event(id_, key, path, call, route, encoded)
+        quoting = Quoting.by_bytes(call, route, parts.options)
+        event = self._event(id_, key, path, quoting, encoded)
         record = RequestRecord(event, encoded)
 
         async def ask() -> Reservation | Refusal:
@@ -112,6 +121,12 @@ class RequestPath:
                 raise
 
         answer = await ask()
+        if isinstance(answer, Refusal) and quoting.counts(answer):
+            by_bytes = quoting.input_tokens_max
+            quoting = await quoting.counted(self._dialect, self._counting)
+            if quoting.input_tokens_max < by_bytes:
+                record.counted(quoting.input_tokens_max)
+                answer = await ask()
         if isinstance(answer, Refusal) and answer.code == "HELD":
             held_at_ms = parts.clock.now_ms()
 
@@ -139,8 +154,9 @@ class RequestPath:
         return error
 
     def _event(
-        self, id_: str, key: Key, path: ScopePath, call: Call, route: Route, encoded: bytes
+        self, id_: str, key: Key, path: ScopePath, quoting: Quoting, encoded: bytes
     ) -> RequestEvent:
+        call, route = quoting.call, quoting.route
         return RequestEvent(
             request_id=id_,
             scope=path.scope,
@@ -151,7 +167,7 @@ class RequestPath:
             model_requested=route.name,
             model=route.model,
             streamed=call.stream,
-            input_tokens_max=call.input_tokens_max,
+            input_tokens_max=quoting.input_tokens_max,
             output_cap_asked=call.output_cap or 0,
             price_version=route.price.version,
             request_bytes=len(encoded),

@@ -1,41 +1,57 @@
-"""From a parsed call to what the ledger is asked for: a quote in the ledger's dimensions."""
+"""From a parsed call to what the ledger is asked for: a quote in the ledger's dimensions.
+
+The input is bounded by its bytes at first. Where a budget refuses that, and the model's tokenizer
+is known, it is counted, once, and asked for again: `Quoting.counts` says whether that can help.
+"""
+
+from typing import Self
 
 import msgspec
 
-from budgets.answers import Ask
+from budgets.answers import Ask, Refusal
 from budgets.plan import Plan
-from gateway.dialects.contract import Call
+from gateway.counting import InputCounting
+from gateway.dialects.contract import Call, Dialect
 from gateway.errors import InvalidRequest
 from gateway.options import GatewayOptions
 from gateway.routes import Route
-from pricing import Quote, QuoteTooLarge, quote
+from pricing import Price, Quote, QuoteTooLarge, images_tokens_max, quote
 
 
 class Quoting(msgspec.Struct, frozen=True):
-    """Quotes one call on one route, for whatever plan the ledger's policies give."""
+    """Quotes one call on one route, for whatever plan the ledger's policies give.
+    `input_tokens_max`: all its input. `is_counted`: no better bound is to be had."""
 
     call: Call
     route: Route
     options: GatewayOptions
+    input_tokens_max: int
+    is_counted: bool = False
+
+    @classmethod
+    def by_bytes(cls, call: Call, route: Route, options: GatewayOptions) -> Self:
+        """The bound that costs nothing."""
+        return cls(call, route, options, _input_tokens_max(call, route, call.input_tokens_max))
 
     def quote(self, plan: Plan) -> Quote:
-        """The ceiling. Content that nobody has seen counts as the whole context window.
-        Raises InvalidRequest where the ledger could not compute it exactly."""
-        call, options = self.call, self.options
-        price = self.route.price
-        framing = price.framing_tokens + (price.tool_framing_tokens if call.has_tools else 0)
-        wanted = call.output_cap or plan.output_tokens_default or options.output_tokens_default
+        """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
+        wanted = self.call.output_cap or plan.output_tokens_default
+        return self.quote_of(wanted or self.options.output_tokens_default)
+
+    def quote_of(self, output_tokens_wanted: int) -> Quote:
+        """The same for this output cap. What nobody has seen can be sound, pictures or video."""
+        call = self.call
         try:
             return quote(
-                price,
-                price.max_input_tokens if call.unseen_content else call.input_tokens_max + framing,
-                output_tokens_wanted=wanted,
-                output_tokens_least=min(wanted, options.output_tokens_least),
+                self.route.price,
+                self.input_tokens_max,
+                output_tokens_wanted=output_tokens_wanted,
+                output_tokens_least=min(output_tokens_wanted, self.options.output_tokens_least),
                 n=call.n,
                 cache_write=call.cache_write,
-                audio_input=call.audio_input,
+                audio_input=call.audio_input or call.unseen_content,
                 audio_output=call.audio_output,
-                image_input=call.image_input,
+                image_input=bool(call.images) or call.unseen_content,
             )
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
@@ -51,3 +67,49 @@ class Quoting(msgspec.Struct, frozen=True):
             output_wanted=quoted.output_tokens_max,
             output_least=quoted.output_least if plan.clampable else quoted.output_tokens_max,
         )
+
+    def counts(self, refusal: Refusal) -> bool:
+        """Whether counting the input can turn this refusal of a budget into a grant: not where the
+        output alone does not fit."""
+        bound = refusal.bound
+        if self.is_counted or bound is None or bound.limit.dimension not in ("usd", "tokens"):
+            return False
+        quoted = self.quote_of(1)
+        is_usd = bound.limit.dimension == "usd"
+        input_asked = quoted.fixed_nusd if is_usd else quoted.input_tokens_max
+        room = bound.limit.amount
+        if refusal.code != "TOO_LARGE":
+            room -= refusal.spent
+        if refusal.code == "HELD":
+            room -= refusal.reserved + refusal.allotted
+        return refusal.asked - input_asked <= room
+
+    async def counted(self, dialect: Dialect, counting: InputCounting) -> Self:
+        """With the input's tokens counted; as it was, where they cannot be."""
+        if self.is_counted:
+            return self
+        tokens = None
+        if not self.call.unseen_content:
+            tokens = await counting.tokens_max(dialect, self.call, self.route)
+        if tokens is None:
+            return msgspec.structs.replace(self, is_counted=True)
+        tokens = _input_tokens_max(self.call, self.route, tokens)
+        lower = min(tokens, self.input_tokens_max)
+        return msgspec.structs.replace(self, input_tokens_max=lower, is_counted=True)
+
+
+def _input_tokens_max(call: Call, route: Route, texts_tokens_max: int) -> int:
+    """All input: what is in the request, what the provider adds, the pictures. What nobody has seen
+    counts as the whole context window."""
+    price: Price = route.price
+    if call.unseen_content:
+        return price.max_input_tokens
+    tokens = texts_tokens_max + price.framing_tokens
+    if call.has_tools:
+        tokens += price.tool_framing_tokens
+    if call.images:
+        images_tokens = images_tokens_max(route.provider, route.model, call.images)
+        if images_tokens is None:
+            return price.max_input_tokens
+        tokens += images_tokens
+    return min(tokens, price.max_input_tokens)

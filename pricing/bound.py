@@ -9,6 +9,7 @@ constants here.
 
 import re
 import unicodedata
+from typing import Protocol
 
 REQUEST_OVERHEAD_TOKENS = 64
 """Once per request: the primed answer (3 tokens in OpenAI's cookbook, "How to count tokens with
@@ -34,6 +35,10 @@ RUN_CHARS_MAX = 64
 """Longest run of non-ASCII characters that is normalised in one piece: normalising sorts combining
 marks in quadratic time, and 64,000 of them (a body of 128 KB) would hold a worker for seconds."""
 
+JSON_ESCAPE_BYTES_MAX = 3
+"""Bytes of the escape of a character that is not ASCII, per byte of its own: 6 for 2 or 3 bytes, 12
+for 4."""
+
 _LONG_RUN = re.compile(rf"[^\x00-\x7f]{{{RUN_CHARS_MAX + 1},}}")
 _ESCAPED_ASCII = "<>&'\x7f"
 _BRACKETS = "{}[],"
@@ -57,13 +62,38 @@ def json_tokens_max(text: str) -> int:
     models indent them, and escape what is not ASCII (6 bytes for 2 or 3, 12 for 4), DEL and what
     has a meaning in HTML (6 bytes for 1). A line break with its indent is counted as two tokens.
     """
-    spaced = 2 * sum(map(text.count, _BRACKETS)) + text.count(":")
-    escaped = 5 * sum(map(text.count, _ESCAPED_ASCII))
+    style = json_style_tokens(text)
     if text.isascii():
-        return len(text) + spaced + escaped
+        return len(text) + style
     ascii_bytes = len(text.encode("ascii", "ignore"))
     other_bytes = _utf8_bytes(text) - ascii_bytes
-    return max(text_tokens_max(text), ascii_bytes + 3 * other_bytes) + spaced + escaped
+    escaped = ascii_bytes + JSON_ESCAPE_BYTES_MAX * other_bytes
+    return max(text_tokens_max(text), escaped) + style
+
+
+def json_style_tokens(text: str) -> int:
+    """What another style can add to JSON `text`, beside escapes of what is not ASCII."""
+    spaced = 2 * sum(map(text.count, _BRACKETS)) + text.count(":")
+    return spaced + 5 * sum(map(text.count, _ESCAPED_ASCII))
+
+
+class Measure(Protocol):
+    """How the texts of a request are measured, in tokens."""
+
+    def text(self, text: str) -> int:
+        """A text that is in the prompt as it is."""
+        ...
+
+    def json(self, text: str) -> int:
+        """JSON that the provider writes into the prompt in a style of its own."""
+        ...
+
+
+class ByteMeasure:
+    """The bound that holds for every tokenizer."""
+
+    text = staticmethod(text_tokens_max)
+    json = staticmethod(json_tokens_max)
 
 
 def overhead_tokens(

@@ -39,9 +39,10 @@ def same_day(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def follows(head: Head, epoch: int, seq: int) -> bool:
-    """Whether an event comes next after the head. A later epoch goes on above the head's seq."""
-    if head.epoch in (epoch, 0):
-        return seq == head.seq + 1
+    """Whether an event comes next after the head. A later epoch goes on above the head's seq, also
+    above nothing: an organisation may be recovered before its first event."""
+    if epoch in (head.epoch, 1):
+        return (epoch, seq) == (max(head.epoch, 1), head.seq + 1)
     return epoch > head.epoch and seq > head.seq
 
 

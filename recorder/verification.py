@@ -180,7 +180,8 @@ class _Walk:
             self._signed = self._ahead.pop()
         base = self._signed
         if base is None:
-            if row.prev_hash != GENESIS or row.event.seq != 1:
+            # A later epoch may be the first: recovered before anything had happened.
+            if row.prev_hash != GENESIS or (row.event.epoch == 1 and row.event.seq != 1):
                 raise findings.no_beginning(row.place)
             return
         signed = place_of(base)

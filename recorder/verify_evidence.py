@@ -73,7 +73,7 @@ def check(lines: BufferedReader, known_key: str) -> str:
         if count == 0:  # it stands on the last signed head before it, or is the first of all
             first, before = last, _ = max(each for each in heads.items() if each[0] < place)
         step = place[1] - last[1]
-        follows = place > last and (step == 1 or (step > 1 and place[0] > last[0] > 0))
+        follows = place > last and (step == 1 or (step > 1 and place[0] > max(last[0], 1)))
         demand(follows, f"{place} follows {last}: events are missing, moved, or there twice")
         same = sha256(before + b"\n" + text).hexdigest().encode() == digest
         demand(same, f"event {place} was changed, or did not stand on this event {last}")

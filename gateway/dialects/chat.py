@@ -14,7 +14,7 @@ from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
 from gateway.dialects.contract import Call, Usage
 from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
-from pricing import text_tokens_max
+from pricing import Measure, text_tokens_max
 
 N_MAX = 128
 OUTPUT_TOKENS_MAX = 10**7
@@ -90,7 +90,7 @@ class ChatDialect:
             tools = _priced(fields, "tools")
             bound.add_tools(tools)
             for name in PROMPT_FIELDS & rare:
-                bound.add_json(_priced(fields, name))
+                bound.add_field(name, _priced(fields, name))
         caps = [
             cap
             for name in CAPS
@@ -110,8 +110,17 @@ class ChatDialect:
             cache_write=cache_write_asked([messages, tools, _top_mark(fields)], _marked(fields)),
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
-            image_input=bound.image,
+            images=tuple(bound.images),
         )
+
+    def input_tokens_max(self, call: Call, measure: Measure) -> int:
+        """See Dialect."""
+        bound = InputBound(measure)
+        bound.add_messages(decoded(call.fields, "messages"))
+        bound.add_tools(decoded(call.fields, "tools"))
+        for name in PROMPT_FIELDS & call.fields.keys():
+            bound.add_field(name, decoded(call.fields, name))
+        return bound.tokens_max
 
     def encode(self, call: Call, model: str) -> bytes:
         """See Dialect."""

@@ -1,8 +1,9 @@
 """How many tokens the input of a chat request can be, counted on what is really sent.
 
-Every text counts its bytes; what is not text (images, audio, files) or not known is unseen content,
-which the caller counts as the whole context window. Kept apart from the wire format because it is
-the part that money hangs on.
+Every text counts its bytes, or its tokens where the measure says so; pictures are handed on with
+the size that their header gives; what else is not text (audio, files) or not known is unseen
+content, which the caller counts as the whole context window. Kept apart from the wire format
+because it is the part that money hangs on.
 """
 
 from collections.abc import Iterator
@@ -11,37 +12,48 @@ from typing import Any
 import msgspec
 
 from gateway.errors import InvalidRequest
-from pricing import CacheWrite, json_tokens_max, overhead_tokens, text_tokens_max
+from pricing import ByteMeasure, CacheWrite, Image, Measure, overhead_tokens, size_of_url
 
 MESSAGES_MAX = 10_000
 _TEXT_KEYS = ("content", "role", "name", "refusal", "tool_call_id", "reasoning_content")
 _PLAIN_PARTS = ("text", "refusal")
+_IMAGE_PART_KEYS = frozenset(("type", "image_url", "cache_control"))
+_IMAGE_KEYS = frozenset(("url", "detail"))
 
 
 class InputBound:
-    """Adds up one request."""
+    """Adds up one request by a measure of its texts: by default the bytes, which hold for all."""
 
-    __slots__ = ("audio", "image", "messages", "other", "texts", "tokens", "tools")
+    __slots__ = (
+        *("_json_tokens", "_text_tokens", "audio", "images", "messages"),
+        *("other", "texts", "tokens", "tools"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, measure: type[ByteMeasure] | Measure = ByteMeasure) -> None:
+        self._text_tokens = measure.text
+        self._json_tokens = measure.json
         self.tokens = 0
         self.messages = 0
         self.texts = 0
         self.tools = 0
-        self.image = False
+        self.images: list[Image] = []
         self.audio = False
         self.other = False
 
     @property
     def unseen(self) -> bool:
-        """Whether there is content whose tokens cannot be bounded by its bytes."""
-        return self.image or self.audio or self.other
+        """Whether there is content whose tokens cannot be bounded by anything in the request."""
+        return self.audio or self.other
 
     @property
     def tokens_max(self) -> int:
-        """The bound, overheads included; only for requests without unseen content."""
+        """The bound, overheads included, without what the pictures themselves are; only for
+        requests without unseen content."""
         return self.tokens + overhead_tokens(
-            messages=self.messages, texts=self.texts, tools=self.tools
+            messages=self.messages,
+            texts=self.texts,
+            tools=self.tools,
+            images=len(self.images),
         )
 
     def add_messages(self, messages: Any) -> None:  # noqa: ANN401  # any JSON value
@@ -61,7 +73,7 @@ class InputBound:
         self.messages += 1
         for key, value in message.items():
             if isinstance(value, str):
-                self.tokens += text_tokens_max(value)
+                self.tokens += self._text_tokens(value)
                 self.texts += 1
                 if key not in _TEXT_KEYS:
                     self.tokens += len(key)
@@ -84,22 +96,43 @@ class InputBound:
             # Whatever stands beside the text may be content too, for a server that reads it.
             self.other = self.other or not part.keys() <= {"type", kind, "cache_control"}
         elif kind == "image_url":
-            self.image = True
+            self._add_image(part)
         elif kind == "input_audio":
             self.audio = True
         else:
             self.other = True
 
     def _add_text(self, text: str) -> None:
-        self.tokens += text_tokens_max(text)
+        self.tokens += self._text_tokens(text)
         self.texts += 1
+
+    def _add_image(self, part: dict[str, Any]) -> None:
+        image = part.get("image_url")
+        if isinstance(image, str):
+            image = {"url": image}
+        if not isinstance(image, dict):
+            self.other = True
+            return
+        url, detail = image.get("url"), image.get("detail", "")
+        if not isinstance(url, str) or not isinstance(detail, str | None):
+            self.other = True
+            return
+        self.images.append(Image(size_of_url(url), detail or ""))
+        # A setting that is not known here may make more of it.
+        self.other |= not (part.keys() <= _IMAGE_PART_KEYS and image.keys() <= _IMAGE_KEYS)
 
     def add_json(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
         """Tool calls, schemas: the provider writes them into the prompt in a style of its own."""
         if value is None:
             return
-        self.tokens += json_tokens_max(msgspec.json.encode(value).decode())
+        self.tokens += self._json_tokens(msgspec.json.encode(value).decode())
         self.texts += 1
+
+    def add_field(self, name: str, value: Any) -> None:  # noqa: ANN401  # any JSON value
+        """A field beside messages and tools that the provider writes into the prompt."""
+        if name == "functions" and isinstance(value, list):
+            self.tools += len(value)
+        self.add_json(value)
 
     def add_tools(self, tools: Any) -> None:  # noqa: ANN401  # any JSON value
         """Raises InvalidRequest where they are not a list; a tool that the provider runs itself

@@ -5,12 +5,13 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import GatewayError
-from pricing import CacheWrite, Meters
+from pricing import CacheWrite, Image, Measure, Meters
 
 
 class Call(msgspec.Struct, frozen=True):
     """A request as it was priced. `fields` is its top level, values raw: what is forwarded is
-    written from these, so that nothing can be forwarded that was not priced."""
+    written from these, so that nothing can be forwarded that was not priced. `input_tokens_max` is
+    the bound by bytes of all but `images`, whose tokens depend on the model."""
 
     model: str
     stream: bool
@@ -24,7 +25,7 @@ class Call(msgspec.Struct, frozen=True):
     cache_write: CacheWrite
     audio_input: bool
     audio_output: bool
-    image_input: bool
+    images: tuple[Image, ...] = ()
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -73,6 +74,10 @@ class Dialect(Protocol):
 
     def parse(self, body: bytes) -> Call:
         """Raises InvalidRequest, NotPriced."""
+        ...
+
+    def input_tokens_max(self, call: Call, measure: Measure) -> int:
+        """The field of this name by another measure than bytes: without unseen content."""
         ...
 
     def encode(self, call: Call, model: str) -> bytes:

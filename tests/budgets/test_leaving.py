@@ -8,7 +8,7 @@ import pytest
 from budgets.plan import ScopePath
 from budgets.policy import parse_policy
 from budgets.recording import NOT_HERE, Going, HeldScope, OldKey, Recording
-from budgets.session import code_of
+from budgets.replies import code_of
 from budgets.transport import LedgerUnavailable
 from tests.budgets.harness import TimedDesk, dollars, granted, refused
 from tests.budgets.test_recording import recorder, request, settle

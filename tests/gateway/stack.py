@@ -82,11 +82,11 @@ def rates(output_nusd: int = OUTPUT_NUSD) -> Rates:
     )
 
 
-def price(output_nusd: int = OUTPUT_NUSD) -> Price:
+def price(output_nusd: int = OUTPUT_NUSD, model: str = "upstream-model") -> Price:
     """The price of every model of the fake provider but the dear one."""
     return Price(
         provider="openai",
-        model="upstream-model",
+        model=model,
         rates=rates(output_nusd),
         max_input_tokens=128_000,
         max_output_tokens=16_384,
@@ -103,6 +103,7 @@ def fake_route(
     reasons_unseen: bool = False,
     bills_after_cancel: bool = False,
     cap_field: str = "max_tokens",
+    model: str = "upstream-model",
 ) -> Route:
     """A model of the fake provider."""
     headers = [
@@ -112,8 +113,8 @@ def fake_route(
     return Route(
         name=name,
         provider="openai",
-        model="upstream-model",
-        price=price(output_nusd),
+        model=model,
+        price=price(output_nusd, model),
         upstream=upstream,
         origin=origin,
         target=b"/base/v1/chat/completions",
@@ -127,8 +128,8 @@ def fake_route(
 
 
 def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[Route]:
-    """`plain` streams what it bills; the others differ in what their names say. `nobody` is where
-    nothing listens."""
+    """`plain` streams what it bills; the others differ in what their names say (`known`: whose
+    tokenizer and rule for pictures are). `nobody` is where nothing listens."""
     origin = provider.origin
     return [
         fake_route("plain", origin, upstream),
@@ -138,6 +139,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         fake_route("biller", origin, upstream, bills_after_cancel=True),
         fake_route("absent", nobody, upstream, timeouts=HASTY),
         fake_route("newer", origin, upstream, cap_field="max_completion_tokens"),
+        fake_route("known", origin, upstream, model="gpt-4o"),
         *(
             Route(
                 name=name,

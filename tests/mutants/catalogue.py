@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.mutants.around import RECORDER, WORKER
 from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
+from tests.mutants.quotes import QUOTES
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
 from tests.simulation.mutations import IN_SCRIPTS, InScript
 
@@ -39,7 +40,7 @@ def _simulated() -> tuple[Mutant, ...]:
     )
 
 
-MUTANTS = (*_simulated(), *DECIDING, *ENDING, *RECORDING, *RECORDER, *WORKER)
+MUTANTS = (*_simulated(), *DECIDING, *ENDING, *RECORDING, *RECORDER, *WORKER, *QUOTES)
 
 
 def missing(mutant: Mutant) -> str:

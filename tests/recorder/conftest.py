@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from budgets.embedded import EmbeddedServer
 from clickhouse.store import Store
 from tests.recorder.crashing import RecordsServer
+from tests.recorder.growing import Asked, Growing
 from tests.recorder.rig import Stage, staged
+from tests.recorder.workbench import StoreProcess, begin_anew, desk_at
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,20 @@ async def stage() -> AsyncIterator[Stage]:
     """A ledger of the test's own."""
     async with staged() as stage:
         yield stage
+
+
+@pytest.fixture(scope="session")
+def emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    """Records in a process of their own, which each test begins anew."""
+    made = StoreProcess(tmp_path_factory.mktemp("records"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def growing(emptied: StoreProcess, valkey: EmbeddedServer) -> AsyncIterator[Growing]:
+    """Empty records, and a ledger at noon."""
+    await begin_anew(emptied)
+    memory = Asked(emptied)
+    async with desk_at(valkey, memory=memory) as desk:
+        yield Growing(desk, emptied, memory)

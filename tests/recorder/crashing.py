@@ -8,6 +8,7 @@ of its loop. Each is a process of its own, because only then does a SIGKILL leav
 import asyncio
 import contextlib
 import functools
+import multiprocessing
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ ROOT = Path(__file__).parents[2]
 _COMMAND = (sys.executable, "-m", "tests.recorder.crashing")
 READY_S_MAX = 30
 RUN_S_MAX = 60
+COMPLAINT = "last-words"
 _LAYOUT = Layout(fsync=False)  # a kill loses nothing that was written
 _SECRET = "records.secret"
 
@@ -208,15 +211,39 @@ def _say(outcome: Outcome) -> None:
 
 def one_life(run: Run) -> Outcome:
     """A recorder's process from start to end. Blocks."""
-    done = subprocess.run(
-        [*_COMMAND, "record", msgspec.json.encode(run)],
-        cwd=ROOT,
-        capture_output=True,
-        timeout=RUN_S_MAX,
-        check=False,
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
-    return msgspec.json.decode(done.stdout.splitlines()[0], type=Outcome)
+    reading, writing = _processes().Pipe(duplex=False)
+    process = _processes().Process(target=_live, args=(writing, msgspec.json.encode(run)))
+    process.start()
+    writing.close()
+    with reading, os.fdopen(os.dup(reading.fileno()), "rb") as told:
+        answer = told.readline()
+    process.join(RUN_S_MAX)
+    assert process.exitcode in (0, -signal.SIGKILL), (process.exitcode, _complaint(run))
+    return msgspec.json.decode(answer, type=Outcome)
+
+
+@functools.cache
+def _processes() -> Any:
+    """Forks them off a process that has imported what they need, and opened nothing."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    return processes
+
+
+def _live(writing: Connection, run: bytes) -> None:
+    """As the command line does it, which is a process of its own from the start."""
+    die_with_parent()
+    wanted = msgspec.json.decode(run, type=Run)
+    folder = Path(wanted.folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    complaint = os.open(folder / COMPLAINT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(writing.fileno(), 1)
+    os.dup2(complaint, 2)
+    asyncio.run(_record(wanted))
+
+
+def _complaint(run: Run) -> str:
+    return (Path(run.folder) / COMPLAINT).read_text()
 
 
 @contextlib.contextmanager

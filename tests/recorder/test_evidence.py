@@ -29,6 +29,7 @@ from tests.recorder.chains import (
     chained,
     checked,
     clean,
+    event,
     evidence,
     lines,
     other,
@@ -182,6 +183,14 @@ def test_evidence_may_begin_after_a_signed_head() -> None:
     assert checked(evidence(log[8:], heads)).startswith("RIGHT: 4 events")
     assert said_wrong(evidence(log[4:], heads[1:]))
     assert said_wrong(evidence(log[5:], heads))
+
+
+@pytest.mark.parametrize(("place", "right"), [((2, 7), True), ((1, 7), False)])
+def test_a_log_may_begin_with_a_recovery(place: tuple[int, int], right: bool) -> None:
+    """Of an organisation that had no event before: in a later epoch, and not within the first."""
+    log = chained([event(*place), event(place[0], place[1] + 1)])
+    told = checked(evidence(log, signed(log, [1])))
+    assert told.startswith("RIGHT" if right else "WRONG"), told
 
 
 def test_unsigned_evidence_proves_nothing() -> None:

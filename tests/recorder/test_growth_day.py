@@ -14,10 +14,10 @@ from budgets.plan import ScopePath
 from budgets.policy import parse_policy
 from gateway.events import KeyEvents
 from tests.budgets.harness import dollars, granted
-from tests.recorder.test_growth import Asked, Growing
+from tests.recorder.growing import Asked, Growing
 from tests.recorder.workbench import StoreProcess, begin_anew, desk_at
 
-HOURS, RUNS, KEYS = 24, 100, 85
+HOURS, RUNS, KEYS = 24, 60, 51
 HOUR_MS = 3_600_000
 KEY_LASTS_MS = HOUR_MS // 2
 AT_ONCE = 20

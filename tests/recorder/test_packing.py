@@ -144,7 +144,8 @@ def test_derived_rows_say_who_and_when_but_no_money() -> None:
         ((0, 0), 1, 1, True),
         ((0, 0), 3, 1, True),
         ((0, 0), 1, 2, False),
-        ((0, 0), 2, 7, False),
+        ((0, 0), 2, 7, True),  # recovered before anything was recorded
+        ((0, 0), 2, 0, False),
         ((0, 0), 1, 0, False),
         ((1, 5), 1, 6, True),
         ((1, 5), 1, 7, False),
@@ -161,7 +162,7 @@ def test_derived_rows_say_who_and_when_but_no_money() -> None:
 )
 def test_what_comes_next(head: tuple[int, int], epoch: int, seq: int, comes_next: bool) -> None:
     """In an epoch the next seq and no other; a later epoch goes on above; an earlier one never.
-    Before all, the first event of all."""
+    Before all, the first event of all, or where a recovery goes on that found nothing."""
     assert follows(Head(*head, GENESIS, 0), epoch, seq) is comes_next
     entries = [entry(seq, epoch=epoch)]
     if comes_next:

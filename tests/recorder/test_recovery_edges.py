@@ -86,6 +86,26 @@ async def test_an_epoch_is_opened_once(stage: Stage, store: Store, organisation:
     await judged(stage, store, worker)
 
 
+async def test_what_was_begun_and_never_used_is_recorded_after_a_restart(
+    stage: Stage, store: Store, organisation: str
+) -> None:
+    """An organisation without any event, as a stack leaves it that is stopped at once: its first
+    event comes after a recovery, in a later epoch, and the chain begins there."""
+    async with recording(stage, store, organisation):
+        worker = await Worker.at(stage, organisation)
+        await worker.session.begin_organisation(organisation)
+    with restarted(stage.server):
+        pass
+    async with recording(stage, store, organisation):
+        await worker.transport.command("PING")
+        await worker.session.looked_at(organisation)
+        await worker.set_budget(organisation, [{"usd": "1"}])
+        await worker.end(await worker.begin(), 7)
+        await worker.until_recorded()
+        assert (await worker.head()).epoch > 1
+    await judged(stage, store, worker)
+
+
 @pytest.mark.parametrize("kind", ["pipelined", "redis-py"])
 async def test_an_idle_worker_forgets_nothing_that_it_has_not_brought(
     stage: Stage, store: Store, organisation: str, kind: str

@@ -106,7 +106,7 @@ async def test_what_is_older_than_tombstones_is_not_brought(
     await worker.session.open_organisation(organisation, create=True)
     await worker.set_budget(organisation, [{"usd": "1"}])
     reservation = await worker.begin()
-    kept = worker.ledger._kept.granted(organisation, reservation.id)
+    kept = worker.ledger._bringing._kept.granted(organisation, reservation.id)
     assert kept is not None
     slot = await worker.session.slot(organisation)
     for age_ms, answer in ((HOUR_MS - 60_000, "ADOPTED"), (HOUR_MS + 60_000, "TOO_OLD")):
@@ -114,7 +114,7 @@ async def test_what_is_older_than_tombstones_is_not_brought(
         old = msgspec.structs.replace(
             kept, reservation=msgspec.structs.replace(reservation, id=id_)
         )
-        assert await worker.ledger._adopt(slot, old) == answer
+        assert await worker.ledger._bringing._adopt(slot, old) == answer
     assert await worker.totals() == (0, 2 * RESERVED_NUSD)
 
 

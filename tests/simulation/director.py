@@ -26,7 +26,7 @@ SCOPES = ("", "/team", "/team/a", "/lab", "/lab/run")
 KEY_SCOPES = ("/team", "/team/a", "/team/b", "/lab/run", "")
 WINDOWS = ("minute", "minute", "hour", "day", "week", "month", "total")
 EDGES_S = (60, 60, 60, 3_600, 86_400)
-LIMITS_AT_ONCE_MAX = 3
+LIMITS_AT_ONCE_MAX, RESTARTED_AT_ONCE = 3, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,13 @@ class Director:
     async def play(self, seconds: float) -> None:
         """The episode, from an empty ledger to its last accident."""
         world, rng = self.world, self.rng
+        for node in ("a", "b")[: rng.randint(1, 2)]:
+            self.recorders.append(RecorderProcess(world, node))
         for organisation in self.organisations:
             world.books.open_account(organisation)
             await self._as_admin(self._found, organisation)
         for _ in range(rng.randint(1, 3)):
             self.workers.append(Worker(world, next(self._numbers)))
-        for node in ("a", "b")[: rng.randint(1, 2)]:
-            self.recorders.append(RecorderProcess(world, node))
         self._storms.change_moods()
         for _ in range(rng.randint(2, 7)):
             world.loop.spawn(world.loop.world, self.crowd.client(rng.getrandbits(64)))
@@ -156,6 +156,8 @@ class Director:
     async def _found(self, admin: Admin, organisation: str) -> None:
         """An organisation with budgets and keys."""
         await admin.session.open_organisation(organisation, create=True)
+        if self.rng.random() < RESTARTED_AT_ONCE:  # before anything is recorded
+            self._restart_the_ledger()
         for scope in SCOPES:
             if not scope or self.rng.random() < 0.5:
                 policy = parse_policy(self._budget())

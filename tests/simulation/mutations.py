@@ -10,6 +10,7 @@ from typing import Any
 import gateway.ending
 import recorder.restoring
 from budgets.answers import Truth
+from budgets.bringing import Bringing
 from budgets.endingdisk import EndingDisk
 from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
@@ -175,7 +176,7 @@ def _never_swept(before: Any) -> Any:
 
 
 def _nothing_is_brought(before: Any) -> Any:
-    async def bring(self: Ledger, slot: Any) -> None:
+    async def bring(self: Bringing, slot: Any) -> None:
         self._kept.brought(slot.organisation, slot.epoch)
 
     return bring
@@ -223,7 +224,7 @@ IN_CODE: dict[str, tuple[tuple[Any, str, Callable[[Any], Any]], ...]] = {
     ),
     "half of the truth is booked": ((Ledger, "settle", _half_of),),
     "leases of the dead are not swept": ((LeaseKeeper, "_sweep", _never_swept),),
-    "a worker brings nothing": ((Ledger, "_bring", _nothing_is_brought),),
+    "a worker brings nothing": ((Bringing, "_bring", _nothing_is_brought),),
     "what is reserved does not come back": ((recorder.restoring, "_counters", _none_reserved),),
     "a recovery leaves the outbox behind": (
         (OrganisationRecorder, "drained", _until_one_is_not_full),

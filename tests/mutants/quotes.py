@@ -1,0 +1,112 @@
+"""Ways to break what bounds the input of a request: bytes, counts, pictures."""
+
+from tests.mutants.mutant import Mutant
+
+_SECOND_TRY = ("tests/gateway/test_second_try.py",)
+_QUOTING = ("tests/gateway/test_quoting.py",)
+_COUNTING = ("tests/pricing/test_counting.py",)
+_IMAGES = ("tests/pricing/test_images.py",)
+_VISION = ("tests/pricing/test_vision.py",)
+_INPUT = ("tests/gateway/dialects/test_chat_input.py",)
+_RECORDED = "                record.counted(quoting.input_tokens_max)\n"
+
+QUOTES = (
+    Mutant(
+        "what was counted is not asked for",
+        "gateway/path.py",
+        f"{_RECORDED}                answer = await ask()\n",
+        _RECORDED,
+        _SECOND_TRY,
+    ),
+    Mutant(
+        "a count is not recorded",
+        "gateway/path.py",
+        _RECORDED,
+        "",
+        _SECOND_TRY,
+    ),
+    Mutant(
+        "what no count can help is counted",
+        "gateway/quoting.py",
+        "        return refusal.asked - input_asked <= room\n",
+        "        return True\n",
+        _QUOTING,
+    ),
+    Mutant(
+        "a count above the bytes holds",
+        "gateway/quoting.py",
+        "        lower = min(tokens, self.input_tokens_max)\n",
+        "        lower = tokens\n",
+        _QUOTING,
+    ),
+    Mutant(
+        "pictures cost nothing",
+        "gateway/quoting.py",
+        "        tokens += images_tokens\n",
+        "",
+        _QUOTING,
+    ),
+    Mutant(
+        "any number of requests waits to be counted",
+        "gateway/counting.py",
+        "if family is None or is_long or self._waiting >= WAITING_MAX:",
+        "if family is None or is_long:",
+        ("tests/gateway/test_counting.py",),
+    ),
+    Mutant(
+        "a special token that a caller spells is one token",
+        "pricing/counting.py",
+        "        return specials * _SPECIAL_TOKENS_MAX\n",
+        "        return 0\n",
+        _COUNTING,
+    ),
+    Mutant(
+        "JSON is counted as it was written",
+        "pricing/counting.py",
+        "        return self.text(text) + style\n",
+        "        return self.text(text)\n",
+        _COUNTING,
+    ),
+    Mutant(
+        "a setting of a picture that is not known is overlooked",
+        "gateway/dialects/chat_input.py",
+        "        self.other |= not (part.keys()",
+        "        self.other |= False and not (part.keys()",
+        _INPUT,
+    ),
+    Mutant(
+        "functions have no overhead",
+        "gateway/dialects/chat_input.py",
+        "            self.tools += len(value)\n",
+        "            pass\n",
+        _INPUT,
+    ),
+    Mutant(
+        "the smallest of several sizes counts",
+        "pricing/images.py",
+        "Size(max(each.width for each in sizes), max(each.height for each in sizes))",
+        "Size(min(each.width for each in sizes), min(each.height for each in sizes))",
+        _IMAGES,
+    ),
+    Mutant(
+        "a header is followed for ever",
+        "pricing/images.py",
+        "STEPS_MAX = 1_000\n",
+        "STEPS_MAX = 10**9\n",
+        _IMAGES,
+    ),
+    Mutant(
+        "a picture elsewhere is a small one",
+        "pricing/vision.py",
+        "        tiles = 8 if image.size is None else _tiles(image.size)\n",
+        "        tiles = 4 if image.size is None else _tiles(image.size)\n",
+        _VISION,
+    ),
+    Mutant(
+        "a picture is not scaled up to whole pixels",
+        "pricing/vision.py",
+        "    short_scaled = min(short, 768, -(-short * 2048 // long))\n",
+        "    short_scaled = min(short, 768, short * 2048 // long)\n",
+        _VISION,
+    ),
+)
