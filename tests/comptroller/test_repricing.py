@@ -87,6 +87,19 @@ def test_a_listed_price_is_that_of_its_own_day_and_hour(tmp_path: Path) -> None:
     assert max(each.cost_nusd for each in costs) == cost_nusd(booked, used().meters)
 
 
+def test_a_price_that_has_changed_is_that_of_the_day(tmp_path: Path) -> None:
+    """What was asked in August has August's price, whatever it costs today; within a day the
+    request's own hour, not that of its late truth."""
+    prices = tariff(tmp_path, DEEPSEEK.replace("deepseek-flash", "deepseek-v4-pro"))
+    august, november = (
+        prices.owed(used("deepseek-v4-pro", **at(day))).cost_nusd
+        for day in ("2026-08-16T03:00", "2026-11-27T03:00")
+    )
+    assert august != november
+    late = {**at("2026-08-16T03:00"), "time_ms": at("2026-11-27T03:00")["time_ms"]}
+    assert prices.owed(used("deepseek-v4-pro", **late)).cost_nusd == august
+
+
 def test_the_demo_has_its_own(tmp_path: Path) -> None:
     """Without a model_list, too."""
     prices = ListedTariff(load_settings(None, {}).models)

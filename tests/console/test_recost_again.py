@@ -2,6 +2,7 @@
 interrupted, and whatever happens to the ledger."""
 
 import asyncio
+import dataclasses
 import signal
 import sys
 from collections.abc import Mapping
@@ -85,6 +86,25 @@ async def test_the_second_on_one_charge_is_told_already(
     assert others == ["begun", 3]
     assert (page["booked"], page["already"]) == (0, 3)
     assert await caller.desk.totals() == (3 * RIGHT_NUSD, 0)
+
+
+async def test_a_reading_from_before_a_recovery_is_not_booked_by(
+    recosting: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recovery forgets which corrections were booked: what was read before it is read again."""
+    caller = await recosting.caller()
+    await wrongly_charged(caller, 2)
+    desk, policies = caller.desk, recosting.parts.session.policies
+
+    async def recovered(organisation: str) -> Mapping[str, Policy]:
+        head = await desk.head()
+        await desk.set_head(dataclasses.replace(head, epoch=head.epoch + 1))
+        return await policies(organisation)
+
+    monkeypatch.setattr(recosting.parts.session, "policies", recovered)
+    body = {**SPAN, "organisation": caller.organisation, "book": True}
+    await recosting.refused(503, "ledger_unavailable", "POST", "/v1/prices/recost", body)
+    assert await desk.totals() == (3, 0)
 
 
 async def test_an_old_reading_is_not_booked_by(
