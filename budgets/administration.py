@@ -189,9 +189,10 @@ class Administration:
         """Adds (counter field, dimension number, delta) to what was spent, once: DONE, ALREADY, or
         (nothing is booked then) NEGATIVE when a counter would fall below zero, and UNKNOWN when it
         is an allotment's that is forgotten. What an allotment passes on follows by itself: name the
-        counters that the request has touched. `policies`: all of the organisation's, where many
-        adjustments share one reading. `epoch`: the only one in which it may be booked, because what
-        it goes by was read in it; in a later one LedgerRecovering is raised."""
+        counters that the request has touched. `policies`: those of the organisation that have these
+        counters' limits, where many adjustments share one reading. `epoch`: the only one in which
+        it may be booked, because what it goes by was read in it; in a later one LedgerRecovering is
+        raised."""
         slot = await self._session.slot(organisation)
         if policies is None:
             policies = await self._session.policies(organisation)

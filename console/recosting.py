@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from budgets.counters import limit_of
+from budgets.policy import Policy
 from budgets.transport import LedgerUnavailable
 from console.charges import Charged, Correction, NotPriced, Tariff
 from console.event_log import Place
@@ -156,6 +158,7 @@ class Recosting:
     ) -> None:
         administration = self._parts.administration
         policies = await self._parts.session.policies(page.organisation) if due else {}
+        policies = _touched(policies, due)
         for each in due:
             if time.monotonic() - read_s > BOOK_S_MAX:
                 raise RecordsBehind("booking took so long that the records have to be read again")
@@ -170,6 +173,16 @@ class Recosting:
                 page.already += 1
             else:
                 page.booked += 1
+
+
+def _touched(policies: dict[str, Policy], due: Iterable[Correction]) -> dict[str, Policy]:
+    """Those whose limits are corrected: an organisation can have a hundred thousand others."""
+    limits = {limit_of(name) for each in due for name, _, _ in each.deltas}
+    return {
+        scope: policy
+        for scope, policy in policies.items()
+        if any(limit.id in limits for limit in (*policy.limits, *policy.per_child))
+    }
 
 
 def _add(groups: dict[tuple[str, str, str], Group], due: Correction) -> None:

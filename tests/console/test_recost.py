@@ -276,3 +276,26 @@ async def test_what_is_wrong_is_named(console: Console, body: Any, param: str) -
     """Every field has its bounds, and none is ignored."""
     error = await console.refused(400, "invalid_request_error", "POST", "/v1/prices/recost", body)
     assert error["param"] == param
+
+
+async def test_a_counter_that_nothing_has_touched_yet_is_begun(recosting: Console) -> None:
+    """Of a window that still stands: of a template's child, too. What has left with its window is
+    an event only."""
+    caller = await recosting.caller()
+    desk = caller.desk
+    await desk.set_budget(
+        desk.organisation,
+        {"limits": [{"usd": "5", "window": "month"}], "per_child": [{"usd": "2"}]},
+    )
+    worker = await Worker.at(recosting.stage, desk.organisation)
+    await worker.end(await worker.begin(f"{desk.organisation}/child"), 7)
+    await caller.recorded()
+    before = await desk.counters()
+    assert len(before) == 2
+    for name in before:
+        await desk.transport.command("HDEL", desk.key("ledger"), name)
+    assert await booked(recosting, caller) == 1
+    after = await desk.counters()
+    assert {name: spent for name, (spent, _, _) in after.items()} == dict.fromkeys(
+        before, RIGHT_NUSD - 7
+    )
