@@ -4,7 +4,8 @@ Every act is an event and is answered only when the server's disk has it: a revo
 revoked. Nothing here is on the path of a request.
 """
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from budgets.allotments import Allotment, AllotmentInvalid, AllotmentOpen, checked_amounts
@@ -20,7 +21,7 @@ from budgets.policy import (
     named_after,
 )
 from budgets.replies import code_of, number, texts
-from budgets.session import STALE_RETRIES_MAX, Session
+from budgets.session import STALE_RETRIES_MAX, LedgerRecovering, Session
 from budgets.slots import Slot
 from budgets.transport import Argument, LedgerUnavailable, Reply
 
@@ -39,6 +40,7 @@ class Fence:
 
 
 _NO_FENCE = Fence("", 0, b"")
+_HEAD = struct.Struct("<2q")
 
 
 class Administration:
@@ -188,14 +190,25 @@ class Administration:
         return _answered(reply, slot, epoch)
 
     async def adjust(
-        self, organisation: str, id_: str, deltas: list[tuple[str, int, int]], event: bytes
+        self,
+        organisation: str,
+        id_: str,
+        deltas: list[tuple[str, int, int]],
+        event: bytes,
+        *,
+        policies: Mapping[str, Policy] | None = None,
+        epoch: int = 0,
     ) -> str:
         """Adds (counter field, dimension number, delta) to what was spent, once: DONE, ALREADY, or
         (nothing is booked then) NEGATIVE when a counter would fall below zero, and UNKNOWN when it
         is an allotment's that is forgotten. What an allotment passes on follows by itself: name the
-        counters that the request has touched."""
+        counters that the request has touched. `policies`: those of the organisation that have these
+        counters' limits, where many adjustments share one reading. `epoch`: the only one in which
+        it may be booked, because what it goes by was read in it; in a later one LedgerRecovering is
+        raised."""
         slot = await self._session.slot(organisation)
-        policies = await self._session.policies(organisation)
+        if policies is None:
+            policies = await self._session.policies(organisation)
         ends = window_ends((field for field, _, _ in deltas), policies.values())
         owners = owners_of((field for field, _, _ in deltas), policies)
         flat = [
@@ -203,10 +216,16 @@ class Administration:
             for field, number, delta in deltas
             for text in (field, str(number), str(delta), str(ends[field]), owners[field])
         ]
+        args: tuple[Argument, ...] = (id_, "", event, *flat)
+        keys = slot.keys_done(id_)
+        if epoch:
+            seq = slot.seq if slot.epoch == epoch else 0
+            reply = await self._session.run("adjust", keys, (_HEAD.pack(epoch, seq), *args))
+            if code_of(reply) == "RECOVERING":
+                raise LedgerRecovering(f"the ledger of {organisation} was recovered meanwhile")
+            return _answered(reply, slot, epoch)
         epoch = slot.epoch
-        reply = await self._session.run_in_epoch(
-            slot, "adjust", slot.keys_done(id_), (), (id_, "", event, *flat)
-        )
+        reply = await self._session.run_in_epoch(slot, "adjust", keys, (), args)
         return _answered(reply, slot, epoch)
 
     async def _act(

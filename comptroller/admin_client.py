@@ -201,6 +201,17 @@ class AdminClient:
         names = [each["name"] for each in answer["columns"]]
         return [dict(zip(names, row, strict=True)) for row in answer["rows"]]
 
+    def recost(self, document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Pages of what was charged and what is owed; each is booked when it comes, if asked."""
+        place: dict[str, Any] = {}
+        while True:
+            body = {**document, **place}
+            page = self._object("POST", "/v1/prices/recost", json=body)
+            yield page
+            if not page.get("next"):
+                return
+            place = {"after": page["next"]}
+
     def budgets(self, below: str = "") -> Iterator[dict[str, Any]]:
         """Every scope with a budget, in order; or only those at and below one."""
         organisation = {"organisation": below.partition("/")[0]} if below else {}

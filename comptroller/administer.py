@@ -6,6 +6,7 @@ from comptroller.parts import open_session
 from comptroller.process import SaysReady, begin, inherited_socket
 from comptroller.reading import NoSuchUser, RecordsAbsent, records_address
 from comptroller.remembering import records_memory
+from comptroller.repricing import ListedTariff
 from comptroller.settings import Settings
 from console.app import build_console
 from console.parts import parts_of
@@ -24,7 +25,7 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     session = open_session(settings, memory=records_memory(settings))
-    parts = parts_of(session, RecordsOf(settings))
+    parts = parts_of(session, RecordsOf(settings), tariff=ListedTariff(settings.models))
     await _Server(build_console(parts)).serve([inherited_socket()])
 
 

@@ -31,6 +31,29 @@ class Completed:
     entry: "Entry | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class PriceSource:
+    """Where the price of an entry of model_list comes from, to be asked again for another time.
+
+    `provider` and `model`: the wire format and the name there; `host`: the server, empty for the
+    provider's own; `said`: model_info of the file, without nulls; `whole`: the same completed for
+    whoever quotes now."""
+
+    provider: str
+    model: str
+    host: str
+    said: Mapping[str, object]
+    whole: Completed
+
+    def at(self, at_ms: int, catalog: "Callable[[], Catalog]") -> Completed:
+        """What held at a moment: the file has no days, the catalogue has. Raises as
+        `completed`."""
+        if has_prices(self.said):
+            return self.whole
+        entry = catalog().find(*biller(self.provider, self.model, self.host, self.said), at_ms)
+        return Completed(entry.provider, {**entry.info, **self.said}, entry)
+
+
 @cache
 def installed() -> "Catalog":
     """The lists of this machine, read when the first price is looked up."""

@@ -10,6 +10,8 @@ from comptroller.commands import (
     key,
     prices,
     quote,
+    reconcile,
+    recost,
     report,
     snippet,
     start,
@@ -24,11 +26,13 @@ app.command("check")(check.check_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")
+prices.app.command("recost")(recost.recost_command)
 app.add_typer(prices.app, name="prices")
 app.command("top")(top.top_command)
 app.command("tail")(records_cli.tail_command)
 app.command("sql")(records_cli.sql_command)
 app.command("report")(report.report_command)
+app.command("reconcile")(reconcile.reconcile_command)
 app.command("quote")(quote.quote_command)
 app.command("verify")(records_cli.verify_command)
 app.command("snippet")(snippet.snippet_command)

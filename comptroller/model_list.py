@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
-from comptroller.catalogued import COSTS, completed, missing
+from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
 from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
 
@@ -51,7 +51,8 @@ _HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
-    at its end, and is empty for the demo. `listed`: what the catalogue said, where it was asked."""
+    at its end, and is empty for the demo. `listed`: what the catalogue said, where it was asked;
+    `source`: where the price comes from, None for the demo's own."""
 
     name: str
     provider: str
@@ -62,7 +63,12 @@ class ModelEntry:
     timeout_ms: int = 0
     stream_timeout_ms: int = 0
     reasons_unseen: bool = True
-    listed: "Entry | None" = field(default=None, repr=False, compare=False)
+    source: PriceSource | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def listed(self) -> "Entry | None":
+        """See the class."""
+        return None if self.source is None else self.source.whole.entry
 
 
 def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
@@ -85,9 +91,11 @@ def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[Mo
     return tuple(entries)
 
 
-def _demo_entry(name: str, upstream_model: str, price: Price) -> ModelEntry:
+def _demo_entry(
+    name: str, upstream_model: str, price: Price, source: PriceSource | None = None
+) -> ModelEntry:
     reasons = "reasoner" in upstream_model
-    return ModelEntry(name, "demo", upstream_model, price, reasons_unseen=reasons)
+    return ModelEntry(name, "demo", upstream_model, price, reasons_unseen=reasons, source=source)
 
 
 def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
@@ -108,7 +116,7 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
     info = fields.get("model_info")
     if provider == "demo":
         return _demo(name, model, info, params)
-    price, listed = _price(name, (provider, model, _host(params, environment)), info or item)
+    price, source = _price(name, (provider, model, _host(params, environment)), info or item)
     timeout_ms = _seconds_ms(params.get("timeout"))
     api_key = params.get("api_key")
     return ModelEntry(
@@ -121,7 +129,7 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
         timeout_ms=timeout_ms,
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
         reasons_unseen=_reasons_unseen(info),
-        listed=listed,
+        source=source,
     )
 
 
@@ -133,10 +141,10 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
     full_name = f"demo/{model}"
     if full_name not in DEMO_PRICES:
         raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
-    price = DEMO_PRICES[full_name]
+    price, source = DEMO_PRICES[full_name], None
     if info is not None and any(_is_price_field(each) or "max_" in each for each in _info(info)):
-        price, _ = _price(name, ("demo", model, ""), info)
-    return _demo_entry(name, full_name, price)
+        price, source = _price(name, ("demo", model, ""), info)
+    return _demo_entry(name, full_name, price, source)
 
 
 def _params(value: Value) -> dict[str, Value]:
@@ -215,7 +223,7 @@ def _is_price_field(name: str) -> bool:
     return any(word in name for word in _PRICE_WORDS)
 
 
-def _price(name: str, served: tuple[str, str, str], info: Value) -> tuple[Price, "Entry | None"]:
+def _price(name: str, served: tuple[str, str, str], info: Value) -> tuple[Price, PriceSource]:
     """From model_info, and the catalogue where it lacks something. `served`: provider, model, host.
     Where there is no model_info, `info` is the entry that lacks it."""
     provider, model, host = served
@@ -223,7 +231,8 @@ def _price(name: str, served: tuple[str, str, str], info: Value) -> tuple[Price,
     said = {each: value.plain() for each, value in fields.items()}
     try:
         whole = completed(provider, model, host, said)
-        return price_from_model_info(whole.provider, model, whole.info), whole.entry
+        price = price_from_model_info(whole.provider, model, whole.info)
+        return price, PriceSource(provider, model, host, said, whole)
     except LookupError as error:
         lacks = ", ".join(missing(said))
         raise info.error(

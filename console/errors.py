@@ -28,7 +28,7 @@ from budgets.policy import PolicyInvalid
 from budgets.session import OrganisationUnknown
 from budgets.transport import LedgerUnavailable
 from clickhouse.errors import StoreRefused
-from console.records import RecordsAway, RecordsBusy
+from console.records import RecordsAway, RecordsBehind, RecordsBusy
 
 MESSAGE_CHARS_MAX = 2_000
 _log = logging.getLogger("comptroller.console")
@@ -187,6 +187,8 @@ def _without_records(error: RecordsAway) -> RecordsGone:
     if isinstance(error, RecordsBusy):
         return RecordsGone("too many questions run at once: try again when one has ended")
     _log.warning("the records: %s", error)
+    if isinstance(error, RecordsBehind):
+        return RecordsGone("the records have not yet all that was booked: try again")
     return RecordsGone("the records do not answer: is the recorder running?")
 
 

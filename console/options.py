@@ -22,6 +22,8 @@ class ConsoleOptions:
     records_connections_max: int = 8
     organisation_connections_max: int = 4
     records_wait_ms_max: int = 5_000  # for one of these connections
+    recost_wait_ms_max: int = 10_000  # for the records to have all that is booked
+    recost_poll_ms: int = 50
     streams_max: int = 16
     organisation_streams_max: int = 4
     stream_organisations_max: int = 100

@@ -7,6 +7,7 @@ from budgets.administration import Administration
 from budgets.keys import KeyRing
 from budgets.overview import Overview
 from budgets.session import Session
+from console.charges import NoTariff, Tariff
 from console.options import ConsoleOptions
 from console.records import Records, Where
 from console.token_store import Token, TokenStore
@@ -15,8 +16,8 @@ from gateway.events import KeyEvents
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Session (clock, ledger transport) and records are the seams that tests replace; `stopping`
-    ends what would go on for ever."""
+    """Session (clock, ledger transport), records and tariff are the seams that tests replace;
+    `stopping` ends what would go on for ever."""
 
     session: Session
     administration: Administration
@@ -24,6 +25,7 @@ class Parts:
     tokens: TokenStore
     records: Records
     options: ConsoleOptions
+    tariff: Tariff = field(default_factory=NoTariff)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def keyring(self, caller: Token) -> KeyRing:
@@ -31,8 +33,13 @@ class Parts:
         return KeyRing(self.session, self.administration, KeyEvents(caller.name))
 
 
-def parts_of(session: Session, where: Where, options: ConsoleOptions | None = None) -> Parts:
-    """Everything over a session and a way to the records."""
+def parts_of(
+    session: Session,
+    where: Where,
+    options: ConsoleOptions | None = None,
+    tariff: Tariff | None = None,
+) -> Parts:
+    """Everything over a session, a way to the records, and prices."""
     options = options or ConsoleOptions()
     return Parts(
         session=session,
@@ -41,4 +48,5 @@ def parts_of(session: Session, where: Where, options: ConsoleOptions | None = No
         tokens=TokenStore(session, options.tokens_max, options.organisation_tokens_max),
         records=Records(where, options),
         options=options,
+        tariff=tariff or NoTariff(),
     )

@@ -36,6 +36,10 @@ class RecordsBusy(RecordsAway):
     """Too many questions run at once, in all or of this organisation."""
 
 
+class RecordsBehind(RecordsAway):
+    """They have not yet all that the ledger has."""
+
+
 class NoUser(RecordsAway):
     """An organisation has no user of its own here: at a ClickHouse server, nobody has made one."""
 

@@ -73,7 +73,7 @@ def provider_of(environment: Mapping[str, str]) -> Provider:
         params["api_base"] = "os.environ/OPENAI_BASE_URL"
     entry = {"model_name": OPENAI_MODEL, "litellm_params": params, "model_info": OPENAI_PRICE}
     title = "OpenAI, as OPENAI_API_KEY is set: the budget below is real money"
-    return Provider(title, OPENAI_MODEL, "0.001", (entry,))
+    return Provider(title, OPENAI_MODEL, "0.0006", (entry,))
 
 
 class Stack:

@@ -42,7 +42,8 @@ class Quoting(msgspec.Struct, frozen=True):
         return self.quote_of(wanted or self.options.output_tokens_default, plan.route)
 
     def quote_of(self, output_tokens_wanted: int, route: RouteBound | None = None) -> Quote:
-        """The same for this output cap, and what is known of the route."""
+        """The same for this output cap, and what is known of the route. What nobody has seen can
+        be sound, pictures or video."""
         call = self.call
         learned = _NOTHING_LEARNED if route is None else route.learned
         try:
@@ -53,9 +54,9 @@ class Quoting(msgspec.Struct, frozen=True):
                 output_tokens_least=min(output_tokens_wanted, self.options.output_tokens_least),
                 n=call.n,
                 cache_write=call.cache_write,
-                audio_input=call.audio_input,
+                audio_input=call.audio_input or call.unseen_content,
                 audio_output=call.audio_output,
-                image_input=bool(call.images),
+                image_input=bool(call.images) or call.unseen_content,
                 input_thousandths=learned.input_thousandths,
                 output_thousandths=learned.output_thousandths,
             )

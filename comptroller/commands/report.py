@@ -70,9 +70,14 @@ def _description(text: str) -> str:
     return text.partition("\n")[0].removeprefix("--").strip()
 
 
-def since_time(text: str, now: datetime) -> datetime:
+def since_time(
+    text: str,
+    now: datetime,
+    option: str = "--since",
+    again: str = "comptroller report spend --since 7d",
+) -> datetime:
     """`12h` before now, or a date or time in ISO 8601 (UTC where it names no zone). Raises
-    CommandFailed (2)."""
+    CommandFailed (2) that accuses `option` and says to try `again`."""
     back = _BACK.fullmatch(text)
     try:
         if back:
@@ -80,8 +85,8 @@ def since_time(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
         return max(_EPOCH, moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        message = f"--since is how far back, as in 30m, 12h, 7d or 2026-11-01, not {text[:40]!r}"
-        raise CommandFailed(message, "comptroller report spend --since 7d", USAGE_ERROR) from None
+        message = f"{option} is how far back, as in 30m, 12h, 7d or 2026-11-01, not {text[:40]!r}"
+        raise CommandFailed(message, again, USAGE_ERROR) from None
 
 
 def _table(document: dict[str, Any]) -> tuple[tuple[Column, ...], list[dict[str, Any]]]:

@@ -190,6 +190,27 @@ async def test_a_correction_is_booked_once(desk: Desk, delta: int, spent: int) -
     assert last.counters == ("c:1.0:0", 1, 0, delta)
 
 
+async def test_a_correction_by_what_was_read_before_a_recovery_is_not_booked(desk: Desk) -> None:
+    """Whoever names the epoch in which it read is told that the ledger was recovered since, and
+    nothing is booked; in its own epoch it is, with policies that were read once for many."""
+    await settled(desk, 100)
+    policies = await desk.session.policies(desk.organisation)
+    head = await desk.head()
+    deltas = [("c:1.0:0", 1, 5)]
+    for epoch, booked in ((head.epoch, 5), (head.epoch + 1, 5), (head.epoch, 10)):
+        adjusting = desk.administration.adjust(
+            *(desk.organisation, desk.session.new_id(), deltas, b""),
+            policies=policies,
+            epoch=epoch,
+        )
+        if epoch == head.epoch:
+            assert await adjusting == "DONE"
+        else:
+            with pytest.raises(LedgerUnavailable, match="recovered meanwhile"):
+                await adjusting
+        assert await desk.totals() == (100 + booked, 0)
+
+
 async def test_a_correction_never_brings_a_counter_below_zero(desk: Desk) -> None:
     """All or none: one counter that would be negative leaves the others alone too."""
     await settled(desk, 100)

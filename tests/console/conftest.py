@@ -8,6 +8,7 @@ import pytest
 from console.options import ConsoleOptions
 from console.records import RecordsAddress, RecordsAway
 from tests.console.desk import Console, opened
+from tests.console.recosting import Prices
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.rig import staged
 
@@ -46,5 +47,24 @@ async def recorded(records: RecordsServer, options: ConsoleOptions) -> AsyncIter
         store = records.store()
         await stage.recorder(store)
         async with opened(stage, Console.found(records), options) as console:
+            yield console
+        await store.close()
+
+
+@pytest.fixture
+def prices() -> Prices:
+    """Another one than was charged by."""
+    return Prices()
+
+
+@pytest.fixture
+async def recosting(
+    records: RecordsServer, options: ConsoleOptions, prices: Prices
+) -> AsyncIterator[Console]:
+    """A console with these prices, records and a recorder."""
+    async with staged() as stage:
+        store = records.store()
+        await stage.recorder(store)
+        async with opened(stage, Console.found(records), options, prices) as console:
             yield console
         await store.close()

@@ -15,6 +15,7 @@ from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from clickhouse.accounts import READER, RecordsSecret
 from console.app import build_console
+from console.charges import Tariff
 from console.options import ConsoleOptions
 from console.parts import Parts, parts_of
 from console.records import RecordsAddress, Where
@@ -102,12 +103,14 @@ class Console:
 
 
 @contextlib.asynccontextmanager
-async def opened(stage: Stage, where: Where, options: ConsoleOptions) -> AsyncIterator[Console]:
+async def opened(
+    stage: Stage, where: Where, options: ConsoleOptions, tariff: Tariff | None = None
+) -> AsyncIterator[Console]:
     """A console on this ledger, with its first token."""
     transport = await stage.transport()
     session = Session(transport, load_scripts(), SystemClock(), TRUSTS)
     await ensure_first_token(session, ADMIN_SECRET)
-    parts = parts_of(session, where, options)
+    parts = parts_of(session, where, options, tariff)
     app = build_console(parts)
     desk = desk_for("", await stage.transport())
     asgi = httpx.ASGITransport(app=app)

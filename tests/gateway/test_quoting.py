@@ -1,6 +1,7 @@
 """Quotes of parsed calls: what a request can cost, and when counting it is worth the time."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,28 @@ async def test_it_is_counted_once() -> None:
     """A counted quote is never worth counting again."""
     counted = await quoting().counted(ChatDialect(), InputCounting())
     assert not counted.counts(refusal("EXHAUSTED", "usd", 10**15, 1))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "video_url", "video_url": {"url": "https://example.com/film.mp4"}},
+        {"type": "not_known_here", "value": 1},
+    ],
+    ids=lambda part: str(part["type"]),
+)
+@pytest.mark.parametrize("dear", ["audio_input", "image_input", "video_input"])
+def test_what_nobody_has_seen_is_priced_as_the_dearest_that_it_can_be(
+    part: dict[str, Any], dear: str
+) -> None:
+    """A file or a film can be sound and pictures, whatever it is called: its window is reserved at
+    the dearest rate of input, not at that of text."""
+    rate = 100 * INPUT_NUSD * 10**6
+    plain = route()
+    price = replace(
+        plain.price, rates=replace(plain.price.rates, **{f"{dear}_nusd_per_mtok": rate})
+    )
+    call = parsed([{"role": "user", "content": [part]}])
+    quoted = Quoting.by_bytes(call, replace(plain, price=price), OPTIONS).quote_of(1)
+    assert quoted.fixed_nusd == price.max_input_tokens * 100 * INPUT_NUSD

@@ -209,6 +209,69 @@ def test_the_own_name_in_a_part_is_the_own_price() -> None:
     assert cost(sheet(), TOKENS, facts) == STANDARD_NUSD
 
 
+@pytest.mark.parametrize(
+    ("facts", "nusd"),
+    [
+        (Facts(), 10_000),
+        (Facts(region="eu"), 20_000),
+        (Facts(batch=True), 5_000),
+        (Facts(at_ms=0), 1_000),
+        (Facts(fast=True), 10_000),
+        (Facts(service_tier="priority"), 10_000),
+    ],
+    ids=str,
+)
+def test_what_is_true_of_the_request_is_true_of_its_parts(facts: Facts, nusd: int) -> None:
+    """Region, batch and hour hold for another model's part, too; a speed or a tier that it does
+    not have cannot."""
+    info = {
+        "input_cost_per_token": "0.000010",
+        "regional_endpoint_uplift_multiplier": 2,
+        "provider_specific_entry": {"batch": "0.5"},
+        "off_peak_pricing": {"input_cost_per_token": "0.000001", "windows": [{"weekdays": [4]}]},
+    }
+    other = sheet_from_model_info("openai", "other", info)
+    part = Meters(text_input=1)
+    whole = replace(facts, sub_uses=(SubUse("other", part),))
+    assert cost(sheet(), part, whole, others={"other": other}) == nusd
+
+
+def test_a_part_that_has_no_rate_is_not_free() -> None:
+    """What another model used is checked like the rest."""
+    facts = Facts(sub_uses=(SubUse("other", Meters(text_output=1)),))
+    other = sheet_from_model_info("openai", "other", {"input_cost_per_token": 0})
+    with pytest.raises(PriceInvalid, match="openai/other: 1 tokens of text_output were used"):
+        cost(sheet(), Meters(text_output=1), facts, others={"other": other})
+
+
+def test_the_fee_of_a_request_is_added_once() -> None:
+    """A fixed fee counts whatever was used, and is no token price: no factor is for it."""
+    fee = {"input_cost_per_request": "0.005"}
+    assert costs(Facts(region="eu"), Meters(), fee) == 5_000_000
+    parts = Facts(sub_uses=(SubUse("m", TOKENS),))
+    assert costs(parts, TOKENS, fee) == STANDARD_NUSD + 5_000_000
+
+
+def test_a_search_that_is_in_the_fee_is_not_billed_again() -> None:
+    """A model that searches for each request has it in its fixed fee: its count adds nothing."""
+    own = sheet({"search_context_cost_per_query": 0.012}, provider="perplexity")
+    assert cost(own, Meters(search_calls=3)) == 12_000_000
+
+
+def test_the_dearest_size_of_a_search_counts_in_any_order() -> None:
+    """Which size was asked for is not known afterwards."""
+    sizes = {"search_context_size_high": 0.01, "search_context_size_low": 0.005}
+    for order in (sizes, dict(reversed(sizes.items()))):
+        search = {"search_context_cost_per_query": order}
+        assert costs(Facts(), Meters(search_calls=1), search) == 10_000_000
+
+
+def test_a_batch_does_not_halve_the_fees_of_calls() -> None:
+    """The factor of the batch API is for tokens and for what is read, not for searches."""
+    half = {"provider_specific_entry": {"batch": "0.5"}}
+    assert costs(Facts(batch=True), Meters(search_calls=1), half) == 10_000_000
+
+
 def test_a_part_does_not_make_the_rest_long() -> None:
     """Another model's tokens are not input of this one: they do not reach its threshold."""
     long = {

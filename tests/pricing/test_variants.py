@@ -105,3 +105,21 @@ def test_hours_are_for_the_standard_price_alone() -> None:
     assert cost(sheet, meters, Facts()) == 10_000_000 + rest
     asked = Facts(at_ms=0, service_tier="priority")
     assert cost(sheet, Meters(text_input=1000), asked) == 20_000_000
+
+
+def test_a_tier_without_a_rate_does_not_take_it_from_the_night() -> None:
+    """What priority does not say comes from the standard price of the day, at any hour."""
+    info = {
+        **BASE,
+        "input_cost_per_token_priority": "0.000020",
+        "output_cost_per_token_priority": "0.000100",
+        "input_cost_per_audio_token": "0.000080",
+        "off_peak_pricing": {
+            "input_cost_per_audio_token": "0.000001",
+            "windows": [{"hours_utc": "00:00-12:00"}],
+        },
+    }
+    sheet = sheet_from_model_info("p", "m", info)
+    heard = Meters(audio_input=1)
+    assert cost(sheet, heard, Facts(at_ms=0)) == 1_000
+    assert cost(sheet, heard, Facts(at_ms=0, service_tier="priority")) == 80_000

@@ -17,7 +17,7 @@ from tests.budgets.harness import dollars, granted
 from tests.recorder.growing import Asked, Growing
 from tests.recorder.workbench import StoreProcess, begin_anew, desk_at
 
-HOURS, RUNS, KEYS = 24, 100, 85
+HOURS, RUNS, KEYS = 24, 60, 51
 HOUR_MS = 3_600_000
 KEY_LASTS_MS = HOUR_MS // 2
 AT_ONCE = 20

@@ -20,9 +20,12 @@ from tests.comptroller.commands.commanding import COMPTROLLER, ENDED_S_MAX
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def on_terminal(stack: Administered, *arguments: str, columns: int = 80) -> str:
-    """What a terminal of this width is sent."""
+async def on_terminal(
+    stack: Administered, *arguments: str, columns: int = 80, typed: bytes = b""
+) -> str:
+    """What a terminal of this width is sent, on which this is typed."""
     ours, theirs = pty.openpty()
+    os.write(ours, typed)
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, 0, 0))
     where = ("--data-dir", str(stack.running.data_dir))
     process = await asyncio.create_subprocess_exec(
