@@ -183,9 +183,7 @@ class Learning:
         def raised(policy: Policy) -> tuple[Policy, bytes]:
             was = policy.learned or Learned()
             now = was.or_more(lesson.learned)
-            if (
-                now == was
-            ):  # another request has shown it before, or this one, whose answer was lost
+            if now == was:  # shown before by another request, or by this one, unanswered
                 return policy, b""
             changes.append((was, now))
             event = self._events.raised(lesson.scope, was, now, lesson.request_id)

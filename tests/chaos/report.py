@@ -27,6 +27,7 @@ _KNOWN = tuple(
             r"\d+ settlements were not taken",
             r"\d+ refusals were not recorded",
             r"Cancel \d+ running task.* graceful shutdown exceeded",
+            "bills more than its bound",  # as it does here, and must be told
         ),
     )
 )
