@@ -44,7 +44,7 @@ chaos: setup
 kills: setup
 	$(BIN)/pytest -n 2 -m kills
 
-# The product broken in seventy ways, one at a time and in a copy, and which test notices: minutes.
+# The product broken in a hundred ways, one at a time and in a copy, and which test notices: minutes.
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
