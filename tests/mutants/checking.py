@@ -17,7 +17,7 @@ TEST_S_MAX = 60
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", "*_cache", ".comptroller", ".hypothesis", "dist", "build"
 )
-_RED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+_RED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x")
 _SIMULATION = (sys.executable, "-m", "tests.simulation", "--seed", "1", "--seconds", "20")
 # For those that the likely tests let pass.
