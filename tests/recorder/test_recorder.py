@@ -144,6 +144,12 @@ async def test_nothing_to_do_writes_nothing(
     caller = await stage.caller()
     running = await stage.recorder(store)
     await caller.recorded()
+    through = (await caller.desk.head()).seq
+
+    async def added_up() -> bool:
+        return await _snapshots(store, caller.organisation) == through
+
+    await until(added_up)
     await running.stop()
     wrote: list[str] = []
 
