@@ -268,11 +268,10 @@ class Session:
         waits_ms = 0 if self._options.trusts else self._options.reopen_ms
         deadline = _now_s() + waits_ms / 1000
         while True:
-            try:
+            # Unknown, and was known: the ledger was emptied, and a recorder will find that.
+            with contextlib.suppress(OrganisationUnknown):
                 if await self._opened(slot, self._manner):
                     return
-            except OrganisationUnknown:
-                pass  # it was known: the ledger was emptied, and a recorder will find that
             if _now_s() >= deadline:
                 raise LedgerRecovering(_RECOVERING.format(slot.organisation))
             await self._look_later()

@@ -2,23 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from bench.growth import Hurried
 from budgets.answers import Truth
-from budgets.embedded import EmbeddedServer
 from budgets.keys import EXPIRED_KEPT_MS, Key, KeyRing, digest, record_key
 from budgets.plan import ScopePath
 from budgets.policy import parse_policy
 from gateway.events import KeyEvents
 from tests.budgets.harness import dollars, granted
-from tests.recorder.growing import Asked, Growing
-from tests.recorder.workbench import StoreProcess, begin_anew, desk_at
+from tests.recorder.growing import HOUR_MS, Growing
 
 HOURS, RUNS, KEYS = 24, 60, 51
-HOUR_MS = 3_600_000
 KEY_LASTS_MS = HOUR_MS // 2
 AT_ONCE = 20
 # A run is there for its hour and the hour of its rest, a key half an hour longer; one pass goes by
@@ -81,22 +77,11 @@ class Day:
         return fields, size_bytes
 
 
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
-    """Records in a process of their own."""
-    made = StoreProcess(tmp_path_factory.mktemp("records"))
-    yield made
-    made.stop()
-
-
 @pytest.fixture
-async def day(process: StoreProcess, valkey: EmbeddedServer) -> AsyncIterator[Day]:
-    """Empty records, a ledger at noon, and a disk that is not waited for."""
-    await begin_anew(process)
-    memory = Asked(process)
-    async with desk_at(valkey, memory=memory) as desk:
-        desk.session.transport = Hurried(desk.transport)
-        yield Day(Growing(desk, process, memory))
+def day(growing: Growing) -> Day:
+    """On a disk that is not waited for."""
+    growing.desk.session.transport = Hurried(growing.desk.transport)
+    return Day(growing)
 
 
 @pytest.mark.timeout(300)
