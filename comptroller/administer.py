@@ -3,7 +3,7 @@
 import asyncio
 
 from comptroller.parts import open_session
-from comptroller.process import SaysReady, begin, inherited_socket
+from comptroller.process import SaysReady, begin, inherited_socket, is_declared
 from comptroller.reading import NoSuchUser, RecordsAbsent, records_address
 from comptroller.remembering import records_memory
 from comptroller.repricing import ListedTariff
@@ -25,7 +25,9 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     session = open_session(settings, memory=records_memory(settings))
-    parts = parts_of(session, RecordsOf(settings), tariff=ListedTariff(settings.models))
+    parts = parts_of(
+        session, RecordsOf(settings), tariff=ListedTariff(settings.models), is_declared=is_declared
+    )
     await _Server(build_console(parts)).serve([inherited_socket()])
 
 

@@ -46,6 +46,11 @@ def url_file(data_dir: Path) -> Path:
     return data_dir / "records.url"
 
 
+def declared_file(data_dir: Path) -> Path:
+    """There once what the configuration declares is in the ledger: no part is ready before."""
+    return data_dir / "declared"
+
+
 def gateway_url_file(data_dir: Path) -> Path:
     """The base URL that SDKs are pointed at; absent while no gateway runs."""
     return data_dir / "gateway.url"

@@ -76,8 +76,8 @@ def open_session(
     return Session(transport, load_scripts(), SystemClock(), options, memory)
 
 
-def build_gateway(settings: Settings) -> Gateway:
-    """One worker's application."""
+def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: True) -> Gateway:
+    """One worker's application; `is_declared` as in gateway.parts."""
     session = open_session(settings, memory=records_memory(settings))
     upstream = upstream_from_environment()
     administration = Administration(session)
@@ -96,6 +96,7 @@ def build_gateway(settings: Settings) -> Gateway:
         lines=WaitingLines(settings.gateway.wait_ms),
         refusals=refusal_log(session, settings.ledger),
         options=settings.gateway,
+        is_declared=is_declared,
     )
     return Gateway(parts, _closer(session.transport, upstream))
 

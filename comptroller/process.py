@@ -16,7 +16,7 @@ from budgets.safety import UnsafeLedger
 from comptroller.assured import assure
 from comptroller.logs import log_as
 from comptroller.settings import Settings, load_settings
-from comptroller.variables import CONFIG_VARIABLE
+from comptroller.variables import CONFIG_VARIABLE, DECLARED_VARIABLE
 
 PARENT_VARIABLE = "COMPTROLLER_SUPERVISOR"
 READY_LINE = "ready"
@@ -38,6 +38,13 @@ def begin(part: str) -> Settings:
     except UnsafeLedger as error:
         raise SystemExit(f"comptroller: {error}") from None
     return settings
+
+
+def is_declared() -> bool:
+    """Whether keys and budgets of the configuration are in the ledger, as far as this process was
+    started by who declares them."""
+    file = os.environ.get(DECLARED_VARIABLE)
+    return not file or Path(file).exists()
 
 
 def say_ready() -> None:

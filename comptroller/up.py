@@ -26,6 +26,7 @@ from comptroller.data_dir import (
     absolute,
     admin_token_file,
     admin_url_file,
+    declared_file,
     gateway_url_file,
     held,
     kept_secret,
@@ -39,7 +40,7 @@ from comptroller.parts import open_session
 from comptroller.remembering import records_memory
 from comptroller.settings import Settings
 from comptroller.supervise import STOP_S_MAX, Keeper
-from comptroller.variables import ADMIN_TOKEN_VARIABLE, CONFIG_VARIABLE
+from comptroller.variables import ADMIN_TOKEN_VARIABLE, CONFIG_VARIABLE, DECLARED_VARIABLE
 from console.token_store import ensure_first_token
 
 BACKLOG = 2048
@@ -84,6 +85,7 @@ class _Stack:
         self._environment = {
             **{name: each for name, each in environment.items() if name != ADMIN_TOKEN_VARIABLE},
             "COMPTROLLER_DATA_DIR": str(data_dir),
+            DECLARED_VARIABLE: str(declared_file(data_dir)),
             "COMPTROLLER_REDIS_URL": redis_url,
             "COMPTROLLER_TRUST_LEDGER": str(settings.trust_ledger).lower(),
             **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
@@ -133,6 +135,7 @@ class _Stack:
         # Only a recorder begins an organisation, or opens one that this run of the ledger does not
         # know yet: it starts with the others, and what the file says is declared meanwhile.
         await self._begin(recorder, serving, beside=self._declare_at_length())
+        declared_file(self._data_dir).touch(mode=0o600)
         greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.workers:
             gateway_url_file(self._data_dir).write_text(greeting.base_url, encoding="ascii")
@@ -142,7 +145,8 @@ class _Stack:
         sys.stdout.flush()
 
     def _forget_addresses(self) -> None:
-        for file in (gateway_url_file(self._data_dir), admin_url_file(self._data_dir)):
+        folder = self._data_dir
+        for file in (gateway_url_file(folder), admin_url_file(folder), declared_file(folder)):
             file.unlink(missing_ok=True)
 
     async def _begin(

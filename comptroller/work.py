@@ -6,7 +6,7 @@ import gc
 import uvicorn
 
 from comptroller.parts import build_gateway
-from comptroller.process import SaysReady, begin, inherited_socket
+from comptroller.process import SaysReady, begin, inherited_socket, is_declared
 from comptroller.settings import Settings
 from gateway.corked import CorkedHttpProtocol
 
@@ -28,7 +28,7 @@ def main() -> None:
 
 def _configuration(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        lambda: build_gateway(settings),  # inside the loop that it needs
+        lambda: build_gateway(settings, is_declared),  # inside the loop that it needs
         factory=True,
         loop="uvloop",
         http=CorkedHttpProtocol,

@@ -32,10 +32,12 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/readyz", tags=["health"], responses={503: {"model": Readiness}})
     async def readyz(response: Response) -> Readiness:
-        """200 when the ledger answers, else 503; the records are told apart."""
+        """200 when the ledger answers and has what the configuration declares, else 503; the
+        records are told apart."""
         ledger, records = await _ledger(parts), await _records(parts)
-        response.status_code = 200 if ledger == "ok" else 503
-        return Readiness(ready=ledger == "ok", ledger=ledger, records=records)
+        ready = ledger == "ok" and parts.is_declared()
+        response.status_code = 200 if ready else 503
+        return Readiness(ready=ready, ledger=ledger, records=records)
 
 
 async def _ledger(parts: Parts) -> Standing:

@@ -1,6 +1,7 @@
 """What a console is made of, put together once at its start and passed down."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from budgets.administration import Administration
@@ -17,7 +18,8 @@ from gateway.events import KeyEvents
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Session (clock, ledger transport), records and tariff are the seams that tests replace;
-    `stopping` ends what would go on for ever."""
+    `stopping` ends what would go on for ever; `is_declared` tells whether what the configuration
+    declares is in the ledger."""
 
     session: Session
     administration: Administration
@@ -26,6 +28,7 @@ class Parts:
     records: Records
     options: ConsoleOptions
     tariff: Tariff = field(default_factory=NoTariff)
+    is_declared: Callable[[], bool] = lambda: True
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def keyring(self, caller: Token) -> KeyRing:
@@ -38,6 +41,7 @@ def parts_of(
     where: Where,
     options: ConsoleOptions | None = None,
     tariff: Tariff | None = None,
+    is_declared: Callable[[], bool] = lambda: True,
 ) -> Parts:
     """Everything over a session, a way to the records, and prices."""
     options = options or ConsoleOptions()
@@ -49,4 +53,5 @@ def parts_of(
         records=Records(where, options),
         options=options,
         tariff=tariff or NoTariff(),
+        is_declared=is_declared,
     )

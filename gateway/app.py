@@ -36,6 +36,7 @@ from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
 REFUSALS_MS_MAX = 2_000
+NOT_DECLARED = "keys and budgets of the configuration are being declared: try again in a moment"
 LEDGER_GONE = "the ledger does not answer: nothing is forwarded until it does"
 _log = logging.getLogger("comptroller.gateway")
 
@@ -128,8 +129,11 @@ class Gateway:
         return EndpointNotFound(f"{request.path} is not served here; this gateway serves {served}")
 
     async def _health(self, request: Request) -> None:
-        """/healthz: the process runs. /readyz: it can reserve and settle."""
+        """/healthz: the process runs. /readyz: it can reserve and settle, for the keys declared."""
         if request.path == "/readyz":
+            if not self._parts.is_declared():
+                await _refuse(request, LedgerGone(NOT_DECLARED), self._fallback)
+                return
             try:
                 await self._parts.ledger.ping()
             except LedgerUnavailable as error:

@@ -1,5 +1,6 @@
 """What a worker is made of, put together once at its start and passed down."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from budgets.endings import Endings
@@ -17,7 +18,8 @@ from gateway.waiting import WaitingLines
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Clock, ledger and upstreams (in the routes) are the seams that the simulation replaces."""
+    """Clock, ledger and upstreams (in the routes) are the seams that the simulation replaces.
+    `is_declared`: whether what the configuration declares is in the ledger."""
 
     clock: Clock
     ledger: Ledger
@@ -30,3 +32,4 @@ class Parts:
     lines: WaitingLines
     refusals: RefusalLog
     options: GatewayOptions
+    is_declared: Callable[[], bool] = lambda: True

@@ -1,10 +1,12 @@
 """The door: nothing without a token, nothing beyond a role, one shape for every error, and no
 secret in any answer or log."""
 
+import dataclasses
 import logging
 import re
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
@@ -238,6 +240,19 @@ async def test_a_ledger_that_is_away_is_a_503(console: Console) -> None:
     assert answer.status_code == 503
     assert answer.json() == {"ready": False, "ledger": "away", "records": "away"}
     assert (await console.client.get("/healthz")).status_code == 200
+
+
+async def test_it_is_not_ready_before_all_is_declared(recorded: Console) -> None:
+    """Both answer, and keys of the configuration are still on their way: 503."""
+    declared: list[bool] = []
+    parts = dataclasses.replace(recorded.parts, is_declared=lambda: bool(declared))
+    transport = httpx.ASGITransport(build_console(parts))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json() == {"ready": False, "ledger": "ok", "records": "ok"}
+        declared.append(True)
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_readiness_tells_ledger_and_records_apart(
