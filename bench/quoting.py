@@ -24,6 +24,7 @@ from rich.table import Table
 
 from bench.cookbook import messages_tokens, tools_tokens
 from gateway.demo import DemoUpstream
+from gateway.dialects import CHAT
 from gateway.dialects.chat import ChatDialect
 from gateway.dialects.chat_input import InputBound
 from gateway.options import GatewayOptions
@@ -97,6 +98,7 @@ def route() -> Route:
     patient = Timeouts(1, 1, 1)
     return Route(
         name="gpt-4o",
+        endpoint=CHAT.endpoint,
         provider="openai",
         model="gpt-4o",
         price=DEMO_PRICES["demo/large"],

@@ -14,20 +14,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
+from gateway.demo import WIRES as DEMO_WIRES
+from gateway.providers import PROVIDERS, Wire
 from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
 
 if TYPE_CHECKING:
     from pricing.catalog import Entry
 
-OPENAI_BASE: Final = "https://api.openai.com/v1"
-API_BASES: Final[Mapping[str, str]] = {
-    "openai": OPENAI_BASE,
-    "custom_openai": "",
-    "hosted_vllm": "",
-    "openai_like": "",
-}
-"""Providers that speak OpenAI's API, and the base URL where `api_base` is absent. "": it is needed,
-or the key of somebody's own server would be sent to OpenAI."""
 TIMEOUT_S_MAX: Final = 7200
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
@@ -51,13 +44,15 @@ _HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
-    at its end, and is empty for the demo. `listed`: what the catalogue said, where it was asked;
-    `source`: where the price comes from, None for the demo's own."""
+    at its end, and is empty for the demo. `wires`: what its server speaks. `listed`: what the
+    catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
+    own."""
 
     name: str
     provider: str
     upstream_model: str
     price: Price
+    wires: tuple[Wire, ...]
     api_base: str = ""
     api_key: str = field(default="", repr=False)
     timeout_ms: int = 0
@@ -95,7 +90,11 @@ def _demo_entry(
     name: str, upstream_model: str, price: Price, source: PriceSource | None = None
 ) -> ModelEntry:
     reasons = "reasoner" in upstream_model
-    return ModelEntry(name, "demo", upstream_model, price, reasons_unseen=reasons, source=source)
+    return ModelEntry(
+        *(name, "demo", upstream_model, price, DEMO_WIRES),
+        reasons_unseen=reasons,
+        source=source,
+    )
 
 
 def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
@@ -117,6 +116,7 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
     if provider == "demo":
         return _demo(name, model, info, params)
     price, source = _price(name, (provider, model, _host(params, environment)), info or item)
+    api_base = _api_base(provider, params, params_value, environment)
     timeout_ms = _seconds_ms(params.get("timeout"))
     api_key = params.get("api_key")
     return ModelEntry(
@@ -124,7 +124,8 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
         provider=provider,
         upstream_model=model,
         price=price,
-        api_base=_api_base(provider, params, params_value, environment),
+        wires=PROVIDERS[provider].wires(urlsplit(api_base).hostname or "", source.whole.info),
+        api_base=api_base,
         api_key=api_key.credential("api_key", environment) if api_key else "",
         timeout_ms=timeout_ms,
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
@@ -156,10 +157,10 @@ def _params(value: Value) -> dict[str, Value]:
 
 def _provider(value: Value, environment: Mapping[str, str]) -> tuple[str, str]:
     provider, _, model = value.resolved("model", environment).partition("/")
-    if not model or provider not in ("demo", *API_BASES):
+    if not model or provider not in ("demo", *PROVIDERS):
         raise value.error(
-            f"model must be <provider>/<model>, and this version serves OpenAI-compatible servers "
-            f"only ({', '.join(API_BASES)}) and demo: write openai/<model> with an api_base"
+            f"model must be <provider>/<model>, and this version serves {', '.join(PROVIDERS)} and "
+            "demo: for a server that speaks OpenAI's API write openai/<model> with an api_base"
         )
     return provider, model
 
@@ -169,13 +170,14 @@ def _api_base(
 ) -> str:
     if "api_base" in params:
         return _checked_base(params["api_base"], environment)
-    if not API_BASES[provider]:
+    # Or the key of somebody's own server would be sent to the provider of that name.
+    if provider in PROVIDERS[provider].own_servers:
         raise owner.error(f"api_base is missing: {provider} has no server of its own")
+    base = PROVIDERS[provider].base
     if "api_key" not in params:
-        raise owner.error(
-            f"api_key is missing, which {OPENAI_BASE} needs: api_key: os.environ/OPENAI_API_KEY"
-        )
-    return API_BASES[provider]
+        variable = f"{provider.upper()}_API_KEY"
+        raise owner.error(f"api_key is missing, which {base} needs: api_key: os.environ/{variable}")
+    return base
 
 
 def _host(params: Mapping[str, Value], environment: Mapping[str, str]) -> str:
@@ -189,7 +191,7 @@ def _checked_base(value: Value, environment: Mapping[str, str]) -> str:
     text = value.resolved("api_base", environment)
     url = _split(text) if _URL.fullmatch(text) else None
     if url is None or not url.hostname or not _HOST.fullmatch(url.hostname):
-        raise value.error(f"api_base is a URL, as in {OPENAI_BASE}")
+        raise value.error(f"api_base is a URL, as in {PROVIDERS['openai'].base}")
     if "@" in url.netloc:
         raise value.error("api_base holds no password: use api_key")
     if "?" in text or "#" in text:

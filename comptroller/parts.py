@@ -28,6 +28,7 @@ from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
+from gateway.providers import PROVIDERS, Wire
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import Route, Routes, learned_name
@@ -41,7 +42,6 @@ from gateway.upstream import (
 )
 from gateway.waiting import WaitingLines
 
-OPENAI_HOST = "api.openai.com"
 DEMO_ORIGIN = Origin("http", "demo", 80)
 
 
@@ -90,7 +90,13 @@ def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: 
         endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
-        routes=Routes([route(entry, upstream, settings.gateway) for entry in settings.models]),
+        routes=Routes(
+            [
+                route(entry, wire, upstream, settings.gateway)
+                for entry in settings.models
+                for wire in entry.wires
+            ]
+        ),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
@@ -115,24 +121,22 @@ def _closer(transport: LedgerTransport, upstream: OwnedUpstream) -> Callable[[],
     return close
 
 
-def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -> Route:
-    """The route of one entry of model_list."""
+def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: GatewayOptions) -> Route:
+    """The route of one entry of model_list, as one of its wires reaches it."""
     if entry.provider == "demo":
-        return _demo_route(entry, options)
+        return _demo_route(entry, wire, options)
     base = urlsplit(entry.api_base)
     assert base.hostname is not None
     scheme: Literal["http", "https"] = "https" if base.scheme == "https" else "http"
     port = base.port or (443 if scheme == "https" else 80)
     headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
-    if entry.api_key:
-        headers.append((b"authorization", b"Bearer " + entry.api_key.encode()))
+    headers += PROVIDERS[entry.provider].headers(entry.api_key)
     origin = Origin(scheme, base.hostname, port)
-    target = base.path.rstrip("/").encode() + b"/chat/completions"
-    # OpenAI's newer models refuse max_tokens; other servers may not know its successor.
-    cap_field = "max_completion_tokens" if base.hostname == OPENAI_HOST else "max_tokens"
-    learned_as = learned_name(entry.price, origin, target, cap_field)
+    target = base.path.rstrip("/").encode() + wire.target
+    learned_as = learned_name(entry.price, origin, target, wire.cap_field)
     return Route(
         name=entry.name,
+        endpoint=wire.endpoint,
         provider=entry.provider,
         model=entry.upstream_model,
         price=entry.price,
@@ -142,7 +146,7 @@ def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -
         headers=header_block(headers),
         timeouts=_timeouts(options, entry.timeout_ms),
         stream_timeouts=_timeouts(options, entry.stream_timeout_ms),
-        cap_field=cap_field,
+        cap_field=wire.cap_field,
         reasons_unseen=entry.reasons_unseen,
         bills_after_cancel=False,
         secret=entry.api_key.encode(),
@@ -150,15 +154,17 @@ def route(entry: ModelEntry, upstream: OwnedUpstream, options: GatewayOptions) -
     )
 
 
-def _demo_route(entry: ModelEntry, options: GatewayOptions) -> Route:
+def _demo_route(entry: ModelEntry, wire: Wire, options: GatewayOptions) -> Route:
     return Route(
         name=entry.name,
+        endpoint=wire.endpoint,
         provider=entry.provider,
         model=entry.upstream_model,
         price=entry.price,
         upstream=DemoUpstream(),
         origin=DEMO_ORIGIN,
-        target=b"/v1/chat/completions",
+        target=wire.target,
+        cap_field=wire.cap_field,
         headers=NO_HEADERS,
         timeouts=_timeouts(options, 0),
         stream_timeouts=_timeouts(options, 0),

@@ -24,7 +24,7 @@ from budgets.policy import (
 from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
-from comptroller.model_list import OPENAI_BASE, ModelEntry, read_models
+from comptroller.model_list import ModelEntry, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from gateway.options import GatewayOptions
 from recorder.options import RecorderOptions
@@ -42,7 +42,6 @@ _CLUSTER = re.compile(r"|[A-Za-z0-9_-]{1,64}")
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
 __all__ = [
-    "OPENAI_BASE",
     "ConfigInvalid",
     "DeclaredKey",
     "ModelEntry",

@@ -16,8 +16,7 @@ from budgets.plan import ScopePath
 from budgets.transport import LedgerUnavailable
 from gateway.counting import InputCounting
 from gateway.delegation import MintedKeys, MintKey, RevokeKey
-from gateway.dialects.chat import ChatDialect
-from gateway.dialects.contract import Dialect
+from gateway.dialects import CHAT, DIALECTS, Dialect
 from gateway.endpoints import Budget, Models, QuoteEndpoint
 from gateway.errors import (
     EndpointNotFound,
@@ -49,22 +48,19 @@ class Gateway:
         self._close = close
         self._beating: asyncio.Task[None] | None = None
         self._taking_up: asyncio.Task[None] | None = None
-        chat = ChatDialect()
         replays = Replays(parts.options, parts.clock)
         counting = InputCounting()
-        self._fallback: Dialect = chat
         self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
-            ("POST", "/v1/chat/completions"): (
-                RequestPath(parts, replays, counting, chat, "/v1/chat/completions"),
-                chat,
-            ),
-            ("POST", "/v1/quote"): (QuoteEndpoint(parts, counting, chat), chat),
-            ("GET", "/v1/models"): (Models(parts), chat),
-            ("GET", "/v1/budget"): (Budget(parts), chat),
-            ("POST", "/v1/keys"): (MintKey(parts), chat),
-            ("GET", "/v1/keys"): (MintedKeys(parts), chat),
-            ("DELETE", "/v1/keys/{id}"): (RevokeKey(parts), chat),
+            ("POST", "/v1/quote"): (QuoteEndpoint(parts, counting), CHAT),
+            ("GET", "/v1/models"): (Models(parts), CHAT),
+            ("GET", "/v1/budget"): (Budget(parts), CHAT),
+            ("POST", "/v1/keys"): (MintKey(parts), CHAT),
+            ("GET", "/v1/keys"): (MintedKeys(parts), CHAT),
+            ("DELETE", "/v1/keys/{id}"): (RevokeKey(parts), CHAT),
         }
+        for each in DIALECTS.values():
+            metered = RequestPath(parts, replays, counting, each)
+            self._endpoints["POST", each.endpoint] = (metered, each)
         self._paths = {path for _, path in self._endpoints}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +78,7 @@ class Gateway:
             return
         served = self._endpoints.get((request.method, self._row(request.path)))
         if served is None:
-            await _refuse(request, self._unserved(request), self._fallback)
+            await _refuse(request, self._unserved(request), CHAT)
             return
         endpoint, dialect = served
         try:
@@ -132,16 +128,16 @@ class Gateway:
         """/healthz: the process runs. /readyz: it can reserve and settle, for the keys declared."""
         if request.path == "/readyz":
             if not self._parts.is_declared():
-                await _refuse(request, LedgerGone(NOT_DECLARED), self._fallback)
+                await _refuse(request, LedgerGone(NOT_DECLARED), CHAT)
                 return
             try:
                 await self._parts.ledger.ping()
             except LedgerUnavailable as error:
                 _log.warning("not ready: %s", error)
-                await _refuse(request, LedgerGone(LEDGER_GONE), self._fallback)
+                await _refuse(request, LedgerGone(LEDGER_GONE), CHAT)
                 return
             if self._parts.endings.full:
-                await _refuse(request, LedgerGone("settlements wait"), self._fallback)
+                await _refuse(request, LedgerGone("settlements wait"), CHAT)
                 return
         await respond(request.send, 200, [(b"content-type", b"text/plain")], b"ok\n")
 

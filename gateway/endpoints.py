@@ -8,7 +8,8 @@ from budgets.answers import Ask, Checked, Standing, amount_asked
 from budgets.keys import Key
 from budgets.plan import ScopePath
 from gateway.counting import InputCounting
-from gateway.dialects.contract import Dialect
+from gateway.dialects import CHAT, DIALECTS, Dialect
+from gateway.errors import InvalidRequest
 from gateway.money import dollars
 from gateway.parts import Parts
 from gateway.quoting import Quoting
@@ -59,7 +60,7 @@ class Models:
                 "input_nusd_per_mtok": route.price.rates.input_nusd_per_mtok,
                 "output_nusd_per_mtok": route.price.rates.output_nusd_per_mtok,
             }
-            for route in self._parts.routes.names(key)
+            for route in self._parts.routes.models(key)
         ]
         await respond_json(request, {"object": "list", "data": data})
 
@@ -87,20 +88,22 @@ class Budget:
 
 
 class QuoteEndpoint:
-    """POST /v1/quote: what a chat request would reserve, without sending it."""
+    """POST /v1/quote: what a request would reserve, without sending it. `?endpoint=` says where it
+    would be sent; without it, to chat completions."""
 
-    def __init__(self, parts: Parts, counting: InputCounting, dialect: Dialect) -> None:
+    def __init__(self, parts: Parts, counting: InputCounting) -> None:
         self._parts = parts
         self._counting = counting
-        self._dialect = dialect
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """`{reserved_usd, reserved_nusd, input_tokens_max, output_tokens_max, fits, scope,
         reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes is
         counted, as it would be on its way."""
         parts = self._parts
-        call = self._dialect.parse(await request.body(parts.options.body_bytes_max))
-        route = parts.routes.find(key, call.model)
+        dialect = _dialect(request)
+        body = await request.body(parts.options.body_bytes_max)
+        call = dialect.parse(body, request.headers)
+        route = parts.routes.find(key, call.model, dialect.endpoint)
         route_scope = route.scope_in(path.organisation)
         checked = await checked_path(parts, path, route.name, route_scope)
         plan = await parts.ledger.plan(path, route.name, route_scope)
@@ -108,7 +111,7 @@ class QuoteEndpoint:
         ask = quoting.ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)
         if reason:
-            ask = (await quoting.counted(self._dialect, self._counting)).ask(plan)
+            ask = (await quoting.counted(dialect, self._counting)).ask(plan)
             output, tightest, reason = _granted(ask, checked.standings)
         reserved_nusd, _ = amount_asked(ask, output)
         document: dict[str, Any] = {
@@ -122,6 +125,15 @@ class QuoteEndpoint:
         if reason:
             document["reason"] = reason
         await respond_json(request, document)
+
+
+def _dialect(request: Request) -> Dialect:
+    """Raises InvalidRequest."""
+    wanted = request.parameter("endpoint") or CHAT.endpoint
+    dialect = DIALECTS.get(wanted)
+    if dialect is None:
+        raise InvalidRequest(f"endpoint is one of {', '.join(DIALECTS)}", param="endpoint")
+    return dialect
 
 
 def _granted(ask: Ask, standings: tuple[Standing, ...]) -> tuple[int, Standing | None, str]:

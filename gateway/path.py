@@ -23,7 +23,7 @@ from gateway.refusals import refusal_error
 from gateway.relay import relay_answer, relay_failure, relay_stream, upstream_failure
 from gateway.request import Request
 from gateway.routes import Route
-from gateway.upstream import UpstreamError, UpstreamRequest
+from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest
 
 
 class RequestPath:
@@ -35,21 +35,20 @@ class RequestPath:
         replays: Replays,
         counting: InputCounting,
         dialect: Dialect,
-        endpoint: str,
     ) -> None:
         self._parts = parts
         self._replays = replays
         self._counting = counting
         self._dialect = dialect
-        self._endpoint = endpoint
+        self._endpoint = dialect.endpoint
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """One request, from its body to its last byte. Raises GatewayError before the first."""
         parts, dialect, options = self._parts, self._dialect, self._parts.options
         body = await request.body(options.body_bytes_max)
         mark = mark_of(request, key, self._endpoint, body)
-        call = dialect.parse(body)
-        route = parts.routes.find(key, call.model)
+        call = dialect.parse(body, request.headers)
+        route = parts.routes.find(key, call.model, self._endpoint)
         encoded = dialect.encode(call, route.model)
         reservation = await self._reserve(request, key, path, call, route, encoded, mark)
         if isinstance(reservation, Repeat):
@@ -86,7 +85,8 @@ class RequestPath:
         """What the provider gets: the request as priced, with the cap that was granted."""
         body = self._dialect.with_cap(encoded, route.cap_field, reservation.output_tokens)
         timeouts = route.stream_timeouts if call.stream else route.timeouts
-        return UpstreamRequest(route.origin, "POST", route.target, route.headers, body, timeouts)
+        headers = HeaderBlock(route.headers + call.headers)
+        return UpstreamRequest(route.origin, "POST", route.target, headers, body, timeouts)
 
     async def _reserve(
         self,

@@ -38,8 +38,10 @@ class Quoting(msgspec.Struct, frozen=True):
 
     def quote(self, plan: Plan) -> Quote:
         """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
-        wanted = self.call.output_cap or plan.output_tokens_default
-        return self.quote_of(wanted or self.options.output_tokens_default, plan.route)
+        wanted = self.call.output_cap
+        if wanted is None:
+            wanted = plan.output_tokens_default or self.options.output_tokens_default
+        return self.quote_of(max(wanted, self.call.output_tokens_least), plan.route)
 
     def quote_of(self, output_tokens_wanted: int, route: RouteBound | None = None) -> Quote:
         """The same for this output cap, and what is known of the route. What nobody has seen can
@@ -51,7 +53,10 @@ class Quoting(msgspec.Struct, frozen=True):
                 self.route.price,
                 self.input_tokens_max,
                 output_tokens_wanted=output_tokens_wanted,
-                output_tokens_least=min(output_tokens_wanted, self.options.output_tokens_least),
+                output_tokens_least=min(
+                    output_tokens_wanted,
+                    max(self.options.output_tokens_least, call.output_tokens_least),
+                ),
                 n=call.n,
                 cache_write=call.cache_write,
                 audio_input=call.audio_input or call.unseen_content,

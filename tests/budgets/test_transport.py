@@ -25,6 +25,7 @@ from budgets.transport import (
 from tests.budgets.conftest import PATIENT
 from tests.budgets.harness import desk_for, dollars, granted
 from tests.budgets.lua import script
+from tests.pausing import pause
 
 # Answers what it was given, and remembers the order in which it was called.
 ECHO = script("echo", "redis.call('RPUSH', KEYS[1], ARGV[1]); return {ARGV[1], #ARGV}")
@@ -234,7 +235,7 @@ async def test_calls_in_flight_are_answered_after_a_restart(
     await desk.session.open_organisation(organisation, create=True)
     await desk.set_budget(organisation, [{"usd": "1"}])
     granted(await desk.ask(dollars(1)))
-    os.kill(own_server.pid, signal.SIGSTOP)
+    pause(own_server.pid)
     asking = [asyncio.ensure_future(desk.ask(dollars(1))) for _ in range(50)]
     await asyncio.sleep(0)  # written to a server that will never answer
     kill(own_server)
@@ -257,7 +258,7 @@ async def test_a_server_that_does_not_answer_is_silent_in_time(
     key = f"{{{organisation}}}:list".encode()
     await transport.call(ECHO, (key,), ("before",))
     await transport.call_durably(ECHO, (key,), ("before",))
-    os.kill(own_server.pid, signal.SIGSTOP)
+    pause(own_server.pid)
     began = asyncio.get_running_loop().time()
     answers = await asyncio.gather(
         *(transport.call(ECHO, (key,), (f"late {n}",)) for n in range(5)),
@@ -284,7 +285,7 @@ async def test_a_call_that_was_cut_stays_silent(
     limits = TransportLimits(call_timeout_ms=400, reconnect_delay_ms=5)
     transport = transport_to(kind, own_server.socket_path, limits)
     await transport.command("PING")
-    os.kill(own_server.pid, signal.SIGSTOP)
+    pause(own_server.pid)
     call = asyncio.create_task(transport.call(ECHO, (b"{o}:k",), ("1",)))
     await asyncio.sleep(0.05)
     kill(own_server)
@@ -312,7 +313,7 @@ async def test_waiting_calls_are_bounded(
     limits = TransportLimits(call_timeout_ms=20_000, calls_waiting_max=5)
     transport = transport_to(kind, own_server.socket_path, limits)
     key = f"{{{organisation}}}:list".encode()
-    os.kill(own_server.pid, signal.SIGSTOP)
+    pause(own_server.pid)
     calls = [asyncio.ensure_future(transport.call(ECHO, (key,), (str(n),))) for n in range(8)]
     done, _ = await asyncio.wait(calls, timeout=0.05)
     refused = [call.exception() for call in done]
@@ -346,7 +347,7 @@ async def test_closing_ends_what_waits(
     """Calls in flight end as silent, because they may have happened; nothing is taken any more."""
     transport = transport_to(kind, own_server.socket_path, TransportLimits(call_timeout_ms=300))
     await transport.command("PING")
-    os.kill(own_server.pid, signal.SIGSTOP)
+    pause(own_server.pid)
     calls = [
         asyncio.ensure_future(transport.call(ECHO, (b"{o}:k",), ("1",))),
         asyncio.ensure_future(transport.call_durably(ECHO, (b"{o}:k",), ("1",))),

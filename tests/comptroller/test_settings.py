@@ -7,7 +7,7 @@ import pytest
 
 from comptroller.document import FILE_BYTES_MAX, ConfigInvalid
 from comptroller.options import OPTIONS
-from comptroller.settings import OPENAI_BASE, Settings, load_settings
+from comptroller.settings import Settings, load_settings
 from pricing import DEMO_PRICES
 
 SECRET = "a-secret-of-some-length"
@@ -80,7 +80,7 @@ def test_a_model_has_its_price_and_its_server(tmp_path: Path) -> None:
     """An entry of model_list in LiteLLM's format becomes a priced model at OpenAI's address."""
     (model,) = load(tmp_path, f"model_list:{MODEL}").models
     assert (model.name, model.provider, model.upstream_model) == ("mini", "openai", "gpt-5-mini")
-    assert (model.api_base, model.api_key) == (OPENAI_BASE, "sk-provider-secret")
+    assert (model.api_base, model.api_key) == ("https://api.openai.com/v1", "sk-provider-secret")
     assert model.price.rates.input_nusd_per_mtok == 1_000_000_000
 
 
@@ -121,7 +121,7 @@ def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path: Path) -
         (
             "model_list:\n  - model_name: x\n    litellm_params: {model: gemini/flash}",
             3,
-            "OpenAI-compatible",
+            "speaks OpenAI",
         ),
         (
             "model_list:\n  - model_name: x\n    litellm_params: {model: openai/x}",

@@ -33,6 +33,7 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
 from gateway.demo import DemoUpstream
+from gateway.dialects import CHAT
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
@@ -114,6 +115,7 @@ def fake_route(
     ]
     return Route(
         name=name,
+        endpoint=CHAT.endpoint,
         provider="openai",
         model=model,
         price=price(output_nusd, model),
@@ -145,6 +147,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         *(
             Route(
                 name=name,
+                endpoint=CHAT.endpoint,
                 provider="demo",
                 model=name,
                 price=each,

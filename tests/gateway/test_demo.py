@@ -17,7 +17,7 @@ async def ask(**fields: object) -> bytes:
     document = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}], **fields}
     body = msgspec.json.encode(document)
     origin = Origin("http", "demo", 80)
-    request = UpstreamRequest(origin, "POST", b"/", NO_HEADERS, body, TIMES)
+    request = UpstreamRequest(origin, "POST", b"/v1/chat/completions", NO_HEADERS, body, TIMES)
     response = await DemoUpstream(chunk_delay_ms=0).send(request)
     return await response.read_all(10**6)
 

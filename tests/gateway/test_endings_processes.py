@@ -21,6 +21,7 @@ from tests.gateway.processes import Running, comptroller_up, fake_config
 from tests.gateway.provider import Provider, Received, Reply
 from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.wire import Wire, post, request_bytes
+from tests.pausing import pause
 
 SECRET = "ck-a-secret-of-some-length"
 ORGANISATION = "acme"
@@ -163,7 +164,7 @@ async def test_workers_killed_while_settlements_wait_lose_none(
         view = running.view(ORGANISATION)
         async with calls_under_way(running, provider):
             ledger = running.ledger()
-            os.kill(ledger, signal.SIGSTOP)
+            pause(ledger)
             gated.gate.set()
             await until(lambda: on_disk(running) == CALLS, ON_DISK_S_MAX)
             gone = kill_workers(running)
@@ -187,7 +188,7 @@ async def test_killed_again_and_again(folder: Path, provider: Provider, gated: G
             gated.gate.clear()
             async with calls_under_way(running, provider):
                 ledger = running.ledger()
-                os.kill(ledger, signal.SIGSTOP)
+                pause(ledger)
                 gated.gate.set()
                 await until(lambda: on_disk(running) == CALLS, ON_DISK_S_MAX)
                 for _ in range(2):
@@ -210,11 +211,11 @@ async def test_a_paused_worker_keeps_what_is_its_own(
         view = running.view(ORGANISATION)
         async with calls_under_way(running, provider):
             ledger, workers = running.ledger(), running.workers()
-            os.kill(ledger, signal.SIGSTOP)
+            pause(ledger)
             gated.gate.set()
             await until(lambda: on_disk(running) == CALLS, ON_DISK_S_MAX)
             for pid in workers:
-                os.kill(pid, signal.SIGSTOP)
+                pause(pid)
             os.kill(ledger, signal.SIGCONT)
             paused = next(pid for pid in workers if files_of(pid))
             (its_own,) = files_of(paused)
@@ -239,7 +240,7 @@ async def test_a_stop_while_the_ledger_is_away_leaves_them_to_the_next_start(
     async with comptroller_up(folder, config=settings) as running:
         async with calls_under_way(running, provider):
             ledger = running.ledger()
-            os.kill(ledger, signal.SIGSTOP)
+            pause(ledger)
             gated.gate.set()
             await until(lambda: on_disk(running) == CALLS, ON_DISK_S_MAX)
             worker = running.workers()

@@ -119,3 +119,18 @@ async def test_a_quote_fits_exactly_where_the_call_is_granted(stack: Stack) -> N
         await stack.chat(secret, max_tokens=500)
         assert (len(stack.provider.received) == before + 1) is fits
     await stack.ledger.at_rest()
+
+
+async def test_a_quote_is_for_the_endpoint_that_is_named(stack: Stack) -> None:
+    """Chat completions by default; one that does not exist is a 400 that names those that do."""
+    secret = await stack.key(budget=[{"usd": "1"}])
+    body = {"model": "plain", "messages": GREETING}
+    quoted = [
+        await stack.call(secret, body, path)
+        for path in ("/v1/quote", "/v1/quote?endpoint=/v1/chat/completions")
+    ]
+    assert quoted[0].json() == quoted[1].json()
+    refused = await stack.call(secret, body, "/v1/quote?endpoint=/v1/nothing")
+    assert refused.status_code == 400
+    assert "/v1/chat/completions" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] == "endpoint"

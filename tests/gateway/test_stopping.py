@@ -15,6 +15,7 @@ from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Received, Reply
 from tests.gateway.stack import COUNTED, INPUT_NUSD, OUTPUT_NUSD, Stack, chat_body
 from tests.gateway.wire import Answer, Wire, post, request_bytes
+from tests.pausing import pause
 
 DOCUMENT = json.loads(chat_body(stream=False))
 WORD = "word"
@@ -117,7 +118,7 @@ async def test_a_stream_whose_ending_waits_for_the_ledger(
         secret = await stack.key(budget=COUNTED)
         await wire.send(request_bytes(secret, chat_body(stream=True)))
         await wire.until(WORD.encode())
-        valkey.send(signal.SIGSTOP)
+        pause(valkey.pid)
         try:
             gate.set()
             async with asyncio.timeout(5):

@@ -41,6 +41,7 @@ from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from tests.budgets.harness import SystemClock
 from tests.gateway.processes import free_port
+from tests.pausing import pause
 from tests.recorder.hooks import Call, HookedStore, HookedTransport
 from tests.recorder.rig import QUICK, Found, find, spooled, until
 
@@ -302,10 +303,15 @@ class RecordsServer:
         assert ready, "the records did not start"
         assert self._process.stdout.readline() == b"ready\n"
 
-    def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP: it says nothing until SIGCONT."""
+    def pause(self) -> None:
+        """It says nothing until `go_on`."""
         assert self._process is not None
-        self._process.send_signal(number)
+        pause(self._process.pid)
+
+    def go_on(self) -> None:
+        """After `pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL: connections break, later ones are refused."""

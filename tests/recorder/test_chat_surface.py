@@ -67,7 +67,9 @@ async def demo(**asked: Any) -> bytes:
     request = {"model": "demo/reasoner", "messages": [{"role": "user", "content": "Why?"}]} | asked
     origin, body = Origin("http", "demo", 80), json.dumps(request).encode()
     answer = await DemoUpstream(0).send(
-        UpstreamRequest(origin, "POST", b"/", NO_HEADERS, body, Timeouts(1, 1, 1))
+        UpstreamRequest(
+            origin, "POST", b"/v1/chat/completions", NO_HEADERS, body, Timeouts(1, 1, 1)
+        )
     )
     return await answer.read_all(1 << 20)
 

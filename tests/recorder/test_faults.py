@@ -5,7 +5,6 @@ twice or missing afterwards, and the order of the log is kept.
 import asyncio
 import contextlib
 import dataclasses
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -138,11 +137,11 @@ async def test_records_that_hang(stage: Stage, tmp_path: Path) -> None:
         running = await stage.recorder(store)
         await caller.make(5)
         await caller.recorded()
-        server.signal(signal.SIGSTOP)
+        server.pause()
         await caller.make(10)
         await caller.recorded()
         assert spooled(running.folder)
-        server.signal(signal.SIGCONT)
+        server.go_on()
         await caller.make(5)
         await finished(store, caller, running)
     finally:

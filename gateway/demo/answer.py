@@ -1,0 +1,96 @@
+"""What the demo model says and calls, whichever wire format it is asked in."""
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+CHARS_PER_TOKEN = 4
+ANSWER_WORDS_MAX = 120
+REASONING_TOKENS = 64
+_QUOTED = re.compile(r'"([^"]{1,200})"')
+_NUMBER = re.compile(r"\d{1,15}")
+
+
+class Tool(NamedTuple):
+    """A tool that may be called: its name, and the JSON schema of its arguments."""
+
+    name: str
+    schema: Any
+
+
+class Asked(NamedTuple):
+    """A request. `said`: the text of its newest message, which `is_result` where that is a tool's;
+    `results`: how many tools were called for the newest question; `cap`: of output tokens."""
+
+    model: str
+    said: str
+    prompt_bytes: int
+    cap: int | None = None
+    tools: tuple[Tool, ...] = ()
+    results: int = 0
+    is_result: bool = False
+
+
+class Answer(NamedTuple):
+    """`words` of text, `is_whole` unless the cap cut them, or else one tool `called` with
+    `arguments` (JSON). Tokens: one a word or call, and those that it reasons for."""
+
+    words: list[str]
+    is_whole: bool
+    called: str
+    arguments: str
+    input_tokens: int
+    reasoning_tokens: int
+
+    @property
+    def output_tokens(self) -> int:
+        """Reasoning included."""
+        return self.reasoning_tokens + (1 if self.called else len(self.words))
+
+
+def answer(asked: Asked) -> Answer:
+    """The answer to it, always the same."""
+    cap = ANSWER_WORDS_MAX if asked.cap is None else asked.cap
+    reasoning = min(REASONING_TOKENS, cap // 2) if "reasoner" in asked.model else 0
+    words = _text(asked).split()
+    cut = words[: cap - reasoning]
+    called = arguments = ""
+    if asked.results < len(asked.tools):
+        tool = asked.tools[asked.results]
+        properties = _object(_object(tool.schema).get("properties"))
+        values = {name: _example(schema, asked.said) for name, schema in properties.items()}
+        called, arguments = tool.name, msgspec.json.encode(values).decode()
+    tokens = asked.prompt_bytes // CHARS_PER_TOKEN + 1
+    return Answer(cut, len(cut) == len(words), called, arguments, tokens, reasoning)
+
+
+def _text(asked: Asked) -> str:
+    about = " ".join(asked.said.split()[:12]) or "nothing"
+    if asked.is_result:
+        return f"Using the tool's result ({about}), the demo model is done."
+    return (
+        f"This is the demo model. You asked about: {about}. "
+        "It answers the same way every time, it costs what its price says, and it stops at the "
+        "cap that your budget allows. Point this key at a real model when you are ready."
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+    return value if isinstance(value, dict) else {}
+
+
+def _example(schema: Any, said: str) -> Any:  # noqa: ANN401  # any JSON value
+    """A value of the schema's type: of an enum the first, else what was said in quotes, or the
+    first number in it."""
+    schema = _object(schema)
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
+    kind = str(schema.get("type"))
+    quoted, number = _QUOTED.search(said), _NUMBER.search(said)
+    if kind == "string":
+        return quoted[1] if quoted else "demo"
+    if kind in ("integer", "number"):
+        return int(number[0]) if number else 1
+    return {"boolean": True, "array": []}.get(kind, {})
