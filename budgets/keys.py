@@ -34,7 +34,7 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     `secret_sha256` finds its record again, for rotation, and `earlier` those of the secrets before
     it that still work, each with the time in milliseconds at which it ends. A key that `delegates`
     may mint others below its own scope; `minters` are the ids of those that this one comes from,
-    first to last, empty for a key that an operator made."""
+    first to last, empty for a key that an operator made. `subscopes`: see budgets.subscopes."""
 
     id: str
     name: str
@@ -50,6 +50,7 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     earlier: tuple[tuple[str, int], ...] = ()
     delegates: bool = False
     minters: tuple[str, ...] = ()
+    subscopes: tuple[str, ...] = ()
 
     @property
     def key_scope(self) -> str:

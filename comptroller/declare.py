@@ -53,5 +53,6 @@ async def _declare_key(declared: DeclaredKey, session: Session, keyring: KeyRing
         tags=declared.tags,
         secret_sha256=digest(declared.secret),
         delegates=declared.delegates,
+        subscopes=declared.subscopes,
     )
     await keyring.mint(key, declared.secret, declared.budget, replaces=earlier)

@@ -22,6 +22,7 @@ from budgets.policy import (
     parse_scope,
 )
 from budgets.redisurl import RedisUrlInvalid, parse_redis_url
+from budgets.subscopes import SubscopesInvalid, parse_sources
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
 from comptroller.model_list import ModelEntry, read_models
@@ -34,7 +35,7 @@ _UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "envi
 SETTING_CHARS_MAX = 4096
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
-    *("budget", "agent", "tags", "delegates"),
+    *("budget", "agent", "tags", "delegates", "subscopes"),
 )
 _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
 _CLICKHOUSE_URL = re.compile(r"|https?://[A-Za-z0-9.:\[\]_-]+/?")
@@ -64,6 +65,7 @@ class DeclaredKey:
     agent: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     delegates: bool = False
+    subscopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ def _keys(value: Value | None, environment: Mapping[str, str]) -> tuple[Declared
 
 
 def _key(item: Value, environment: Mapping[str, str]) -> DeclaredKey:
-    fields = item.known_fields(_KEY_FIELDS, "a key", ("subscopes",))
+    fields = item.known_fields(_KEY_FIELDS, "a key")
     for name in ("name", "scope", "secret"):
         if name not in fields:
             raise item.error(f"a key needs {name}")
@@ -285,6 +287,7 @@ def _key(item: Value, environment: Mapping[str, str]) -> DeclaredKey:
         agent=fields["agent"].text("agent") if "agent" in fields else "",
         tags=_tags(fields.get("tags")),
         delegates=_boolean(fields.get("delegates")),
+        subscopes=_subscopes(fields.get("subscopes")),
     )
 
 
@@ -303,6 +306,15 @@ def _boolean(value: Value | None) -> bool:
     if not isinstance(value.content, bool):
         raise value.error(f"{value.name} is true or false")
     return value.content
+
+
+def _subscopes(value: Value | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    try:
+        return parse_sources(value.plain())
+    except SubscopesInvalid as error:
+        raise value.error(str(error)) from None
 
 
 def _tags(value: Value | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from budgets.keys import CACHED_KEY_MS, OVERLAP_MS_MAX, Key, digest, new_key_id, new_secret
 from budgets.policy import Payloads, Policy, PolicyInvalid, ancestors, parse_scope
+from budgets.subscopes import SubscopesInvalid, parse_sources, shown_sources
 from console.auth import Operator, Viewer, checked_scope, chosen_organisation
 from console.errors import Conflict, InvalidRequest, NotFound
 from console.pages import Place, over_organisations
@@ -53,7 +54,7 @@ class KeyWanted(Wanted):
     budget: list[Any] | dict[str, Any] | None = None
     agent: Text | None = None
     tags: Annotated[dict[Text, Text], Field(max_length=TAGS_MAX)] | None = None
-    subscopes: bool = False
+    subscopes: bool | list[Text] = False
     payloads: Payloads | None = None
     delegates: bool = False
 
@@ -93,6 +94,7 @@ class KeyShown(Shown):
     agent: str
     tags: dict[str, str]
     delegates: bool
+    subscopes: bool | list[str]
     minted_by: str
     created_at_ms: int
     expires_at_ms: int | None
@@ -175,11 +177,10 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
 
 def _key(parts: Parts, wanted: KeyWanted, secret: str) -> Key:
-    if wanted.subscopes:
-        raise InvalidRequest(
-            "subscopes is not supported by this version: mint a key for each scope",
-            param="subscopes",
-        )
+    try:
+        subscopes = parse_sources(wanted.subscopes)
+    except SubscopesInvalid as error:
+        raise InvalidRequest(str(error), param="subscopes") from None
     now_ms = parts.session.clock.now_ms()
     lasts_ms = lifetime_ms(wanted.expires_in)
     key = Key(
@@ -194,6 +195,7 @@ def _key(parts: Parts, wanted: KeyWanted, secret: str) -> Key:
         tags=wanted.tags or {},
         secret_sha256=digest(secret),
         delegates=wanted.delegates,
+        subscopes=subscopes,
     )
     try:
         parse_scope(key.key_scope)
@@ -289,6 +291,7 @@ def _as_shown(parts: Parts, key: Key, state: str) -> KeyShown:
         agent=key.agent,
         tags=key.tags,
         delegates=key.delegates,
+        subscopes=shown_sources(key.subscopes),
         minted_by=key.minters[-1] if key.minters else "",
         created_at_ms=key.created_at_ms,
         expires_at_ms=key.expires_at_ms,

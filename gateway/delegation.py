@@ -22,6 +22,7 @@ from budgets.minting import (
 )
 from budgets.plan import KIND_OF_KEYS, ScopePath
 from budgets.policy import Dimension, Limit, Policy
+from budgets.subscopes import shown_sources
 from gateway.endpoints import checked_path
 from gateway.errors import DelegationRefused, InvalidRequest, KeyNotFound
 from gateway.money import dollars
@@ -44,7 +45,7 @@ _HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-control", 
 
 class MintKey:
     """POST /v1/keys: `{name, scope?, models?, endpoints?, expires_in?, budget?, allotment?, agent?,
-    tags?, delegates?}`. The secret is `key` in this answer only."""
+    tags?, delegates?, subscopes?}`. The secret is `key` in this answer only."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -194,6 +195,7 @@ def _shown(key: Key, state: str, now_ms: int) -> dict[str, Any]:
         "agent": key.agent,
         "tags": key.tags,
         "delegates": key.delegates,
+        "subscopes": shown_sources(key.subscopes),
         "created_at_ms": key.created_at_ms,
         "expires_at_ms": key.expires_at_ms,
     }

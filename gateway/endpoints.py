@@ -16,6 +16,7 @@ from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
 from gateway.request import Headers, Request, respond
 from gateway.standing import limit_shown
+from gateway.subscopes import counting_at
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 
@@ -71,8 +72,10 @@ class Budget:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def __call__(self, request: Request, _key: Key, path: ScopePath) -> None:
-        """`{scopes: [{scope, state, limits}]}`, organisation first."""
+    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
+        """`{scopes: [{scope, state, limits}]}`, organisation first; of the scope that the request
+        names, where its key lets it."""
+        path = counting_at(request, key, path, None)
         checked = await checked_path(self._parts, path)
         scopes = [
             {
@@ -103,6 +106,7 @@ class QuoteEndpoint:
         dialect = _dialect(request)
         body = await request.body(parts.options.body_bytes_max)
         call = dialect.parse(body, request.headers)
+        path = counting_at(request, key, path, call)
         route = parts.routes.find(key, call.model, dialect.endpoint)
         route_scope = route.scope_in(path.organisation)
         checked = await checked_path(parts, path, route.name, route_scope)

@@ -25,9 +25,9 @@ COST = b"x-comptroller-cost-usd"
 _OF_THEN = (b"x-ratelimit-", b"x-comptroller-remaining-", b"x-comptroller-scope", COST)
 
 
-def mark_of(request: Request, key: Key, endpoint: str, body: bytes) -> Mark | None:
+def mark_of(request: Request, key: Key, place: str, body: bytes) -> Mark | None:
     """The mark of a request that its client has named, None for any other. Names are a key's own:
-    another key may use the same. Raises InvalidRequest."""
+    another key may use the same. `place`: where it goes, and counts. Raises InvalidRequest."""
     value = request.headers.get(HEADER)
     if value is None:
         return None
@@ -37,7 +37,7 @@ def mark_of(request: Request, key: Key, endpoint: str, body: bytes) -> Mark | No
             f"Idempotency-Key has 1 to {HEADER_BYTES_MAX} printable ASCII characters, as a UUID"
         )
     name = hashlib.sha256(key.id.encode() + b"\0" + value).hexdigest()
-    asked = hashlib.sha256(endpoint.encode() + b"\0")
+    asked = hashlib.sha256(place.encode() + b"\0")
     asked.update(body)
     return Mark(name, asked.digest())
 

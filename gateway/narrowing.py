@@ -41,7 +41,14 @@ def narrowed(minter: Key, wanted: KeyWanted, key_id: str, secret: str, now_ms: i
         attempts=minter.attempts,
         delegates=wanted.delegates,
         minters=(*minter.minters, minter.id),
+        subscopes=_subscopes(minter, wanted),
     )
+
+
+def _subscopes(minter: Key, wanted: KeyWanted) -> tuple[str, ...]:
+    if wanted.subscopes and not minter.subscopes:
+        raise DelegationRefused("this key may not name scopes", param="subscopes")
+    return wanted.subscopes
 
 
 def bounded_by_allotment(wanted: KeyWanted) -> Policy:

@@ -23,6 +23,7 @@ from gateway.refusals import refusal_error
 from gateway.relay import relay_answer, relay_failure, relay_stream, upstream_failure
 from gateway.request import Request
 from gateway.routes import Route
+from gateway.subscopes import counting_at
 from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest
 
 
@@ -46,8 +47,9 @@ class RequestPath:
         """One request, from its body to its last byte. Raises GatewayError before the first."""
         parts, dialect, options = self._parts, self._dialect, self._parts.options
         body = await request.body(options.body_bytes_max)
-        mark = mark_of(request, key, self._endpoint, body)
         call = dialect.parse(body, request.headers)
+        path = counting_at(request, key, path, call)
+        mark = mark_of(request, key, f"{self._endpoint} {path.scope}", body)
         route = parts.routes.find(key, call.model, self._endpoint)
         encoded = dialect.encode(call, route.model)
         reservation = await self._reserve(request, key, path, call, route, encoded, mark)

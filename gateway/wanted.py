@@ -17,6 +17,7 @@ from budgets.policy import (
     parse_policy,
     parse_scope,
 )
+from budgets.subscopes import SubscopesInvalid, parse_sources
 from gateway.errors import BodyTooLarge, InvalidRequest
 
 BODY_BYTES_MAX = 16 * 1024
@@ -28,7 +29,7 @@ MESSAGE_CHARS_MAX = 300
 NAME_CHARS_SHOWN = 64
 FIELDS = (
     *("name", "scope", "models", "endpoints", "expires_in", "budget", "allotment"),
-    *("agent", "tags", "delegates"),
+    *("agent", "tags", "delegates", "subscopes"),
 )
 _HOW_TO_ALLOT = (
     'an allotment moves usd or tokens, more than nothing, as in {"usd": "1.00", "expires_in": "1h"}'
@@ -51,6 +52,7 @@ class KeyWanted:
     agent: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     delegates: bool = False
+    subscopes: tuple[str, ...] = ()
 
 
 def parse_wanted(body: bytes) -> KeyWanted:
@@ -79,7 +81,15 @@ def parse_wanted(body: bytes) -> KeyWanted:
         agent=None if fields.get("agent") is None else _text(fields["agent"], "agent"),
         tags=_tags(fields.get("tags")),
         delegates=_boolean(fields.get("delegates"), "delegates"),
+        subscopes=_subscopes(fields.get("subscopes")),
     )
+
+
+def _subscopes(value: object) -> tuple[str, ...]:
+    try:
+        return parse_sources(value)
+    except SubscopesInvalid as error:
+        raise InvalidRequest(str(error), param="subscopes") from None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from budgets.subscopes import shown_sources
 from gateway.money import dollars
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _key(key: "DeclaredKey") -> dict[str, Any]:
         document["tags"] = dict(key.tags)
     if key.delegates:
         document["delegates"] = True
+    if key.subscopes:
+        document["subscopes"] = shown_sources(key.subscopes)
     return document
 
 

@@ -40,6 +40,13 @@ def create_command(  # noqa: PLR0913, PLR0917  # options of a command
     delegates: Annotated[
         bool, typer.Option("--delegates", help="It may mint narrower keys itself.")
     ] = False,
+    subscopes: Annotated[
+        bool, typer.Option("--subscopes", help="Its requests may name a child of its scope.")
+    ] = False,
+    subscope: Annotated[
+        list[str] | None,
+        typer.Option(help="They name it so: session, user, tag, property:NAME; outermost first."),
+    ] = None,
     admin_url: AdminUrl = "",
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -54,6 +61,7 @@ def create_command(  # noqa: PLR0913, PLR0917  # options of a command
         "agent": agent,
         "tags": _tags(tag or []),
         "delegates": delegates,
+        "subscopes": subscope or subscopes,
     }
     document |= {field_name: value for field_name, value in more.items() if value}
     with admin(admin_url, data_dir, _CREATE) as client:

@@ -148,9 +148,9 @@ def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path: Path) -
         ),
         (f"keys:\n  - {{name: 'a/b', scope: acme, secret: {SECRET}}}", 2, "a key's name"),
         (
-            f"keys:\n  - {{name: a, scope: acme, secret: {SECRET}, subscopes: true}}",
+            f"keys:\n  - {{name: a, scope: acme, secret: {SECRET}, subscopes: users}}",
             2,
-            "not supported by this version",
+            "session, user, tag",
         ),
     ],
 )

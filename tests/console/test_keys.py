@@ -197,7 +197,7 @@ async def test_an_overlap_that_no_cache_could_keep(console: Console, overlap: st
         ({"budget": {"limit": []}}, "budget.limit", "unknown field"),
         ({"budget": {"payloads": "off"}, "payloads": "off"}, "payloads", "already"),
         ({"payloads": "none"}, "payloads", ""),
-        ({"subscopes": True}, "subscopes", "not supported"),
+        ({"subscopes": ["users"]}, "subscopes", "session, user, tag"),
         ({"tags": {"a": 5}}, "tags.a", ""),
         ({"agent": "a\nb"}, "agent", ""),
         ({"delegates": "yes"}, "delegates", ""),

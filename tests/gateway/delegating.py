@@ -9,7 +9,7 @@ from tests.gateway.stack import Stack
 KEYS = "/v1/keys"
 FIELDS = {
     *("id", "name", "scope", "budget_scope", "status", "minted_by", "models", "endpoints"),
-    *("agent", "tags", "delegates", "created_at_ms", "expires_at_ms"),
+    *("agent", "tags", "delegates", "subscopes", "created_at_ms", "expires_at_ms"),
 }
 
 

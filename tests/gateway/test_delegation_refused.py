@@ -99,7 +99,7 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"minters": ["x"]}, "minters"),
     ({"secret": "ck-of-my-own-choice"}, "secret"),
     ({"id": "key-1"}, "id"),
-    ({"subscopes": True}, "subscopes"),
+    ({"subscopes": "user"}, "subscopes"),
     ({"payloads": "off"}, "payloads"),
     ({"mod\ud800els": ["*"]}, "mod\\ud800els"),
 ]
