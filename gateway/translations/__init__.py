@@ -5,9 +5,10 @@ from types import MappingProxyType
 
 from gateway.translations.chat_from_messages import ChatOnMessages
 from gateway.translations.contract import StreamTranslation, Translation, translated
+from gateway.translations.messages_from_chat import MessagesOnChat
 
 TRANSLATIONS: Mapping[tuple[str, str], Translation] = MappingProxyType(
-    {(each.endpoint, each.target): each for each in (ChatOnMessages(),)}
+    {(each.endpoint, each.target): each for each in (ChatOnMessages(), MessagesOnChat())}
 )
 """(What the client speaks, what the provider speaks) -> what lies between."""
 

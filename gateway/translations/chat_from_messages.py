@@ -12,6 +12,7 @@ import msgspec
 from gateway.dialects.contract import Call
 from gateway.errors import UpstreamFailed
 from gateway.translations.chat_to_messages import messages_request
+from gateway.translations.shapes import as_object, as_objects, count, decoded_object, error_message
 from gateway.translations.sse import Events, data_event
 
 _DONE = b"data: [DONE]\n\n"
@@ -38,22 +39,22 @@ class ChatOnMessages:
 
     def answer(self, body: bytes) -> bytes:
         """See Translation."""
-        message = _decoded(body)
+        message = decoded_object(body)
         if message.get("type") != "message":
             raise UpstreamFailed("the provider's answer is no message")
         choice = {
             "index": 0,
-            "message": _message(_objects(message.get("content"))),
+            "message": _message(as_objects(message.get("content"))),
             "finish_reason": _finish(message.get("stop_reason")),
             "logprobs": None,
         }
         whole = _head(message, "chat.completion")
-        whole |= {"choices": [choice], "usage": _usage(_object(message.get("usage")))}
+        whole |= {"choices": [choice], "usage": _usage(as_object(message.get("usage")))}
         return msgspec.json.encode(whole)
 
     def error_message(self, body: bytes) -> str:
         """See Translation."""
-        return str(_object(_decoded(body).get("error")).get("message", ""))
+        return error_message(body)
 
     def stream(self, call: Call) -> "ChatStream":
         """See Translation."""
@@ -86,17 +87,17 @@ class ChatStream:
     def _chunk(self, event: dict[str, Any]) -> bytes:
         match event.get("type"):
             case "message_start":
-                message = _object(event.get("message"))
+                message = as_object(event.get("message"))
                 self._head = _head(message, "chat.completion.chunk")
-                self._usage = _object(message.get("usage"))
+                self._usage = as_object(message.get("usage"))
                 return self._delta({"role": "assistant", "content": ""})
             case "content_block_start":
-                return self._begun(_object(event.get("content_block")))
+                return self._begun(as_object(event.get("content_block")))
             case "content_block_delta":
-                return self._continued(_object(event.get("delta")))
+                return self._continued(as_object(event.get("delta")))
             case "message_delta":
-                self._usage |= _object(event.get("usage"))
-                reason = _finish(_object(event.get("delta")).get("stop_reason"))
+                self._usage |= as_object(event.get("usage"))
+                reason = _finish(as_object(event.get("delta")).get("stop_reason"))
                 return self._delta({}, reason)
             case _:
                 return b""
@@ -169,11 +170,11 @@ def _usage(usage: dict[str, Any]) -> dict[str, Any]:
     """OpenAI's prompt tokens include what was read from and written to caches; Anthropic's input
     tokens do not."""
     read, written = (
-        _count(usage, "cache_read_input_tokens"),
-        _count(usage, "cache_creation_input_tokens"),
+        count(usage, "cache_read_input_tokens"),
+        count(usage, "cache_creation_input_tokens"),
     )
-    prompt = _count(usage, "input_tokens") + read + written
-    completion = _count(usage, "output_tokens")
+    prompt = count(usage, "input_tokens") + read + written
+    completion = count(usage, "output_tokens")
     document: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -183,24 +184,3 @@ def _usage(usage: dict[str, Any]) -> dict[str, Any]:
     if "cost" in usage:
         document["cost"] = usage["cost"]
     return document
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) else 0
-
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return _object(value)
-
-
-def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
-    return [_object(each) for each in value] if isinstance(value, list) else []
