@@ -13,54 +13,10 @@ from pydantic import TypeAdapter
 
 from gateway.errors import UpstreamFailed
 from gateway.translations import TRANSLATIONS
-from tests.gateway.translations.test_messages_to_chat import parsed
+from tests.gateway.translations.samples import CALL, STREAM, USAGE, chunk, parsed, piece, written
 
 PAIR = TRANSLATIONS["/v1/messages", "/v1/chat/completions"]
 EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
-USAGE = {
-    "prompt_tokens": 16,
-    "completion_tokens": 5,
-    "total_tokens": 21,
-    "prompt_tokens_details": {"cached_tokens": 4},
-    "cost": 0.25,
-}
-CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":[1]}'}}
-
-
-def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """One of a stream."""
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return {"id": "chatcmpl-1", "model": "gpt-x", "choices": [choice], **more}
-
-
-def piece(index: int | None, arguments: str, **more: Any) -> dict[str, Any]:
-    """A piece of a tool's call."""
-    call: dict[str, Any] = {"function": {"arguments": arguments, **more.pop("function", {})}}
-    if index is not None:
-        call["index"] = index
-    return {"tool_calls": [call | more]}
-
-
-CHUNKS = [
-    chunk({"role": "assistant", "content": ""}),
-    chunk({"content": "Hello "}),
-    chunk({"content": "there"}),
-    chunk(piece(0, "", id="c1", function={"name": "f"})),
-    chunk(piece(0, '{"a"')),
-    chunk(piece(0, ":[1]}")),
-    chunk(piece(1, "{}", id="c2", function={"name": "g"})),
-    chunk({}, "tool_calls"),
-    {"id": "chatcmpl-1", "model": "gpt-x", "choices": [], "usage": USAGE},
-]
-
-
-def written(chunks: list[dict[str, Any]]) -> bytes:
-    """As a provider sends them."""
-    events = [b"data: " + msgspec.json.encode(each) + b"\n\n" for each in chunks]
-    return b"".join(events) + b"data: [DONE]\n\n"
-
-
-STREAM = written(CHUNKS)
 
 
 def answer(message: dict[str, Any], finish: str = "stop") -> Message:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat import ChatDialect
-from gateway.dialects.contract import Call
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.translations.messages_to_chat import chat_request
+from tests.gateway.translations.samples import parsed
 
 HELLO = [{"role": "user", "content": "Hello"}]
 USE = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}
@@ -20,24 +20,6 @@ IMAGE = {
     "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
 }
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
-
-
-def parsed(fields: dict[str, Any]) -> Call:
-    """A call with these fields, as a dialect would have read it."""
-    return Call(
-        model="gpt",
-        stream=bool(fields.get("stream")),
-        wants_usage=True,
-        n=1,
-        output_cap=fields.get("max_tokens"),
-        fields={name: msgspec.Raw(msgspec.json.encode(each)) for name, each in fields.items()},
-        input_tokens_max=1,
-        unseen_content=False,
-        has_tools=False,
-        cache_write="none",
-        audio_input=False,
-        audio_output=False,
-    )
 
 
 def translated(**fields: Any) -> dict[str, Any]:
