@@ -42,8 +42,8 @@ async def relay_answer(
     ending.usage, raw_usage = dialect.usage(body)
     cost_nusd = ending.cost
     await ending.book()
-    if cost_nusd is not None and options.usage_cost:
-        body = dialect.with_cost(body, raw_usage, dollars(cost_nusd))
+    cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
+    body = dialect.told(body, raw_usage, cost_usd)
     headers = grant_headers(
         ending.reservation, cost_nusd, ending.tokens_back, lowered=ending.lowered
     )

@@ -156,8 +156,10 @@ class ChatDialect:
             return Usage(None, is_error=True), raw
         return usage_from(raw, answer.model, answer.choices), raw
 
-    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
+    def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect."""
+        if cost_usd is None:
+            return body
         at = body.rfind(raw_usage)
         end = at + len(raw_usage) - 1
         return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
@@ -176,6 +178,10 @@ class ChatDialect:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 tokens += len(data)
         return tokens
+
+    def provider_error(self, _status: int, body: bytes) -> bytes:
+        """See Dialect."""
+        return body
 
     def error_body(self, error: GatewayError) -> bytes:
         """See Dialect: `{"error": {message, type, param, code}}`, and a reason where one is."""

@@ -107,8 +107,9 @@ class Dialect(Protocol):
         """What a whole answer says, and its raw usage object (empty: none)."""
         ...
 
-    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
-        """The answer with its cost in the usage object."""
+    def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
+        """A whole answer as the client gets it: with its cost in the usage object, where it is to
+        have it. Raises UpstreamFailed for one that no client could read."""
         ...
 
     def stream_reader(self, call: Call) -> StreamReader:
@@ -117,6 +118,10 @@ class Dialect(Protocol):
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """A bound on the output tokens in what was received of a stream."""
+        ...
+
+    def provider_error(self, status: int, body: bytes) -> bytes:
+        """The provider's own error as the client gets it."""
         ...
 
     def error_body(self, error: GatewayError) -> bytes:

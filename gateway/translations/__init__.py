@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.translations.chat_from_messages import ChatOnMessages
-from gateway.translations.contract import StreamTranslation, Translation, translated
+from gateway.translations.contract import StreamTranslation, Translation
+from gateway.translations.dialect import TranslatedDialect
 from gateway.translations.messages_from_chat import MessagesOnChat
 from gateway.translations.responses_from_chat import ResponsesOnChat
 
@@ -16,4 +17,4 @@ TRANSLATIONS: Mapping[tuple[str, str], Translation] = MappingProxyType(
 )
 """(What the client speaks, what the provider speaks) -> what lies between."""
 
-__all__ = ["TRANSLATIONS", "StreamTranslation", "Translation", "translated"]
+__all__ = ["TRANSLATIONS", "StreamTranslation", "TranslatedDialect", "Translation"]

@@ -7,9 +7,7 @@ has no counterpart is a clear 400, never left out in silence.
 
 from typing import Protocol
 
-import msgspec
-
-from gateway.dialects.contract import Call, Dialect
+from gateway.dialects.contract import Call
 
 
 class StreamTranslation(Protocol):
@@ -55,10 +53,3 @@ class Translation(Protocol):
     def stream(self, call: Call) -> StreamTranslation:
         """For one streamed answer to this request of the client's."""
         ...
-
-
-def translated(translation: Translation, wire: Dialect, call: Call) -> Call:
-    """The call that the provider gets, with its bound and everything. Raises InvalidRequest,
-    NotPriced."""
-    sent = wire.parse(translation.request(call), {})
-    return msgspec.structs.replace(sent, output_cap=call.output_cap)
