@@ -26,6 +26,7 @@ from gateway.upstream import (
     UpstreamNotReached,
     UpstreamRequest,
     UpstreamResponse,
+    UpstreamUnknown,
 )
 from pricing import cost_nusd
 
@@ -132,6 +133,8 @@ class Ending:
         # What is no event stream did not come from the provider's model: it bounds nothing.
         self._streams_all = self._streams_all and _is_event_stream(response.headers)
         self._first_byte_ms = self._elapsed_ms()
+        if _is_compressed(response.headers):  # what it says is read here, and is not for bombs
+            raise UpstreamUnknown("the answer is compressed, unasked", bytes_received=True)
         return response
 
     @property
@@ -284,6 +287,12 @@ class Ending:
 
     def _elapsed_ms(self) -> int:
         return self._parts.clock.now_ms() - self._started_ms
+
+
+def _is_compressed(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether something between us and the provider has packed the answer, which was asked for as
+    it is (`accept-encoding: identity`)."""
+    return dict(headers).get(b"content-encoding", b"identity").lower() != b"identity"
 
 
 def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
