@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
-from gateway.demo import WIRES as DEMO_WIRES
+from gateway.demo import wires_of as demo_wires_of
 from gateway.providers import PROVIDERS, Wire
 from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
 
@@ -91,7 +91,7 @@ def _demo_entry(
 ) -> ModelEntry:
     reasons = "reasoner" in upstream_model
     return ModelEntry(
-        *(name, "demo", upstream_model, price, DEMO_WIRES),
+        *(name, "demo", upstream_model, price, demo_wires_of(upstream_model)),
         reasons_unseen=reasons,
         source=source,
     )
