@@ -33,6 +33,8 @@ KNOWN_FIELDS = frozenset(
         *("truncate", "truncation", "output_dimension", "output_dtype", "input_type"),
     )
 )
+NAME_CHARS_MAX = 64
+"""Of a field's name that somebody else has chosen, in an error."""
 _API = "openai-embeddings"
 
 
@@ -116,10 +118,11 @@ def _refuse_unknown(fields: dict[str, msgspec.Raw]) -> None:
     refuse_fields(fields, rare & REFUSED_FIELDS)
     for name in sorted(rare):
         if decoded(fields, name) is not None:
+            shown = name[:NAME_CHARS_MAX]
             raise NotPriced(
-                f"{name} may bring input that has no bound here: remove it; known are "
+                f"{shown} may bring input that has no bound here: remove it; known are "
                 f"{', '.join(sorted(KNOWN_FIELDS))}",
-                param=name,
+                param=shown,
             )
 
 
