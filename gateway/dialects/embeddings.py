@@ -108,6 +108,12 @@ class EmbeddingsDialect(ChatDialect):
             return Usage(None, is_error=True), raw
         return Usage(_meters(raw), answer.model or ""), raw
 
+    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
+        """See Dialect. Vectors are megabytes: they are copied once."""
+        end = body.rfind(raw_usage) + len(raw_usage) - 1
+        view = memoryview(body)
+        return b"".join((view[:end], b',"cost":', cost_usd.encode(), view[end:]))
+
 
 def _refuse_unknown(fields: dict[str, msgspec.Raw]) -> None:
     """A field that nobody knows may bring input of its own (vLLM's `messages`, pictures), and no

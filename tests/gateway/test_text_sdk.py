@@ -123,6 +123,15 @@ async def test_the_demo_completes_a_batch(library: Library) -> None:
     assert streamed == texts
 
 
+async def asked(client: openai.AsyncOpenAI, endpoint: str) -> object:
+    """One call there."""
+    if endpoint == "embeddings":
+        return await client.embeddings.create(model="embed", input="hello")
+    return await client.completions.create(
+        model="complete", prompt="hello", stream="streamed" in endpoint
+    )
+
+
 @pytest.mark.parametrize("endpoint", ["embeddings", "completions", "completions streamed"])
 async def test_a_hard_stop_is_one_request(stack: Stack, endpoint: str) -> None:
     """The library retries what may pass; a budget that is gone costs one request, one error."""
@@ -130,12 +139,7 @@ async def test_a_hard_stop_is_one_request(stack: Stack, endpoint: str) -> None:
     forwarded = len(stack.provider.received)
     async with library.client as client:
         with pytest.raises(openai.APIStatusError) as refused:
-            if endpoint == "embeddings":
-                await client.embeddings.create(model="embed", input="hello")
-            else:
-                await client.completions.create(
-                    model="complete", prompt="hello", stream="streamed" in endpoint
-                )
+            await asked(client, endpoint)
     assert refused.value.code == "budget_exceeded"
     assert library.sent == 1
     assert len(stack.provider.received) == forwarded

@@ -1,5 +1,5 @@
-"""The bound of what is embedded or continued: never below its tokens, and any other shape is refused
-with what is wrong."""
+"""The bound of what is embedded or continued: never below its tokens, and any other shape is
+refused with what is wrong."""
 
 import functools
 from typing import Any
@@ -69,8 +69,10 @@ def test_the_limit_is_of_inputs_not_of_tokens() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, 1, True, {}, [], [None], [{}], [True], [1.5], ["x", 1], ["x", [1]], [1, [1]], [[["x"]]]]
-    + [[["x"]], [[True]], [[None]], [{"text": "x"}], [[1.5]]],
+    [
+        *(None, 1, True, {}, [], [None], [{}], [True], [1.5], ["x", 1], ["x", [1]], [1, [1]]),
+        *([[["x"]]], [["x"]], [[True]], [[None]], [{"text": "x"}], [[1.5]]),
+    ],
     ids=repr,
 )
 def test_other_shapes_are_refused(value: object) -> None:
