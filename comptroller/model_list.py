@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pricing.catalog import Entry
 
 TIMEOUT_S_MAX: Final = 7200
+_CHAT: Final = "/v1/chat/completions"
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
 _PARAMS = ("model", "api_base", "api_key", "timeout", "stream_timeout")
@@ -84,6 +85,12 @@ def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[Mo
     if not entries:
         raise value.error("model_list is empty: leave it out to serve the demo models")
     return tuple(entries)
+
+
+def first_that_chats(models: tuple[ModelEntry, ...]) -> str:
+    """The name of the model that an example can talk to; the first of all where none chats."""
+    chatting = (each for each in models if any(w.endpoint == _CHAT for w in each.wires))
+    return next(chatting, models[0]).name
 
 
 def _demo_entry(

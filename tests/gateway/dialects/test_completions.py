@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.demo import DemoUpstream
 from gateway.dialects.completions import (
     KNOWN_FIELDS,
     OUTPUT_TOKENS_UNSAID,
@@ -17,11 +18,23 @@ from gateway.dialects.completions import (
 )
 from gateway.dialects.contract import Call
 from gateway.errors import InvalidRequest, NotPriced
+from gateway.options import GatewayOptions
+from gateway.quoting import Quoting
+from gateway.upstream import Origin
+from pricing import Meters, cost_nusd
 from tests.gateway.behaviours import DONE, usage_text
 from tests.gateway.dialects.test_embeddings import JSON
-from tests.gateway.provider_text import TEXTS, completion_body, text_event, text_usage_event
+from tests.gateway.dialects.test_text_inputs import TEXT, tokenizer
+from tests.gateway.provider_text import (
+    TEXTS,
+    completion_body,
+    text_event,
+    text_routes,
+    text_usage_event,
+)
 
 DIALECT = CompletionsDialect()
+NOBODY = Origin("http", "127.0.0.1", 1)
 USAGE = usage_text(11, 7).replace(b"\n", b"")
 
 
@@ -168,3 +181,24 @@ def test_a_whole_answer_says_its_usage_and_end() -> None:
     assert usage.meters.total_tokens == 18
     assert (usage.finish_reason, usage.model_served) == ("stop", "served-model")
     assert raw == usage_text(11, 7)
+
+
+@given(
+    prompts=st.lists(TEXT, min_size=1, max_size=4),
+    suffix=st.none() | TEXT,
+    n=st.integers(1, 5),
+    best_of=st.integers(1, 5),
+    cap=st.integers(0, 100),
+)
+def test_no_bill_is_above_the_quote(
+    prompts: list[str], suffix: str | None, n: int, best_of: int, cap: int
+) -> None:
+    """A provider that reads each prompt and its suffix, and makes all that it may, bills no more
+    than was reserved; nor does one that makes one token where none is wanted."""
+    call = parsed(prompt=prompts, suffix=suffix, n=n, best_of=best_of, max_tokens=cap)
+    (route,) = [each for each in text_routes(NOBODY, DemoUpstream()) if each.name == "complete"]
+    quoted = Quoting.by_bytes(call, route, GatewayOptions()).quote_of(call.output_cap or 0)
+    read = sum(len(tokenizer().encode(each + (suffix or ""))) for each in prompts)
+    made = max(cap, 1) * max(n, best_of) * len(prompts)
+    billed = cost_nusd(route.price, Meters(text_input=read, text_output=made))
+    assert billed <= quoted.ceiling_nusd(quoted.output_tokens_max)
