@@ -164,7 +164,7 @@ class ChatDialect:
 
     def stream_reader(self, call: Call) -> ChatStreamReader:
         """See Dialect."""
-        return ChatStreamReader(wants_usage=call.wants_usage)
+        return ChatStreamReader(wants_usage=call.wants_usage, choices=call.n)
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
