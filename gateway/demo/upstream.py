@@ -11,7 +11,7 @@ from gateway.demo.chat import chat_pieces
 from gateway.demo.completions import completion_pieces
 from gateway.demo.embeddings import embedding_pieces
 from gateway.providers import Wire
-from gateway.upstream import UpstreamAborted, UpstreamRequest, UpstreamUnknown
+from gateway.upstream import UpstreamAborted, UpstreamRequest, UpstreamTooLarge
 
 CHUNK_DELAY_MS = 15
 _JSON = [(b"content-type", b"application/json")]
@@ -78,7 +78,7 @@ class DemoResponse:
         """See UpstreamResponse."""
         body = b"".join(self._pieces)
         if len(body) > bytes_max:
-            raise UpstreamUnknown("the answer is too large", bytes_received=True)
+            raise UpstreamTooLarge(bytes_max)
         return body
 
     def abort(self) -> bool:

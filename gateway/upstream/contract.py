@@ -50,6 +50,14 @@ class UpstreamTimeout(UpstreamUnknown):
         self.limit_ms = limit_ms
 
 
+class UpstreamTooLarge(UpstreamUnknown):
+    """The answer is longer than its reader takes, `bytes_max`."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"the answer is larger than {bytes_max} bytes", bytes_received=True)
+        self.bytes_max = bytes_max
+
+
 class UpstreamAborted(UpstreamError):
     """The response was given up by `abort`, by a reader that stalled, or by closing the pool."""
 
@@ -116,7 +124,7 @@ class UpstreamResponse(Protocol):
         """
 
     async def read_all(self, bytes_max: int) -> bytes:
-        """The rest of the body at once. A larger one is cut and raises UpstreamUnknown."""
+        """The rest of the body at once. A larger one is cut and raises UpstreamTooLarge."""
 
     def abort(self) -> bool:
         """Give the answer up: the connection is closed, reading raises UpstreamAborted. Whether

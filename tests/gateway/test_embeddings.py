@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from budgets.embedded import EmbeddedServer
+from gateway.options import GatewayOptions
 from tests.gateway.behaviours import ERROR_BODY, held, says
 from tests.gateway.provider_text import (
     EMBEDDED_NUSD,
@@ -160,6 +161,23 @@ async def test_a_batch_of_many_is_one_request(stack: Stack) -> None:
     refused = await stack.call(secret, DOCUMENT | {"input": [*texts, "x"]}, EMBEDDINGS)
     assert refused.status_code == 400
     assert "send several requests" in refused.json()["error"]["message"]
+
+
+async def test_vectors_that_are_too_many_are_said_to_be(valkey: EmbeddedServer) -> None:
+    """Of an answer that does not fit the caller learns why and what helps; what it cost is not
+    known, so all that was reserved is booked."""
+    options = GatewayOptions(answer_bytes_max=1_000)
+    running = running_stack(valkey.socket_path, options=options, more_routes=text_routes)
+    async with running as stack:
+        secret = await stack.key("large", [{"usd": "1"}])
+        stack.provider.behaviour = embeds()
+        answer = await stack.call(secret, DOCUMENT | {"input": ["x"] * 100}, EMBEDDINGS)
+        assert answer.status_code == 502
+        message = answer.json()["error"]["message"]
+        assert "1000 bytes" in message
+        assert "encoding_format base64" in message
+        assert await spent(stack) == 100 * (1 + 4) * INPUT_NUSD
+        await stack.ledger.at_rest()
 
 
 async def test_chat_models_are_not_embedders(stack: Stack) -> None:
