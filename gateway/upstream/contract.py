@@ -8,7 +8,8 @@ give it.
     UpstreamError
     |- UpstreamNotReached     nothing of the request was sent: release the reservation
     |- UpstreamUnknown        sent, or maybe sent, and no whole answer came: charge it whole
-    |  `- UpstreamTimeout     the same, because a time limit passed
+    |  |- UpstreamTimeout     the same, because a time limit passed
+    |  `- UpstreamTooLarge    the same, because it is longer than its reader takes
     `- UpstreamAborted        we gave the answer up ourselves
 """
 
