@@ -15,6 +15,7 @@ from pricing.price import Price, Tier
 from pricing.quote import CacheWrite, Quote, QuoteTooLarge, quote
 from pricing.rates import Fees, PriceInvalid, Rates
 from pricing.sheet import PriceSheet, cost, price_from_model_info, sheet_from_model_info
+from pricing.traits import produces_tokens
 from pricing.usage import meters_from_openai_chat, read_usage
 from pricing.vision import images_tokens_max
 
@@ -50,6 +51,7 @@ __all__ = [
     "meters_from_openai_chat",
     "overhead_tokens",
     "price_from_model_info",
+    "produces_tokens",
     "quote",
     "read_usage",
     "sheet_from_model_info",

@@ -38,6 +38,7 @@ class ChatStreamReader:
     """See StreamReader."""
 
     __slots__ = (
+        "_choices",
         "_final",
         "_held",
         "_pending",
@@ -50,8 +51,9 @@ class ChatStreamReader:
         "usage",
     )
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, *, wants_usage: bool, choices: int = 1) -> None:
         self._wants_usage = wants_usage
+        self._choices = choices
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._held: list[bytes] = []
@@ -124,8 +126,9 @@ class ChatStreamReader:
         if not raw.startswith(b"{"):
             return False
         self.usage = usage_from(raw, parsed.model, parsed.choices)
-        if parsed.choices and not parsed.choices[0].finish_reason:
-            return False  # a count so far, not the last one
+        if parsed.choices and (self._choices > 1 or not parsed.choices[0].finish_reason):
+            # A count so far, or that of one choice (vLLM's continuous_usage_stats): not the last.
+            return False
         self._final = True
         if parsed.choices or self._wants_usage:
             self._priced_at = len(self._held)

@@ -10,7 +10,7 @@ import json
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
-from gateway.demo import DemoUpstream
+from gateway.demo import DemoUpstream, wires_of
 from gateway.dialects import CHAT
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
@@ -59,6 +59,7 @@ USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD  # of the answer that `behaviours
 COUNTED = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]  # a budget in every dimension
 CAP = 50
 NEVER_MS = 3_600_000
+MoreRoutes = Callable[[Origin, Upstream], list[Route]]
 
 
 def chat_body(*, stream: bool, model: str = "plain") -> bytes:
@@ -147,13 +148,13 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         *(
             Route(
                 name=name,
-                endpoint=CHAT.endpoint,
+                endpoint=wire.endpoint,
                 provider="demo",
                 model=name,
                 price=each,
                 upstream=DemoUpstream(chunk_delay_ms=1),
                 origin=Origin("http", "demo", 80),
-                target=b"/v1/chat/completions",
+                target=wire.target,
                 headers=NO_HEADERS,
                 timeouts=PATIENT,
                 stream_timeouts=PATIENT,
@@ -161,6 +162,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
                 bills_after_cancel=False,
             )
             for name, each in DEMO_PRICES.items()
+            for wire in wires_of(name)
         ),
     ]
 
@@ -283,9 +285,10 @@ async def running_stack(
     ledger_options: LedgerOptions | None = None,
     call_timeout_ms: int = 10_000,
     refusals_flush_ms: int = NEVER_MS,
+    more_routes: MoreRoutes | None = None,
 ) -> AsyncIterator[Stack]:
     """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
-    the test wants them sooner."""
+    the test wants them sooner. `more_routes`: those of the surface that is tested."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     session = Session(
@@ -306,7 +309,9 @@ async def running_stack(
     learning = Learning(session, administration, events, concurrency)
     ledger = Ledger(session, ledger_options, learning.load)
     keyring = KeyRing(session, administration, KeyEvents("test"))
-    routes = Routes(all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody)))
+    served = all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody))
+    if more_routes is not None:
+        served += more_routes(provider.origin, upstream)
 
     async def close() -> None:
         await upstream.close()
@@ -318,7 +323,7 @@ async def running_stack(
         endings=Endings(ledger),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
-        routes=routes,
+        routes=Routes(served),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),

@@ -11,6 +11,7 @@ from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
 from tests.mutants.routes import ROUTES
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
+from tests.mutants.text_inputs import TEXT_INPUTS
 from tests.simulation.mutations import IN_SCRIPTS, InScript
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,17 @@ def _simulated() -> tuple[Mutant, ...]:
     )
 
 
-MUTANTS = (*_simulated(), *DECIDING, *ENDING, *RECORDING, *RECORDER, *WORKER, *QUOTES, *ROUTES)
+MUTANTS = (
+    *_simulated(),
+    *DECIDING,
+    *ENDING,
+    *RECORDING,
+    *RECORDER,
+    *WORKER,
+    *QUOTES,
+    *ROUTES,
+    *TEXT_INPUTS,
+)
 
 
 def missing(mutant: Mutant) -> str:
