@@ -205,6 +205,7 @@ class Stack:
     ledger: LedgerView
     administration: Administration
     keyring: KeyRing
+    lines: WaitingLines
     client: httpx.AsyncClient
     keys: dict[str, Key] = field(default_factory=dict)
 
@@ -212,6 +213,12 @@ class Stack:
     def base_url(self) -> str:
         """For SDKs."""
         return f"http://127.0.0.1:{self.port}/v1"
+
+    async def until_waiting(self, count: int) -> None:
+        """Until so many requests stand in line for a budget: nothing tells of it."""
+        async with asyncio.timeout(20):
+            while self.lines._waiting != count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
     async def set_budget(self, scope: str, document: object) -> None:
         """Sets a policy as a user writes it; `scope` is below the organisation, "" is itself."""
@@ -337,7 +344,9 @@ async def running_stack(
     view = LedgerView(socket_path, organisation)
     try:
         async with _client(port) as client:
-            yield Stack(organisation, port, provider, view, administration, keyring, client)
+            yield Stack(
+                organisation, port, provider, view, administration, keyring, parts.lines, client
+            )
     finally:
         await view.close()
         try:
