@@ -22,11 +22,25 @@ class InputCounting:
         self._tokenizers = Tokenizers()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="counting")
         self._waiting = 0
+        self._families: dict[tuple[str, str], Family | None] = {}
+
+    def knows(self, call: Call, route: Route) -> bool:
+        """Whether `tokens_max` may answer: not where content is unseen, or too long."""
+        if call.unseen_content or call.input_tokens_max > COUNTED_BYTES_MAX:
+            return False
+        return self._family(route) is not None
+
+    def _family(self, route: Route) -> Family | None:
+        """Looked up once for each route: most requests are only asked whether."""
+        names = route.provider, route.model
+        if names not in self._families:
+            self._families[names] = family_of(*names)
+        return self._families[names]
 
     async def tokens_max(self, dialect: Dialect, call: Call, route: Route) -> int | None:
         """The counted bound of all but the pictures; None where the tokenizer is not known, the
         request is too long to be counted, or too many wait. Only without unseen content."""
-        family = family_of(route.provider, route.model)
+        family = self._family(route)
         is_long = call.input_tokens_max > COUNTED_BYTES_MAX
         if family is None or is_long or self._waiting >= WAITING_MAX:
             return None

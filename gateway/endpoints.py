@@ -100,8 +100,8 @@ class QuoteEndpoint:
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """`{reserved_usd, reserved_nusd, input_tokens_max, output_tokens_max, fits, scope,
-        reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes is
-        counted, as it would be on its way."""
+        reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes, or with
+        less output, is counted, as it would be on its way."""
         parts = self._parts
         dialect = _dialect(request)
         body = await request.body(parts.options.body_bytes_max)
@@ -111,10 +111,11 @@ class QuoteEndpoint:
         route_scope = route.scope_in(path.organisation)
         checked = await checked_path(parts, path, route.name, route_scope)
         plan = await parts.ledger.plan(path, route.name, route_scope)
-        quoting = Quoting.by_bytes(call, route, parts.options)
+        countable = self._counting.knows(call, route)
+        quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
         ask = quoting.ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)
-        if reason:
+        if reason or (ask.tells_lowered and output < ask.output_wanted):
             ask = (await quoting.counted(dialect, self._counting)).ask(plan)
             output, tightest, reason = _granted(ask, checked.standings)
         reserved_nusd, _ = amount_asked(ask, output)

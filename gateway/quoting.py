@@ -1,7 +1,8 @@
 """From a parsed call to what the ledger is asked for: a quote in the ledger's dimensions.
 
-The input is bounded by its bytes at first. Where a budget refuses that, and the model's tokenizer
-is known, it is counted, once, and asked for again: `Quoting.counts` says whether that can help.
+The input is bounded by its bytes at first. Where a budget refuses that, or would lower the output
+for it, and the input can be counted, it is, once, and asked for again: `Quoting.counts` says
+whether that can help.
 """
 
 from typing import Self
@@ -18,7 +19,12 @@ from gateway.options import GatewayOptions
 from gateway.routes import Route
 from pricing import Price, Quote, QuoteTooLarge, images_tokens_max, quote
 
+GAIN_TOKENS_LEAST = 64
+"""A grant that would be lowered is asked for again only where the input's bound is worth so many
+tokens of output: for less, a second call of the ledger does not pay."""
+
 _NOTHING_LEARNED = Learned()
+_PUSD_PER_NUSD = 1000
 
 
 class Quoting(msgspec.Struct, frozen=True):
@@ -32,9 +38,12 @@ class Quoting(msgspec.Struct, frozen=True):
     is_counted: bool = False
 
     @classmethod
-    def by_bytes(cls, call: Call, route: Route, options: GatewayOptions) -> Self:
-        """The bound that costs nothing."""
-        return cls(call, route, options, _input_tokens_max(call, route, call.input_tokens_max))
+    def by_bytes(
+        cls, call: Call, route: Route, options: GatewayOptions, *, countable: bool = True
+    ) -> Self:
+        """The bound that costs nothing. `countable`: whether a better one may be had."""
+        tokens_max = _input_tokens_max(call, route, call.input_tokens_max)
+        return cls(call, route, options, tokens_max, is_counted=not countable)
 
     def quote(self, plan: Plan) -> Quote:
         """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
@@ -73,6 +82,7 @@ class Quoting(msgspec.Struct, frozen=True):
         """The same for the ledger; where any scope says refuse, all of it or nothing. Tokens are
         whole there: a factor of the output is rounded up."""
         quoted = self.quote(plan)
+        least = quoted.output_least if plan.clampable else quoted.output_tokens_max
         times = 1
         if plan.route is not None:
             times = -(-plan.route.learned.output_thousandths // ONE_THOUSANDTHS)
@@ -82,14 +92,19 @@ class Quoting(msgspec.Struct, frozen=True):
             tokens_fixed=quoted.input_tokens_max,
             tokens_per_output=quoted.n * times,
             output_wanted=quoted.output_tokens_max,
-            output_least=quoted.output_least if plan.clampable else quoted.output_tokens_max,
+            output_least=least,
             route=plan.route,
+            tells_lowered=(
+                not self.is_counted and least < quoted.output_tokens_max and _is_worth_more(quoted)
+            ),
         )
 
     def counts(self, refusal: Refusal) -> bool:
-        """Whether counting the input can turn this refusal of a budget into a grant: not where the
-        output alone does not fit."""
+        """Whether counting the input can turn this refusal of a budget into a grant, or a lowered
+        grant into a larger one: not where the output alone does not fit."""
         bound = refusal.bound
+        if refusal.code == "LOWERED":
+            return not self.is_counted
         if self.is_counted or bound is None or bound.limit.dimension not in ("usd", "tokens"):
             return False
         quoted = self.quote_of(1, refusal.route)
@@ -114,6 +129,15 @@ class Quoting(msgspec.Struct, frozen=True):
         tokens = _input_tokens_max(self.call, self.route, tokens)
         lower = min(tokens, self.input_tokens_max)
         return msgspec.structs.replace(self, input_tokens_max=lower, is_counted=True)
+
+
+def _is_worth_more(quoted: Quote) -> bool:
+    """Whether the input's bound, in dollars or in tokens, is output enough to ask again."""
+    fixed_pusd = quoted.fixed_nusd * _PUSD_PER_NUSD
+    return (
+        quoted.input_tokens_max >= GAIN_TOKENS_LEAST * quoted.n
+        or fixed_pusd >= GAIN_TOKENS_LEAST * quoted.output_pusd_per_token > 0
+    )
 
 
 def _input_tokens_max(call: Call, route: Route, texts_tokens_max: int) -> int:

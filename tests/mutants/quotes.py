@@ -8,20 +8,34 @@ _COUNTING = ("tests/pricing/test_counting.py",)
 _IMAGES = ("tests/pricing/test_images.py",)
 _VISION = ("tests/pricing/test_vision.py",)
 _INPUT = ("tests/gateway/dialects/test_chat_input.py",)
-_RECORDED = "                record.counted(quoting.input_tokens_max)\n"
+_RECORDED = "            self._record.counted(self.quoting.input_tokens_max)\n"
 
 QUOTES = (
     Mutant(
         "what was counted is not asked for",
-        "gateway/path.py",
-        f"{_RECORDED}                answer = await ask()\n",
-        _RECORDED,
+        "gateway/asking.py",
+        f"{_RECORDED}        elif",
+        f"{_RECORDED}            return answer\n        elif",
         _SECOND_TRY,
     ),
     Mutant(
         "a count is not recorded",
-        "gateway/path.py",
+        "gateway/asking.py",
         _RECORDED,
+        "            pass\n",
+        _SECOND_TRY,
+    ),
+    Mutant(
+        "a grant is lowered for what nobody has counted",
+        "gateway/quoting.py",
+        "not self.is_counted and least < quoted.output_tokens_max and _is_worth_more(quoted)",
+        "False",
+        _SECOND_TRY,
+    ),
+    Mutant(
+        "every lowered grant is asked for again",
+        "gateway/quoting.py",
+        " and _is_worth_more(quoted)",
         "",
         _SECOND_TRY,
     ),
