@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
+from gateway.counters import COUNTERS
 from gateway.demo import wires_of as demo_wires_of
 from gateway.providers import PROVIDERS, Wire
 from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
@@ -32,7 +33,7 @@ _INFO_FIELDS = (
     *("id", "mode", "base_model", "litellm_provider", "description", "source", "metadata"),
     *("deprecation_date", "max_tokens", "max_input_tokens", "max_output_tokens"),
     *("output_vector_size", "max_images_per_prompt", "tool_use_system_prompt_tokens"),
-    *("token_count_framing", "token_count_tool_framing"),
+    *("token_count_framing", "token_count_tool_framing", "input_counter"),
     *("token_count_responses_framing", "token_count_responses_tool_framing"),
 )
 _INFO_PREFIXES = ("supports_", "supported_")
@@ -47,7 +48,8 @@ class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
     at its end, and is empty for the demo. `wires`: what its server speaks. `listed`: what the
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
-    own."""
+    own. `input_counter`: the name of the provider's counter that may be asked
+    (`gateway.counters`), "" for none."""
 
     name: str
     provider: str
@@ -60,6 +62,7 @@ class ModelEntry:
     stream_timeout_ms: int = 0
     reasons_unseen: bool = True
     source: PriceSource | None = field(default=None, repr=False, compare=False)
+    input_counter: str = ""
 
     @property
     def listed(self) -> "Entry | None":
@@ -138,6 +141,7 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
         reasons_unseen=_reasons_unseen(info),
         source=source,
+        input_counter=_input_counter(info),
     )
 
 
@@ -149,6 +153,9 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
     full_name = f"demo/{model}"
     if full_name not in DEMO_PRICES:
         raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
+    if _input_counter(info):
+        assert info is not None
+        raise info.fields()["input_counter"].error("the demo models have no counter: remove it")
     price, source = DEMO_PRICES[full_name], None
     if info is not None and any(_is_price_field(each) or "max_" in each for each in _info(info)):
         price, source = _price(name, ("demo", model, ""), info)
@@ -271,6 +278,19 @@ def _accused(info: Value, message: str) -> Value:
     """The field that a price's complaint names first, or all of model_info."""
     places = [(message.index(name), -len(name), name) for name in info.fields() if name in message]
     return info.fields()[min(places)[2]] if places else info
+
+
+def _input_counter(info: Value | None) -> str:
+    value = _given(info.fields()).get("input_counter") if info is not None else None
+    if value is None:
+        return ""
+    name = value.text("input_counter")
+    if name not in COUNTERS:
+        raise value.error(
+            f"input_counter is one of {', '.join(COUNTERS)}: whose endpoint at api_base counts the "
+            "input of this model's requests"
+        )
+    return name
 
 
 def _reasons_unseen(info: Value | None) -> bool:

@@ -5,9 +5,23 @@ from fnmatch import fnmatchcase
 
 from budgets.keys import Key
 from budgets.learned import route_name, route_scope
+from gateway.counters import Counter
 from gateway.errors import NotAllowed, NotFound
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
 from pricing import Price
+
+
+@dataclass(frozen=True, slots=True)
+class CounterPlace:
+    """A counter of the provider's as a route reaches it. `headers` hold the provider's key.
+    `counts_request`: the route speaks the counter's own wire format, so that it is asked about the
+    request itself; otherwise about its texts."""
+
+    counter: Counter
+    origin: Origin
+    target: bytes
+    headers: HeaderBlock = field(repr=False)
+    counts_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +32,7 @@ class Route:
     is the output cap that the provider obeys; `bills_after_cancel` and `reasons_unseen` decide what
     a broken stream is charged; `secret` is the operator's key at the provider, which nobody is
     told. `learned_as` names what is learned of its bound, "" where nothing is (`learned_name`).
+    `counter` is where the provider counts input, None where it is not to be asked.
     """
 
     name: str
@@ -36,6 +51,7 @@ class Route:
     bills_after_cancel: bool = True
     secret: bytes = field(default=b"", repr=False)
     learned_as: str = ""
+    counter: CounterPlace | None = field(default=None, repr=False)
 
     def scope_in(self, organisation: str) -> str:
         """Where the organisation has what it has learned of this route; "" for nowhere."""

@@ -7,7 +7,10 @@ import pytest
 
 from comptroller.document import FILE_BYTES_MAX, ConfigInvalid
 from comptroller.options import OPTIONS
+from comptroller.parts import route
 from comptroller.settings import Settings, load_settings
+from gateway.options import GatewayOptions
+from gateway.upstream import PooledUpstream
 from pricing import DEMO_PRICES
 
 SECRET = "a-secret-of-some-length"
@@ -235,6 +238,9 @@ SERVER = "model: openai/x, api_base: 'http://127.0.0.1:1/v1'"
         (model(SERVER, f"{PRICED}, max_input_tokenz: 1"), 4, "'max_input_tokens'"),
         (model(SERVER, f"{PRICED},\n  input_cost_per_tokn: 1"), 5, "input_cost_per_tokn"),
         (model(SERVER, f"{PRICED}, supports_reasoning: 1"), 4, "true or false"),
+        (model(SERVER, f"{PRICED}, input_counter: claude"), 4, "one of anthropic, google, openai"),
+        (model(SERVER, f"{PRICED}, input_counter: [openai]"), 4, "input_counter"),
+        (model("model: demo/small", "input_counter: openai"), 4, "demo models have no counter"),
         (model("model: demo/small, api_key: k"), 3, "demo models have no api_key"),
         (f"keys:\n{key(f'secret: {SECRET}')}{key(f'secret: {SECRET}', 'b')}", 3, "in line 2"),
         (f"keys:\n{key(f'secret: {SECRET}, models: ')}", 2, "expected a list"),
@@ -312,6 +318,30 @@ def test_parameters_of_a_model_hold(tmp_path: Path) -> None:
     assert (entry.api_base, entry.api_key) == ("http://127.0.0.1:1/v1", "")
     assert (entry.timeout_ms, entry.stream_timeout_ms) == (1500, 1)
     assert not entry.reasons_unseen
+
+
+@pytest.mark.parametrize(
+    ("counter", "target", "header"),
+    [
+        ("openai", b"/v1/responses/input_tokens", b"authorization: Bearer k\r\n"),
+        ("anthropic", b"/v1/messages/count_tokens", b"x-api-key: k\r\n"),
+        ("google", b"/v1/models/x:countTokens", b"x-goog-api-key: k\r\n"),
+    ],
+)
+def test_a_counter_is_asked_at_the_model_s_own_server(
+    tmp_path: Path, counter: str, target: bytes, header: bytes
+) -> None:
+    """With its key, and about texts, because the route speaks another wire format; without the
+    field nobody is asked."""
+    text = model(f"{SERVER}, api_key: k", f"{PRICED}, input_counter: {counter}")
+    (entry,) = load(tmp_path, text).models
+    made = route(entry, entry.wires[0], PooledUpstream(), GatewayOptions())
+    assert made.counter is not None
+    assert (made.counter.origin, made.counter.target) == (made.origin, target)
+    assert made.counter.headers.count(header) == 1
+    assert not made.counter.counts_request
+    (plain,) = load(tmp_path, model(SERVER)).models
+    assert route(plain, plain.wires[0], PooledUpstream(), GatewayOptions()).counter is None
 
 
 def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ timeouts and options, and can reach the ledger's administration.
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import secrets
 import socket
@@ -32,6 +33,7 @@ from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
+from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream, wires_of
 from gateway.dialects import CHAT
 from gateway.events import KeyEvents, acts_of
@@ -39,7 +41,7 @@ from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
-from gateway.routes import Route, Routes
+from gateway.routes import CounterPlace, Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
 from pricing import DEMO_PRICES, Price, Rates
@@ -132,9 +134,19 @@ def fake_route(
     )
 
 
+def counted_route(name: str, origin: Origin, upstream: Upstream) -> Route:
+    """One whose provider counts input, as Anthropic does, beside OpenAI's wire format."""
+    counter = COUNTERS["anthropic"]
+    target = counter.target(b"/base/v1", "claude-x")
+    headers = [(b"content-type", b"application/json"), *counter.headers(PROVIDER_SECRET)]
+    place = CounterPlace(counter, origin, target, header_block(headers))
+    return dataclasses.replace(fake_route(name, origin, upstream, model="claude-x"), counter=place)
+
+
 def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[Route]:
     """`plain` streams what it bills; the others differ in what their names say (`known`: whose
-    tokenizer and rule for pictures are). `nobody` is where nothing listens."""
+    tokenizer and rule for pictures are; `counted`: whose provider counts). `nobody` is where
+    nothing listens."""
     origin = provider.origin
     return [
         fake_route("plain", origin, upstream),
@@ -145,6 +157,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         fake_route("absent", nobody, upstream, timeouts=HASTY),
         fake_route("newer", origin, upstream, cap_field="max_completion_tokens"),
         fake_route("known", origin, upstream, model="gpt-4o"),
+        counted_route("counted", origin, upstream),
         *(
             Route(
                 name=name,

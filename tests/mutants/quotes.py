@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 _SECOND_TRY = ("tests/gateway/test_second_try.py",)
 _QUOTING = ("tests/gateway/test_quoting.py",)
+_PROVIDER_COUNTING = ("tests/gateway/test_provider_counting.py",)
 _COUNTING = ("tests/pricing/test_counting.py",)
 _IMAGES = ("tests/pricing/test_images.py",)
 _VISION = ("tests/pricing/test_vision.py",)
@@ -66,6 +67,34 @@ QUOTES = (
         "if family is None or is_long or self._waiting >= WAITING_MAX:",
         "if family is None or is_long:",
         ("tests/gateway/test_counting.py",),
+    ),
+    Mutant(
+        "a provider's count is believed to the token",
+        "gateway/provider_counting.py",
+        " + -(-tokens // MARGIN_SHARE) + MARGIN_TOKENS",
+        "",
+        _PROVIDER_COUNTING,
+    ),
+    Mutant(
+        "a counter that has failed is asked by everybody",
+        "gateway/provider_counting.py",
+        "asyncio.get_running_loop().time() + self._pause_s",
+        "0.0",
+        _PROVIDER_COUNTING,
+    ),
+    Mutant(
+        "any number of questions is asked at a time",
+        "gateway/provider_counting.py",
+        "if place is None or self._asking >= ASKING_MAX or not self.asks(route):",
+        "if place is None or not self.asks(route):",
+        _PROVIDER_COUNTING,
+    ),
+    Mutant(
+        "a negative count is a count",
+        "gateway/counters/contract.py",
+        " or value < 0",
+        "",
+        ("tests/gateway/counters/test_counters.py",),
     ),
     Mutant(
         "a special token that a caller spells is one token",
