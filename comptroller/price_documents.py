@@ -2,8 +2,9 @@
 doubtful in an operator's list."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -75,14 +76,15 @@ def _day(moment_ms: int) -> str:
     return f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%d}"
 
 
-def _sheet(entry: Entry) -> PriceSheet:
-    return sheet_from_model_info(entry.provider, entry.model, entry.info)
+def _sheet(entry: Entry, said: Mapping[str, object] = MappingProxyType({})) -> PriceSheet:
+    return sheet_from_model_info(entry.provider, entry.model, {**entry.info, **said})
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request whose cost is asked for: the provider's own usage object, and what the answer
-    says beside it. `at_ms`: when it was, UTC milliseconds."""
+    says beside it. `at_ms`: when it was, UTC milliseconds. `model_info`: prices that the lists
+    lack, or have another opinion on."""
 
     provider: str
     model: str
@@ -93,17 +95,20 @@ class Asked:
     region: str = ""
     api: str | None = None
     output: Any = None
+    model_info: Mapping[str, object] = field(default_factory=dict)
 
 
 def cost_document(asked: Asked, catalog: Catalog) -> dict[str, Any]:
     """`{cost_nusd, cost_usd, meters, price_version, ...}` of a request.
 
-    Raises ModelUnknown, UsageInvalid, PriceInvalid.
+    Raises ModelUnknown, UsageInvalid, PriceInvalid; this also for a region whose factor nobody
+    knows.
     """
     entry = catalog.find(asked.provider, asked.model, asked.at_ms)
     used = read_usage(entry.provider, asked.usage, api=asked.api, output=asked.output)
     facts = _facts(used.facts, asked)
-    sheet = _sheet(entry)
+    sheet = _sheet(entry, asked.model_info)
+    sheet.check_region(facts.region)
     others = {
         sub.model: _sheet(catalog.find(asked.provider, sub.model, asked.at_ms))
         for sub in facts.sub_uses

@@ -15,9 +15,10 @@ from pricing.cost import rounded_up, weighed
 from pricing.facts import STANDARD, Facts
 from pricing.meters import Meters
 from pricing.model_info import read_model_info
+from pricing.model_keys import ANY_REGION_KEY, REGIONS
 from pricing.price import STANDARD_TIERS, Price, Tier, version_of
 from pricing.rates import FEE_NAMES, Fees, PriceInvalid
-from pricing.ratetable import BATCH_TIER, DEFAULT_TIER, RateTable
+from pricing.ratetable import ANY_REGION, BATCH_TIER, DEFAULT_TIER, RateTable
 from pricing.traits import (
     INPUT_LIMIT_KEYS,
     OUTPUT_LIMIT_KEYS,
@@ -145,6 +146,18 @@ class PriceSheet:
                     f"price of {self.provider}/{self.model}: {getattr(meters, meter)} tokens of "
                     f"{meter} were used, and there is no rate for them; add it to model_info"
                 )
+
+    def check_region(self, region: str) -> None:
+        """Raises PriceInvalid where nothing says what processing in a region costs: `cost` would
+        take the dearest region that is known, or else the price of anywhere."""
+        known = self.table.regional
+        if not region or region in known or ANY_REGION in known:
+            return
+        key = next((each for each, where in REGIONS.items() if where == region), ANY_REGION_KEY)
+        raise PriceInvalid(
+            f"price of {self.provider}/{self.model}: no list says what region {region!r} costs; "
+            f"give {key} in model_info (1 where it costs no more)"
+        )
 
     def _ladder(self, facts: Facts) -> Ladder:
         factor = regional_factor(self.table, facts.region)

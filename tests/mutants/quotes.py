@@ -97,6 +97,13 @@ QUOTES = (
         ("tests/gateway/counters/test_counters.py",),
     ),
     Mutant(
+        "a region that nobody has a price for costs what anywhere does",
+        "comptroller/price_documents.py",
+        "    sheet.check_region(facts.region)\n",
+        "",
+        ("tests/comptroller/commands/test_prices.py",),
+    ),
+    Mutant(
         "a special token that a caller spells is one token",
         "pricing/counting.py",
         "        return specials * _SPECIAL_TOKENS_MAX\n",
