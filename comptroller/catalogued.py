@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from comptroller.looked_up import NOTHING_LOOKED_UP, Listed, LookedUp, key_of
 from pricing import produces_tokens
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ dearer counts from the start."""
 @dataclass(frozen=True, slots=True)
 class Completed:
     """A `model_info` with nothing missing. `provider`: who bills; `entry`: what the catalogue says,
-    None where it was not asked."""
+    None where it was not asked by this process."""
 
     provider: str
     info: Mapping[str, object]
@@ -76,21 +77,26 @@ def completed(
     host: str,
     said: Mapping[str, object],
     catalog: Callable[[], "Catalog"] = installed,
+    looked_up: LookedUp = NOTHING_LOOKED_UP,
 ) -> Completed:
     """`said` (model_info of the file, without nulls) with what it lacks.
 
-    `host`: the server, empty for the provider's own. Raises ModelUnknown, PriceInvalid (from
+    `host`: the server, empty for the provider's own; what is among `looked_up` is not looked up
+    again. Raises ModelUnknown, PriceInvalid (from
     `pricing`), whose messages say what to write instead.
     """
     if not missing(said):
         return Completed(provider, said)
-    seller, name = biller(provider, model, host, said)
-    at_ms = now_ms()
-    entry = catalog().find_dearest(seller, name, at_ms, at_ms + KEPT_MS)
+    entry: Entry | None = None
+    listed: Entry | Listed | None = looked_up.get(key_of(provider, model, host, said))
+    if listed is None:
+        seller, name = biller(provider, model, host, said)
+        at_ms = now_ms()
+        listed = entry = catalog().find_dearest(seller, name, at_ms, at_ms + KEPT_MS)
     if has_prices(said):
-        added = {key: entry.info[key] for key in LIMITS_AND_MODE if key in entry.info}
+        added = {key: listed.info[key] for key in LIMITS_AND_MODE if key in listed.info}
         return Completed(provider, {**added, **said}, entry)
-    return Completed(entry.provider, {**entry.info, **said}, entry)
+    return Completed(listed.provider, {**listed.info, **said}, entry)
 
 
 def missing(said: Mapping[str, object]) -> list[str]:

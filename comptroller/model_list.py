@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
+from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
 from gateway.counters import COUNTERS
 from gateway.demo import wires_of as demo_wires_of
 from gateway.providers import PROVIDERS, Wire
@@ -70,14 +71,19 @@ class ModelEntry:
         return None if self.source is None else self.source.whole.entry
 
 
-def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
-    """The entries of `model_list`; without it the demo models. Raises ConfigInvalid."""
+def read_models(
+    value: Value | None,
+    environment: Mapping[str, str],
+    looked_up: LookedUp = NOTHING_LOOKED_UP,
+) -> tuple[ModelEntry, ...]:
+    """The entries of `model_list`; without it the demo models. Prices that are among `looked_up`
+    are not looked up again. Raises ConfigInvalid."""
     if value is None:
         return tuple(_demo_entry(name, name, price) for name, price in DEMO_PRICES.items())
     entries: list[ModelEntry] = []
     lines: dict[str, int] = {}
     for item in value.items():
-        entry = read_entry(item, environment)
+        entry = read_entry(item, environment, looked_up)
         if entry.name in lines:
             raise item.error(
                 f"model_name {shown(entry.name)} is there already, in line {lines[entry.name]}: "
@@ -107,8 +113,10 @@ def _demo_entry(
     )
 
 
-def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
-    """One entry of `model_list`. Raises ConfigInvalid."""
+def read_entry(
+    item: Value, environment: Mapping[str, str], looked_up: LookedUp = NOTHING_LOOKED_UP
+) -> ModelEntry:
+    """One entry of `model_list`, as `read_models` has it. Raises ConfigInvalid."""
     fields = item.known_fields(_ENTRY_FIELDS, "an entry of model_list")
     for needed in _ENTRY_FIELDS[:2]:
         if needed not in fields:
@@ -125,7 +133,8 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
     info = fields.get("model_info")
     if provider == "demo":
         return _demo(name, model, info, params)
-    price, source = _price(name, (provider, model, _host(params, environment)), info or item)
+    served = provider, model, _host(params, environment)
+    price, source = _price(name, served, info or item, looked_up)
     api_base = _api_base(provider, params, params_value, environment)
     timeout_ms = _seconds_ms(params.get("timeout"))
     api_key = params.get("api_key")
@@ -239,14 +248,19 @@ def _is_price_field(name: str) -> bool:
     return any(word in name for word in _PRICE_WORDS)
 
 
-def _price(name: str, served: tuple[str, str, str], info: Value) -> tuple[Price, PriceSource]:
+def _price(
+    name: str,
+    served: tuple[str, str, str],
+    info: Value,
+    looked_up: LookedUp = NOTHING_LOOKED_UP,
+) -> tuple[Price, PriceSource]:
     """From model_info, and the catalogue where it lacks something. `served`: provider, model, host.
     Where there is no model_info, `info` is the entry that lacks it."""
     provider, model, host = served
     fields = _info(info) if info.name == "model_info" else {}
     said = {each: value.plain() for each, value in fields.items()}
     try:
-        whole = completed(provider, model, host, said)
+        whole = completed(provider, model, host, said, looked_up=looked_up)
         price = price_from_model_info(whole.provider, model, whole.info)
         return price, PriceSource(provider, model, host, said, whole)
     except LookupError as error:

@@ -19,7 +19,7 @@ def doctor_command(config: Config = None, data_dir: DataDir = None, as_json: Jso
     from comptroller.commands.machine import machine_findings  # noqa: PLC0415
     from comptroller.commands.stack import stack_findings  # noqa: PLC0415
 
-    settings = settings_of(config, data_dir)
+    settings = settings_of(config, data_dir, models=True)
     findings = [*machine_findings(settings), *stack_findings(settings, config)]
     for finding in findings:
         typer.echo(json.dumps(finding.as_json()) if as_json else _line(finding))
