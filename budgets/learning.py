@@ -212,7 +212,8 @@ def _alarm(lesson: Lesson, was: Learned, now: Learned) -> None:
         "route %s bills more than its bound, as request %s has shown: its input up to %s times "
         "(known before: %s), its output up to %s times (%s); %s. A hidden prompt or another "
         "tokenizer? Say in its model_info what the provider adds (token_count_framing), or see "
-        "that it obeys the output cap: a route whose bound was mended starts anew",
+        "that it obeys the output cap: a route whose bound was mended starts anew, and so does one "
+        "after `comptroller prices learned reset`",
         route_of(lesson.scope),
         lesson.request_id,
         factor_text(now.input_thousandths),

@@ -8,8 +8,9 @@ from gateway.events import encode
 
 class RouteEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`scope` is the route's own (budgets.learned); the records keep all of it in `detail`, too.
-    `action` is probation_began, probation_ended, or factor_raised: then the factors before and
-    after are there, in thousandths of the bound. `request_id`: the request that has shown it."""
+    `action` is probation_began, probation_ended, or, with the factors before and after (in
+    thousandths of the bound), factor_raised or learning_reset. `request_id`: the request that has
+    shown it."""
 
     scope: str
     by: str
@@ -45,6 +46,17 @@ class RouteEvents:
             now.output_thousandths,
         )
         return self._event(scope, "factor_raised", request_id, *factors)
+
+    def reset(self, scope: str, was: Learned) -> bytes:
+        """Somebody has what was learned forgotten: it begins anew."""
+        now = Learned()
+        factors = (
+            was.input_thousandths,
+            now.input_thousandths,
+            was.output_thousandths,
+            now.output_thousandths,
+        )
+        return self._event(scope, "learning_reset", "", *factors)
 
     def _event(self, scope: str, action: str, request_id: str = "", *factors: int) -> bytes:
         return encode(RouteEvent(scope, self._by, action, route_of(scope), request_id, *factors))
