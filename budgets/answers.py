@@ -38,6 +38,7 @@ class Ask(msgspec.Struct, frozen=True):
     `output_wanted * usd_pusd_per_output` below 9e15, so that Lua's doubles stay exact. `route`:
     what is known of the route, as it is in these numbers. `tells_lowered`: where less output than
     is wanted would be granted, that is told instead (LOWERED) and nothing is set aside.
+    `input_bytes_max`: the input by its bytes, where a bound is to be learned from it, else 0.
     """
 
     usd_fixed_nusd: int
@@ -48,6 +49,7 @@ class Ask(msgspec.Struct, frozen=True):
     output_least: int
     route: RouteBound | None = None
     tells_lowered: bool = False
+    input_bytes_max: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True):

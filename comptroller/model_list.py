@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pricing.catalog import Entry
 
 TIMEOUT_S_MAX: Final = 7200
+BOUNDS: Final = ("bytes", "calibrated")
+"""How the input of a model's requests is bounded: by what holds, or by what was seen."""
 _CHAT: Final = "/v1/chat/completions"
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
@@ -34,7 +36,7 @@ _INFO_FIELDS = (
     *("id", "mode", "base_model", "litellm_provider", "description", "source", "metadata"),
     *("deprecation_date", "max_tokens", "max_input_tokens", "max_output_tokens"),
     *("output_vector_size", "max_images_per_prompt", "tool_use_system_prompt_tokens"),
-    *("token_count_framing", "token_count_tool_framing", "input_counter"),
+    *("token_count_framing", "token_count_tool_framing", "input_counter", "bound"),
     *("token_count_responses_framing", "token_count_responses_tool_framing"),
 )
 _INFO_PREFIXES = ("supports_", "supported_")
@@ -50,7 +52,7 @@ class ModelEntry:
     at its end, and is empty for the demo. `wires`: what its server speaks. `listed`: what the
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
     own. `input_counter`: the name of the provider's counter that may be asked
-    (`gateway.counters`), "" for none."""
+    (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned."""
 
     name: str
     provider: str
@@ -64,6 +66,7 @@ class ModelEntry:
     reasons_unseen: bool = True
     source: PriceSource | None = field(default=None, repr=False, compare=False)
     input_counter: str = ""
+    calibrated: bool = False
 
     @property
     def listed(self) -> "Entry | None":
@@ -151,6 +154,7 @@ def read_entry(
         reasons_unseen=_reasons_unseen(info),
         source=source,
         input_counter=_input_counter(info),
+        calibrated=_calibrated(info),
     )
 
 
@@ -162,9 +166,9 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
     full_name = f"demo/{model}"
     if full_name not in DEMO_PRICES:
         raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
-    if _input_counter(info):
-        assert info is not None
-        raise info.fields()["input_counter"].error("the demo models have no counter: remove it")
+    for unused in ("input_counter", "bound"):
+        if info is not None and unused in _info(info):
+            raise info.fields()[unused].error(f"the demo models have no {unused}: remove it")
     price, source = DEMO_PRICES[full_name], None
     if info is not None and any(_is_price_field(each) or "max_" in each for each in _info(info)):
         price, source = _price(name, ("demo", model, ""), info)
@@ -292,6 +296,15 @@ def _accused(info: Value, message: str) -> Value:
     """The field that a price's complaint names first, or all of model_info."""
     places = [(message.index(name), -len(name), name) for name in info.fields() if name in message]
     return info.fields()[min(places)[2]] if places else info
+
+
+def _calibrated(info: Value | None) -> bool:
+    value = _given(info.fields()).get("bound") if info is not None else None
+    if value is None:
+        return False
+    if value.text("bound") not in BOUNDS:
+        raise value.error(f"bound is one of {', '.join(BOUNDS)}")
+    return value.text("bound") == BOUNDS[1]
 
 
 def _input_counter(info: Value | None) -> str:

@@ -134,7 +134,9 @@ def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: Gatew
     headers = [*_PLAIN_HEADERS, *PROVIDERS[entry.provider].headers(entry.api_key)]
     origin = Origin(scheme, base.hostname, port)
     target = base.path.rstrip("/").encode() + wire.target
-    learned_as = learned_name(entry.price, origin, target, wire.cap_field)
+    learned_as = learned_name(
+        entry.price, origin, target, wire.cap_field, calibrated=entry.calibrated
+    )
     return Route(
         name=entry.name,
         endpoint=wire.endpoint,
@@ -153,6 +155,7 @@ def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: Gatew
         secret=entry.api_key.encode(),
         learned_as=learned_as if options.learn_bounds else "",
         counter=_counter(entry, wire, origin),
+        calibrated=entry.calibrated,
     )
 
 

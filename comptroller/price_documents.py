@@ -35,6 +35,7 @@ STALE: Final = "stale"
 FREE: Final = "free"
 OWN: Final = "own price"
 OK: Final = "ok"
+MAY_OVERRUN: Final = "bound: calibrated, which a request may exceed"
 FAILING: Final = (UNPRICED,)
 """States with which `comptroller up` would not start."""
 
@@ -149,6 +150,8 @@ def checked(
             yield _row(_name(item), "", UNPRICED, str(error), item.line)
             continue
         state, says = _state(entry, item, catalog, at_ms)
+        if entry.calibrated:
+            says = f"{says}; {MAY_OVERRUN}"
         yield _row(entry.name, f"{entry.provider}/{entry.upstream_model}", state, says, item.line)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query
 from pydantic import Field
 
+from budgets.calibration import NOT_CALIBRATED
 from budgets.learned import Learned, route_of, route_scope
 from budgets.overview import SCOPES_AT_ONCE_MAX, LearnedRoute
 from budgets.policy import Policy
@@ -35,6 +36,7 @@ class RouteNamed(Wanted):
 
 class RouteShown(Shown):
     """What an organisation knows of a route. Factors are in thousandths of the bound;
+    `bound_thousandths` is a learned bound, in thousandths of the bytes, 0 where they are the bound;
     `concurrency` is how many of its requests run at a time, null for any number, 0 for none: it is
     stopped."""
 
@@ -42,6 +44,7 @@ class RouteShown(Shown):
     route: str
     input_thousandths: int
     output_thousandths: int
+    bound_thousandths: int
     concurrency: int | None
 
 
@@ -116,5 +119,6 @@ def _shown(found: LearnedRoute) -> RouteShown:
         route=route_of(found.scope),
         input_thousandths=learned.input_thousandths,
         output_thousandths=learned.output_thousandths,
+        bound_thousandths=(found.policy.calibration or NOT_CALIBRATED).bound_thousandths,
         concurrency=min(limits, default=None),
     )

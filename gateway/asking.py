@@ -6,8 +6,8 @@ more when the input has been counted. Nothing is set aside in between.
 
 import asyncio
 
-from budgets.answers import Mark, Refusal, Reservation
-from budgets.plan import ScopePath
+from budgets.answers import Ask, Mark, Refusal, Reservation
+from budgets.plan import Plan, ScopePath
 from budgets.transport import LedgerRejected, LedgerSilent
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Dialect
@@ -59,14 +59,20 @@ class Asking:
         self._record.waited(waited_ms)
         return await self.ask(dialect, counting)
 
+    def _calibrated_ask(self, plan: Plan) -> Ask:
+        """Recorded is the bound that is reserved by."""
+        self._record.counted(self.quoting.bound(plan.route))
+        return self.quoting.ask(plan)
+
     async def _ask(self) -> Reservation | Refusal:
         parts, path, mark = self._parts, self._path, self._mark
         route = self.quoting.route
+        ask_for = self._calibrated_ask if route.calibrated else self.quoting.ask
         try:
             return await parts.ledger.reserve(
                 path,
                 route.name,
-                self.quoting.ask,
+                ask_for,
                 self._record.written,
                 self._id,
                 mark,

@@ -116,7 +116,8 @@ class QuoteEndpoint:
         ask = quoting.ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)
         if reason or (ask.tells_lowered and output < ask.output_wanted):
-            ask = (await quoting.counted(dialect, self._counting)).ask(plan)
+            quoting = await quoting.counted(dialect, self._counting)
+            ask = quoting.ask(plan)
             output, tightest, reason = _granted(ask, checked.standings)
         reserved_nusd, _ = amount_asked(ask, output)
         document: dict[str, Any] = {
@@ -129,6 +130,8 @@ class QuoteEndpoint:
         }
         if reason:
             document["reason"] = reason
+        if quoting.bound(plan.route) < quoting.input_tokens_max:
+            document["bound"] = "calibrated"
         await respond_json(request, document)
 
 

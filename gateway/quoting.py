@@ -60,7 +60,7 @@ class Quoting(msgspec.Struct, frozen=True):
         try:
             return quote(
                 self.route.price,
-                self.input_tokens_max,
+                self.bound(route),
                 output_tokens_wanted=output_tokens_wanted,
                 output_tokens_least=min(
                     output_tokens_wanted,
@@ -78,6 +78,19 @@ class Quoting(msgspec.Struct, frozen=True):
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
 
+    def bound(self, route: RouteBound | None) -> int:
+        """The best bound of all input: the lower of `input_tokens_max` and what was learned."""
+        if route is None or not self.is_calibratable:
+            return self.input_tokens_max
+        learned = route.calibration.tokens_max(self.call.input_tokens_max)
+        return min(self.input_tokens_max, _input_tokens_max(self.call, self.route, learned))
+
+    @property
+    def is_calibratable(self) -> bool:
+        """Whether a bound is learned of its route, and texts are all its input."""
+        call = self.call
+        return self.route.calibrated and not (call.unseen_content or call.images)
+
     def ask(self, plan: Plan) -> Ask:
         """The same for the ledger; where any scope says refuse, all of it or nothing. Tokens are
         whole there: a factor of the output is rounded up."""
@@ -94,6 +107,7 @@ class Quoting(msgspec.Struct, frozen=True):
             output_wanted=quoted.output_tokens_max,
             output_least=least,
             route=plan.route,
+            input_bytes_max=self.call.input_tokens_max if self.is_calibratable else 0,
             tells_lowered=(
                 not self.is_counted and least < quoted.output_tokens_max and _is_worth_more(quoted)
             ),

@@ -32,7 +32,8 @@ class Route:
     is the output cap that the provider obeys; `bills_after_cancel` and `reasons_unseen` decide what
     a broken stream is charged; `secret` is the operator's key at the provider, which nobody is
     told. `learned_as` names what is learned of its bound, "" where nothing is (`learned_name`).
-    `counter` is where the provider counts input, None where it is not to be asked.
+    `counter` is where the provider counts input, None where it is not to be asked; `calibrated`:
+    its operator wants its bound learned (`budgets.calibration`).
     """
 
     name: str
@@ -52,6 +53,7 @@ class Route:
     secret: bytes = field(default=b"", repr=False)
     learned_as: str = ""
     counter: CounterPlace | None = field(default=None, repr=False)
+    calibrated: bool = False
 
     def scope_in(self, organisation: str) -> str:
         """Where the organisation has what it has learned of this route; "" for nowhere."""
@@ -62,7 +64,9 @@ class Route:
         return body.replace(self.secret, b"[redacted]") if self.secret else body
 
 
-def learned_name(price: Price, origin: Origin, target: bytes, cap_field: str) -> str:
+def learned_name(
+    price: Price, origin: Origin, target: bytes, cap_field: str, *, calibrated: bool = False
+) -> str:
     """What is learned of a route is kept under this name: another one as soon as anything is that
     its bound follows from, so that an operator who mends the bound begins anew. Rates are not among
     them: they cancel out. "" for what costs nothing."""
@@ -70,7 +74,8 @@ def learned_name(price: Price, origin: Origin, target: bytes, cap_field: str) ->
         return ""
     bound = (price.max_input_tokens, price.framing_tokens, price.tool_framing_tokens)
     place = (origin.scheme, origin.host, origin.port, target, cap_field)
-    return route_name(price.provider, price.model, *place, *bound)
+    how = ("calibrated",) if calibrated else ()
+    return route_name(price.provider, price.model, *place, *bound, *how)
 
 
 class Routes:

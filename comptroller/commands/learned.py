@@ -55,6 +55,12 @@ def _factor(name: str, title: str) -> Column:
     return Column(title, text, is_number=True)
 
 
+def _bound(row: Any) -> str:  # noqa: ANN401  # a row
+    """Bytes, or the share of them that was learned."""
+    share = row["bound_thousandths"]
+    return f"calibrated, {share / 10:g} % of bytes" if share else "bytes"
+
+
 def _state(row: Any) -> str:  # noqa: ANN401  # a row
     at_once = row["concurrency"]
     if at_once is None:
@@ -67,5 +73,6 @@ _COLUMNS = (
     field("route"),
     _factor("input_thousandths", "input times"),
     _factor("output_thousandths", "output times"),
+    Column("bound", _bound, is_number=True),
     Column("state", _state),
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from comptroller.commands.declared import warnings
 from comptroller.document import FILE_BYTES_MAX, ConfigInvalid
 from comptroller.options import OPTIONS
 from comptroller.parts import route
@@ -240,7 +241,13 @@ SERVER = "model: openai/x, api_base: 'http://127.0.0.1:1/v1'"
         (model(SERVER, f"{PRICED}, supports_reasoning: 1"), 4, "true or false"),
         (model(SERVER, f"{PRICED}, input_counter: claude"), 4, "one of anthropic, google, openai"),
         (model(SERVER, f"{PRICED}, input_counter: [openai]"), 4, "input_counter"),
-        (model("model: demo/small", "input_counter: openai"), 4, "demo models have no counter"),
+        (model(SERVER, f"{PRICED}, bound: learned"), 4, "bound is one of bytes, calibrated"),
+        (
+            model("model: demo/small", "input_counter: openai"),
+            4,
+            "demo models have no input_counter",
+        ),
+        (model("model: demo/small", "bound: calibrated"), 4, "demo models have no bound"),
         (model("model: demo/small, api_key: k"), 3, "demo models have no api_key"),
         (f"keys:\n{key(f'secret: {SECRET}')}{key(f'secret: {SECRET}', 'b')}", 3, "in line 2"),
         (f"keys:\n{key(f'secret: {SECRET}, models: ')}", 2, "expected a list"),
@@ -342,6 +349,23 @@ def test_a_counter_is_asked_at_the_model_s_own_server(
     assert not made.counter.counts_request
     (plain,) = load(tmp_path, model(SERVER)).models
     assert route(plain, plain.wires[0], PooledUpstream(), GatewayOptions()).counter is None
+
+
+def test_a_bound_is_calibrated_only_where_the_file_says_so(tmp_path: Path) -> None:
+    """It is another route then, of which nothing is known yet; `comptroller check` warns of it."""
+    found = {}
+    for said in ("mode: chat", "bound: bytes", "bound: calibrated"):
+        settings = load(tmp_path, model(SERVER, f"{PRICED}, {said}"))
+        (entry,) = settings.models
+        made = route(entry, entry.wires[0], PooledUpstream(), GatewayOptions())
+        warned = [each for each in warnings(settings) if "calibrated" in each]
+        found[said] = entry.calibrated, made.calibrated, made.learned_as, len(warned)
+    plain = found["mode: chat"]
+    assert found["bound: bytes"] == plain
+    assert (plain[0], plain[1], plain[3]) == (False, False, 0)
+    calibrated = found["bound: calibrated"]
+    assert (calibrated[0], calibrated[1], calibrated[3]) == (True, True, 1)
+    assert calibrated[2] != plain[2]
 
 
 def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:

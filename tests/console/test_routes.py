@@ -29,7 +29,7 @@ async def test_what_was_learned_is_shown(console: Console) -> None:
     for _ in range(HELD_TIMES):
         await two.served(HELD)
     await one.served(Billed(INPUT * 3, OUTPUT, INPUT * 3 + OUTPUT))
-    row = {"route": ROUTE, "output_thousandths": 1_000}
+    row = {"route": ROUTE, "output_thousandths": 1_000, "bound_thousandths": 0}
     raised = {**row, "organisation": "acme", "input_thousandths": 3_000, "concurrency": CONCURRENCY}
     trusted = {**row, "organisation": "other", "input_thousandths": 1_000, "concurrency": None}
     assert await console.done("GET", "/v1/routes") == {"routes": [raised, trusted], "next": None}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from budgets.calibration import CALIBRATED_AFTER, MARGIN_THOUSANDTHS
 from comptroller.parts import route
 from comptroller.settings import load_settings
 from gateway import provider_counting as asking
@@ -37,6 +38,17 @@ def test_every_counter_is_in_the_table_with_its_endpoint() -> None:
         for name, each in COUNTERS.items()
     }
     assert rows == found
+
+
+def test_a_learned_bound_is_as_the_text_has_it(tmp_path: Path) -> None:
+    """Of so many requests, with this margin; and its example opts in."""
+    assert f"seen {CALIBRATED_AFTER} settled requests" in PROSE
+    assert f"after {CALIBRATED_AFTER} more requests" in PROSE
+    assert (MARGIN_THOUSANDTHS, "and a quarter more" in PROSE) == (250, True)
+    path = tmp_path / "comptroller.yaml"
+    path.write_text(re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1], encoding="utf-8")
+    (entry,) = load_settings(path, {}).models
+    assert entry.calibrated
 
 
 def test_the_example_counts_at_its_own_server(tmp_path: Path) -> None:

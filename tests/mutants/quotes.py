@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 _SECOND_TRY = ("tests/gateway/test_second_try.py",)
 _QUOTING = ("tests/gateway/test_quoting.py",)
 _PROVIDER_COUNTING = ("tests/gateway/test_provider_counting.py",)
+_CALIBRATION = ("tests/budgets/test_calibration.py",)
 _COUNTING = ("tests/pricing/test_counting.py",)
 _IMAGES = ("tests/pricing/test_images.py",)
 _VISION = ("tests/pricing/test_vision.py",)
@@ -102,6 +103,41 @@ QUOTES = (
         "    sheet.check_region(facts.region)\n",
         "",
         ("tests/comptroller/commands/test_prices.py",),
+    ),
+    Mutant(
+        "a learned bound is kept after a bill beyond it",
+        "budgets/calibration.py",
+        "self.bound_thousandths if holds else 0",
+        "self.bound_thousandths",
+        _CALIBRATION,
+    ),
+    Mutant(
+        "a bound is learned without a margin",
+        "budgets/calibration.py",
+        "(THOUSANDTHS + MARGIN_THOUSANDTHS)",
+        "THOUSANDTHS",
+        _CALIBRATION,
+    ),
+    Mutant(
+        "a bound is learned of the first request",
+        "budgets/learning.py",
+        "        elif times >= CALIBRATED_AFTER:\n",
+        "        else:\n",
+        _CALIBRATION,
+    ),
+    Mutant(
+        "what another worker has seen does not count",
+        "budgets/learning.py",
+        "wanted = known.with_seen(highest) if highest > known.bound_thousandths else known",
+        "wanted = known",
+        _CALIBRATION,
+    ),
+    Mutant(
+        "pictures are bounded by what texts have billed",
+        "gateway/quoting.py",
+        "(call.unseen_content or call.images)",
+        "call.unseen_content",
+        ("tests/gateway/test_calibrated.py",),
     ),
     Mutant(
         "a special token that a caller spells is one token",

@@ -54,14 +54,15 @@ async def test_routes_are_listed_and_reset() -> None:
 
         listed = await run("list")
         assert listed.code == 0, listed.err
-        assert "acme\tp:m~1\t3\t1\tprobation, 2 at a time" in listed.out
-        assert "other\tp:m~1\t1000.1\t1\tstopped" in listed.out
+        assert "acme\tp:m~1\t3\t1\tbytes\tprobation, 2 at a time" in listed.out
+        assert "other\tp:m~1\t1000.1\t1\tbytes\tstopped" in listed.out
         one = await run("list", "--organisation", "acme", "--json")
         assert one.document == {
             "organisation": "acme",
             "route": ROUTE,
             "input_thousandths": 3_000,
             "output_thousandths": 1_000,
+            "bound_thousandths": 0,
             "concurrency": 2,
         }
         reset = await run("reset", ROUTE, "--organisation", "acme", "--json")

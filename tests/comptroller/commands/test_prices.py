@@ -211,6 +211,25 @@ def test_check_says_the_worst_of_each_model(tmp_path: Path) -> None:
     assert rows["cheap"]["line"] == 5
 
 
+def test_a_bound_that_can_be_wrong_is_said(tmp_path: Path) -> None:
+    """By `prices check` and by `doctor`, of the model that opted in and of no other."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(
+        "model_list:\n"
+        "  - model_name: sure\n    litellm_params: {model: openai/gpt-5-mini, api_key: k}\n"
+        "  - model_name: opted\n    litellm_params: {model: openai/gpt-5-mini, api_key: k}\n"
+        "    model_info: {bound: calibrated}\n"
+    )
+    ran = run("check", "--config", str(file), "--json")
+    said = {row["model"]: row["says"] for row in map(json.loads, ran.stdout.splitlines())}
+    assert "bound: calibrated" in said["opted"]
+    assert "calibrated" not in said["sure"]
+    asked = ["doctor", "--config", str(file), "--data-dir", str(tmp_path), "--json"]
+    ran = CliRunner().invoke(app, asked)
+    found = [row for row in map(json.loads, ran.stdout.splitlines()) if row["check"] == "bound"]
+    assert [(each["status"], "opted" in each["message"]) for each in found] == [("warn", True)]
+
+
 def test_check_fails_where_a_model_has_no_price(tmp_path: Path) -> None:
     """And still says something of all the others, which `up` would not."""
     file = tmp_path / "comptroller.yaml"
