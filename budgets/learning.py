@@ -84,7 +84,7 @@ class RouteEvents(Protocol):
 
 class Learning:
     """One worker's. `probation_concurrency`: requests at once of a route on probation, 0: no
-    probation."""
+    probation; `calibrated_after` as the constant."""
 
     def __init__(
         self,
@@ -92,11 +92,13 @@ class Learning:
         administration: Administration,
         events: RouteEvents,
         probation_concurrency: int,
+        calibrated_after: int = CALIBRATED_AFTER,
     ) -> None:
         self._session = session
         self._administration = administration
         self._events = events
         self._concurrency = probation_concurrency
+        self._calibrated_after = calibrated_after
         self._held: dict[str, tuple[Learned, int]] = {}
         self._shares: dict[str, _Shares] = {}
         self._untold: dict[str, dict[str, Lesson]] = {}
@@ -145,7 +147,7 @@ class Learning:
         wanted = known
         if known.bound_thousandths:
             wanted = known.with_seen(highest) if highest > known.bound_thousandths else known
-        elif times >= CALIBRATED_AFTER:
+        elif times >= self._calibrated_after:
             wanted = known.calibrated(highest)
         return None if wanted == known else wanted
 
@@ -218,7 +220,7 @@ class Learning:
             _log.warning(
                 "route %s has billed more than its calibrated bound, as request %s has shown: its "
                 "bytes are the bound again until a worker has seen %d requests",
-                *(route_of(lesson.scope), lesson.request_id, CALIBRATED_AFTER),
+                *(route_of(lesson.scope), lesson.request_id, self._calibrated_after),
             )
 
     async def _begin(self, scope: str) -> None:

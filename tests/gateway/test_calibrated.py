@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from budgets import learning
 from budgets.calibration import bound_of, share_thousandths
+from budgets.learning import Learning
 from gateway.options import GatewayOptions
 from tests.gateway import stack as stacks
 from tests.gateway.behaviours import answers
@@ -29,7 +29,7 @@ AFTER = 3
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A bound is learned of few requests, and of every route."""
-    monkeypatch.setattr(learning, "CALIBRATED_AFTER", AFTER)
+    monkeypatch.setattr(Learning.__init__, "__defaults__", (AFTER,))
     plain = stacks.all_routes
     monkeypatch.setattr(
         stacks,

@@ -121,7 +121,7 @@ QUOTES = (
     Mutant(
         "a bound is learned of the first request",
         "budgets/learning.py",
-        "        elif times >= CALIBRATED_AFTER:\n",
+        "        elif times >= self._calibrated_after:\n",
         "        else:\n",
         _CALIBRATION,
     ),
