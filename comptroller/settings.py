@@ -25,7 +25,7 @@ from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from budgets.subscopes import SubscopesInvalid, parse_sources
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
-from comptroller.looked_up import NOTHING_LOOKED_UP, read_looked_up
+from comptroller.looked_up import read_looked_up
 from comptroller.model_list import ModelEntry, first_that_chats, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from comptroller.variables import LOOKED_UP_VARIABLE
@@ -134,9 +134,11 @@ def load_settings(
 
 def _models(top: dict[str, Value], environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
     """At the prices that the supervisor has looked up, where one has started this process."""
-    file = environment.get(LOOKED_UP_VARIABLE)
+    if LOOKED_UP_VARIABLE not in environment:  # `check` notes what is asked for and not there
+        return read_models(top.get("model_list"), environment)
+    file = environment[LOOKED_UP_VARIABLE]
     try:
-        looked_up = read_looked_up(Path(file)) if file else NOTHING_LOOKED_UP
+        looked_up = read_looked_up(Path(file))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigInvalid(f"{file}: {error}: start `comptroller up` again") from None
     return read_models(top.get("model_list"), environment, looked_up)

@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from comptroller.cli import app
 from comptroller.document import ConfigInvalid
 from comptroller.looked_up import write_looked_up
 from comptroller.settings import load_settings
@@ -86,6 +88,13 @@ def test_what_cannot_be_read_is_said(config: Path, environment: dict[str, str], 
     Path(environment[LOOKED_UP_VARIABLE]).write_text(text)
     with pytest.raises(ConfigInvalid, match="start `comptroller up` again"):
         load_settings(config, environment)
+
+
+def test_a_configuration_is_checked_without_a_supervisor(config: Path) -> None:
+    """`comptroller check` does not miss what only `up` gives its processes."""
+    ran = CliRunner().invoke(app, ["check", "--config", str(config)])
+    assert ran.exit_code == 0, ran.output
+    assert LOOKED_UP_VARIABLE not in ran.output
 
 
 def test_who_does_not_price_reads_no_model_list(

@@ -134,6 +134,13 @@ def learned(
     return tally
 
 
+def is_calibrated(account: "Account", route: str) -> bool:
+    """Whether a bound of this route was ever learned: that may be wrong, by design, and requests
+    that were reserved by it may still be under way when it was given up."""
+    policy = account.policies.get(route_scope(account.name, route))
+    return policy is not None and policy.calibration is not None
+
+
 def _calibrated(
     scope: str, before: Policy, after: Policy, must: Callable[..., None]
 ) -> Counter[str]:
