@@ -131,9 +131,10 @@ def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: Gatew
     assert base.hostname is not None
     scheme: Literal["http", "https"] = "https" if base.scheme == "https" else "http"
     port = base.port or (443 if scheme == "https" else 80)
-    headers = [*_PLAIN_HEADERS, *PROVIDERS[entry.provider].headers(entry.api_key)]
+    provider = PROVIDERS[entry.provider]
+    headers = [*_PLAIN_HEADERS, *provider.headers(entry.api_key)]
     origin = Origin(scheme, base.hostname, port)
-    target = base.path.rstrip("/").encode() + wire.target
+    target = provider.path_of(base.path).encode() + wire.target
     learned_as = learned_name(
         entry.price, origin, target, wire.cap_field, calibrated=entry.calibrated
     )

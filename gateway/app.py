@@ -17,7 +17,7 @@ from budgets.transport import LedgerUnavailable
 from gateway.counting import InputCounting
 from gateway.delegation import MintedKeys, MintKey, RevokeKey
 from gateway.dialects import CHAT, DIALECTS, Dialect
-from gateway.endpoints import Budget, Models, QuoteEndpoint
+from gateway.endpoints import Budget, QuoteEndpoint
 from gateway.errors import (
     EndpointNotFound,
     GatewayError,
@@ -28,9 +28,11 @@ from gateway.errors import (
     Stopping,
 )
 from gateway.idempotency import Replays
+from gateway.models import MODELS_PATH, Model, Models, dialect_of_lists
 from gateway.parts import Parts
 from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
+from gateway.token_counts import COUNT_TOKENS_PATH, CountTokens
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
@@ -50,17 +52,18 @@ class Gateway:
         self._taking_up: asyncio.Task[None] | None = None
         replays = Replays(parts.options, parts.clock)
         counting = InputCounting()
-        self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
-            ("POST", "/v1/quote"): (QuoteEndpoint(parts, counting), CHAT),
-            ("GET", "/v1/models"): (Models(parts), CHAT),
-            ("GET", "/v1/budget"): (Budget(parts), CHAT),
-            ("POST", "/v1/keys"): (MintKey(parts), CHAT),
-            ("GET", "/v1/keys"): (MintedKeys(parts), CHAT),
-            ("DELETE", "/v1/keys/{id}"): (RevokeKey(parts), CHAT),
+        self._endpoints: dict[tuple[str, str], Endpoint] = {
+            ("POST", "/v1/quote"): QuoteEndpoint(parts, counting),
+            ("GET", MODELS_PATH): Models(parts),
+            ("GET", MODELS_PATH + "/{id}"): Model(parts),
+            ("GET", "/v1/budget"): Budget(parts),
+            ("POST", "/v1/keys"): MintKey(parts),
+            ("GET", "/v1/keys"): MintedKeys(parts),
+            ("DELETE", "/v1/keys/{id}"): RevokeKey(parts),
+            ("POST", COUNT_TOKENS_PATH): CountTokens(parts),
         }
         for each in DIALECTS.values():
-            metered = RequestPath(parts, replays, counting, each)
-            self._endpoints["POST", each.endpoint] = (metered, each)
+            self._endpoints["POST", each.endpoint] = RequestPath(parts, replays, counting, each)
         self._paths = {path for _, path in self._endpoints}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,11 +79,11 @@ class Gateway:
         if request.method == "GET" and request.path in ("/healthz", "/readyz"):
             await self._health(request)
             return
-        served = self._endpoints.get((request.method, self._row(request.path)))
-        if served is None:
-            await _refuse(request, self._unserved(request), CHAT)
+        dialect = _dialect(request)
+        endpoint = self._endpoints.get((request.method, self._row(request.path)))
+        if endpoint is None:
+            await _refuse(request, self._unserved(request), dialect)
             return
-        endpoint, dialect = served
         try:
             await self._authenticated(request, endpoint)
         except ClientGone:
@@ -113,9 +116,12 @@ class Gateway:
         await endpoint(request, key, path)
 
     def _row(self, path: str) -> str:
-        """The path as the table has it: a last segment that is no fixed one is a parameter."""
+        """The path as the table has it: a last segment that is no fixed one is a parameter, and
+        what follows /v1/models, because names of models have slashes in them."""
         if path in self._paths:
             return path
+        if path.startswith(MODELS_PATH + "/"):
+            return MODELS_PATH + "/{id}"
         return f"{path.rpartition('/')[0]}/{{id}}"
 
     def _unserved(self, request: Request) -> GatewayError:
@@ -171,6 +177,17 @@ class Gateway:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._beating
         await self._close()
+
+
+def _dialect(request: Request) -> Dialect:
+    """In whose shape errors are told: that of the path, or of what is above it."""
+    path = request.path
+    if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+        return dialect_of_lists(request.headers)
+    for endpoint, dialect in DIALECTS.items():
+        if path == endpoint or path.startswith(endpoint + "/"):
+            return dialect
+    return CHAT
 
 
 async def _refuse(request: Request, error: GatewayError, dialect: Dialect) -> None:

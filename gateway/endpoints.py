@@ -1,4 +1,4 @@
-"""What a key can ask about itself: models, budget, and a quote. Nothing here reserves."""
+"""What a key can ask about itself: its budget, and a quote. Nothing here reserves."""
 
 from typing import Any
 
@@ -39,31 +39,6 @@ async def checked_path(
             now_ms=checked.time_ms,
         )
     return checked
-
-
-class Models:
-    """GET /v1/models, in OpenAI's shape, with prices in nano-dollars per million tokens beside."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
-        """Only the models that this key may use."""
-        await checked_path(self._parts, path)
-        data = [
-            {
-                "id": route.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": route.provider,
-                "max_input_tokens": route.price.max_input_tokens,
-                "max_output_tokens": route.price.max_output_tokens,
-                "input_nusd_per_mtok": route.price.rates.input_nusd_per_mtok,
-                "output_nusd_per_mtok": route.price.rates.output_nusd_per_mtok,
-            }
-            for route in self._parts.routes.models(key)
-        ]
-        await respond_json(request, {"object": "list", "data": data})
 
 
 class Budget:

@@ -14,7 +14,7 @@ from budgets.learned import ONE_THOUSANDTHS, Learned, RouteBound
 from budgets.plan import Plan
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Call, Dialect
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, NotPriced
 from gateway.options import GatewayOptions
 from gateway.routes import Route
 from pricing import Price, Quote, QuoteTooLarge, images_tokens_max, quote
@@ -160,6 +160,7 @@ def _input_tokens_max(call: Call, route: Route, texts_tokens_max: int) -> int:
     price: Price = route.price
     windows_tokens = price.max_input_tokens * call.input_windows
     if call.unseen_content:
+        _check_window(call, price, call.context_tokens)
         return windows_tokens
     tokens = texts_tokens_max + price.framing_tokens * max(1, call.input_windows)
     if call.has_tools:
@@ -167,6 +168,19 @@ def _input_tokens_max(call: Call, route: Route, texts_tokens_max: int) -> int:
     if call.images:
         images_tokens = images_tokens_max(route.provider, route.model, call.images)
         if images_tokens is None:
+            _check_window(call, price, call.context_tokens)
             return price.max_input_tokens
         tokens += images_tokens
+    _check_window(call, price, tokens)
     return min(tokens, windows_tokens) if call.input_windows else tokens
+
+
+def _check_window(call: Call, price: Price, tokens: int) -> None:
+    """A request may open a larger window than its price knows: what fills that is not bounded by
+    it. Raises NotPriced."""
+    if call.context_tokens > price.max_input_tokens < tokens:
+        raise NotPriced(
+            f"the request may have {tokens} input tokens and opens a window of "
+            f"{call.context_tokens}; its price is for {price.max_input_tokens}: send less, or give "
+            "max_input_tokens and the prices beyond it in model_info"
+        )

@@ -88,13 +88,18 @@ class Routes:
     def find(self, key: Key, model: str, endpoint: str) -> Route:
         """The route of a model that this key may use. Raises NotAllowed, NotFound."""
         route = self._routes.get((endpoint, model))
-        if key.models and not allowed(key.models, model):
-            raise NotAllowed(
-                f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
-                param="model",
-            )
+        _check_allowed(key, model)
         if route is None:
             raise self._not_found(model, endpoint)
+        return route
+
+    def named(self, key: Key, model: str) -> Route:
+        """The first route of a model that this key may use, wherever it is served. Raises
+        NotAllowed, NotFound."""
+        _check_allowed(key, model)
+        route = self._by_name.get(model)
+        if route is None:
+            raise self._not_found(model, "")
         return route
 
     def _not_found(self, model: str, endpoint: str) -> NotFound:
@@ -106,13 +111,20 @@ class Routes:
         known = ", ".join(sorted(self._by_name)[:10])
         return NotFound(f"unknown model {model!r}; this gateway serves {known}", param="model")
 
-    def models(self, key: Key) -> list[Route]:
-        """One route of each model that a key may use: its first."""
-        return [
-            route
-            for route in reversed(self._by_name.values())
-            if not key.models or allowed(key.models, route.name)
-        ]
+    def models(self, key: Key, endpoint: str = "") -> list[Route]:
+        """One route of each model that a key may use: its first, or that at an endpoint."""
+        routes = list(reversed(self._by_name.values()))
+        if endpoint:
+            routes = [each for each in self._routes.values() if each.endpoint == endpoint]
+        return [each for each in routes if not key.models or allowed(key.models, each.name)]
+
+
+def _check_allowed(key: Key, model: str) -> None:
+    if key.models and not allowed(key.models, model):
+        raise NotAllowed(
+            f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
+            param="model",
+        )
 
 
 def allowed(patterns: tuple[str, ...], name: str) -> bool:

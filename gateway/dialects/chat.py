@@ -13,13 +13,19 @@ import msgspec
 from gateway.dialects.chat_input import InputBound, cache_write_asked
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
 from gateway.dialects.contract import NOTHING_SAID, Call, Usage
-from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
+from gateway.dialects.jsonbody import (
+    boolean,
+    decoded,
+    model_name,
+    parse_object,
+    rewritten,
+    whole_number,
+)
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure, text_tokens_max
 
 N_MAX = 128
 OUTPUT_TOKENS_MAX = 10**7
-MODEL_CHARS_MAX = 256
 CAPS = ("max_completion_tokens", "max_tokens")
 # Fields that would choose another server, key, model or bill than the one that is priced. The first
 # group is how LiteLLM's and OpenRouter's own parameters leak provider keys when passed through.
@@ -89,15 +95,15 @@ class ChatDialect:
         stream = "stream" in fields and boolean(fields, "stream")
         bound = InputBound()
         bound.other = not rare <= KNOWN_FIELDS
-        messages = _priced(fields, "messages")
+        messages = rewritten(fields, "messages")
         bound.add_messages(messages)
         tools = None
         if rare:
             refuse_fields(fields, rare)
-            tools = _priced(fields, "tools")
+            tools = rewritten(fields, "tools")
             bound.add_tools(tools)
             for name in PROMPT_FIELDS & rare:
-                bound.add_field(name, _priced(fields, name))
+                bound.add_field(name, rewritten(fields, name))
         caps = [
             cap
             for name in CAPS
@@ -194,15 +200,6 @@ class ChatDialect:
         return b"data: " + self.error_body(error) + b"\n\n"
 
 
-def _priced(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  # any JSON value
-    """A field's value, which from here on is what is forwarded: a key that is there twice inside
-    it would else be one thing to us and another to the provider's parser."""
-    value = decoded(fields, name)
-    if name in fields:
-        fields[name] = msgspec.Raw(msgspec.json.encode(value))
-    return value
-
-
 def _top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
     """A `cache_control` beside the messages marks the whole request."""
     return {name: decoded(fields, name) for name in ("cache_control",) if name in fields}
@@ -232,14 +229,6 @@ def refuse_fields(
             f"service_tier {tier!r} has no price here; use {' or '.join(SERVICE_TIERS[:2])}",
             param="service_tier",
         )
-
-
-def model_name(fields: dict[str, msgspec.Raw]) -> str:
-    """The name that the client uses. Raises InvalidRequest."""
-    model = decoded(fields, "model")
-    if not isinstance(model, str) or not 1 <= len(model) <= MODEL_CHARS_MAX:
-        raise InvalidRequest("model is the name of a model, see GET /v1/models", param="model")
-    return model
 
 
 def include_usage(fields: dict[str, msgspec.Raw]) -> bool:

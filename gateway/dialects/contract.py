@@ -21,7 +21,8 @@ class Call(msgspec.Struct, frozen=True):
     where nothing is produced, None where the client leaves it open; below `output_tokens_least`
     the provider would refuse. `headers` go to the provider beside the route's own. `input_windows`:
     how many inputs there are of which each may fill the model's context window; 0 where the window
-    bounds nothing. `events_beside`: events that a stream may have for what is not produced."""
+    bounds nothing. `events_beside`: events that a stream may have for what is not produced.
+    `context_tokens`: of the window that the request opens, 0 for the model's own."""
 
     model: str
     stream: bool
@@ -40,6 +41,7 @@ class Call(msgspec.Struct, frozen=True):
     headers: HeaderBlock = NO_HEADERS
     input_windows: int = 1
     events_beside: int = 0
+    context_tokens: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
