@@ -220,12 +220,13 @@ def _least(fields: dict[str, msgspec.Raw], cap: int) -> int:
 
 def _check_rare(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:
     for name in rare:
-        if name in REFUSED_FIELDS:
+        if name in _UNPRICED:
+            if decoded(fields, name) not in (None, [], {}):
+                raise NotPriced(f"{name} {_UNPRICED[name]}: remove it", param=name)
+        elif name in REFUSED_FIELDS:
             raise InvalidRequest(
                 f"{name} is the gateway's to decide: remove it from the request", param=name
             )
-        if name in _UNPRICED and decoded(fields, name) not in (None, [], {}):
-            raise NotPriced(f"{name} {_UNPRICED[name]}: remove it", param=name)
         check = _CHECKS.get(name)
         if check is not None:
             check(fields)

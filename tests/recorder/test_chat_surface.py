@@ -19,7 +19,8 @@ from recorder.surfaces import (
     ToolCall,
     surface_of,
 )
-from recorder.surfaces.chat import CHOICES_MAX, DEPTH_MAX, MARK, ChatSurface
+from recorder.surfaces.chat import CHOICES_MAX, ChatSurface
+from recorder.surfaces.values import DEPTH_MAX, MARK
 
 CHAT = ChatSurface()
 TOOL = {"name": "look", "parameters": {"properties": {"where": {"type": "string"}}}}
