@@ -1,6 +1,7 @@
 """Settings: what file and environment say is what the gateway gets, or a clear complaint."""
 
 import dataclasses
+import ssl
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,27 @@ def test_a_bound_is_calibrated_only_where_the_file_says_so(tmp_path: Path) -> No
     calibrated = found["bound: calibrated"]
     assert (calibrated[0], calibrated[1], calibrated[3]) == (True, True, 1)
     assert calibrated[2] != plain[2]
+
+
+def test_claude_is_reached_by_messages_wherever_its_address_ends(tmp_path: Path) -> None:
+    """`anthropic/...` has its price from the catalogue and speaks Messages; an address with or
+    without the version at its end, as LiteLLM takes both, is the same."""
+    upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    for base in ("", "https://api.anthropic.com", "https://api.anthropic.com/v1/"):
+        said = f", api_base: '{base}'" if base else ""
+        text = (
+            "model_list:\n  - {model_name: claude, litellm_params: "
+            f"{{model: anthropic/claude-haiku-4-5, api_key: sk-ant{said}}}}}\n"
+        )
+        (entry,) = load(tmp_path, text).models
+        assert entry.price.rates.output_nusd_per_mtok == 5 * 10**9
+        assert entry.price.tool_framing_tokens > 0
+        (wire,) = entry.wires
+        served = route(entry, wire, upstream, GatewayOptions())
+        assert (served.endpoint, served.target) == ("/v1/messages", b"/v1/messages")
+        assert (served.origin.host, served.cap_field) == ("api.anthropic.com", "max_tokens")
+        assert b"x-api-key: sk-ant\r\n" in bytes(served.headers)
+        assert b"authorization" not in bytes(served.headers).lower()
 
 
 def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:

@@ -114,12 +114,12 @@ def end(output_tokens: int = 7, stop: str = "end_turn") -> list[bytes]:
 TOOL_USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Delft"}}
 
 
-def tool_block() -> list[bytes]:
+def tool_block(index: int = 0) -> list[bytes]:
     """A tool's call, its input in pieces."""
     pieces = (
         {"type": "input_json_delta", "partial_json": each} for each in ('{"city"', ': "Delft"}')
     )
-    return block({**TOOL_USE, "input": {}}, *pieces)
+    return block({**TOOL_USE, "input": {}}, *pieces, index=index)
 
 
 def says_message(input_tokens: int = 11, output_tokens: int = 7) -> Behaviour:
