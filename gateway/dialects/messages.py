@@ -49,6 +49,8 @@ KNOWN_FIELDS = PLAIN_FIELDS | frozenset(
         *("billing_policy", "betas", "anthropic_beta"),
     )
 )
+OUTPUT_SETTINGS = frozenset(("effort", "format"))
+"""Of `output_config`. A budget of a task is told to the model again and again."""
 SERVICE_TIERS = ("auto", "standard_only")
 _LOOPS = "runs at the provider, which reads the whole input again after each call"
 _UNPRICED: Mapping[str, str] = MappingProxyType(
@@ -186,6 +188,7 @@ def _add_content(bound: MessagesBound, content: Mapping[str, Any]) -> None:
         raise InvalidRequest("output_config is an object", param="output_config")
     for each in (config, schema):
         bound.add_json(each)
+    bound.other |= config is not None and not config.keys() <= OUTPUT_SETTINGS
     bound.tools += schema is not None or bool(config and config.get("format"))
 
 

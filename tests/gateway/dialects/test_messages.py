@@ -164,11 +164,13 @@ def test_what_nobody_has_seen_is_the_whole_window(block: dict[str, Any]) -> None
 
 def test_unknown_fields_and_held_conversations_are_unseen() -> None:
     """They may bring content; they are passed on."""
-    for fields in ({"thread": {"type": "continue"}}, {"new_field": 1}):
+    budget = {"task_budget": {"type": "tokens", "total": 20_000}}
+    for fields in ({"thread": {"type": "continue"}}, {"new_field": 1}, {"output_config": budget}):
         call = parsed(**fields)
         assert call.unseen_content
         assert fields.items() <= sent(call).items()
     assert parsed(messages=[{**HELLO[0], "clear_at": 1}]).unseen_content
+    assert not parsed(output_config={"effort": "high"}).unseen_content
 
 
 def test_thinking_keeps_its_budget_below_the_cap() -> None:
