@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.dialects.chat import REFUSED_FIELDS, ChatDialect, model_name, refuse_fields
 from gateway.dialects.contract import NOTHING_SAID, Call, Usage
-from gateway.dialects.jsonbody import decoded, parse_object
+from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.dialects.text_inputs import read_inputs
 from gateway.errors import InvalidRequest, NotPriced
 from pricing import Measure, Meters, UsageInvalid, read_usage
