@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.dialects import chat
-from gateway.dialects.chat import ChatDialect, include_usage, model_name, refuse_fields
+from gateway.dialects.chat import ChatDialect, include_usage, refuse_fields
 from gateway.dialects.contract import NOTHING_SAID, Call
-from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
+from gateway.dialects.jsonbody import boolean, decoded, model_name, parse_object, whole_number
 from gateway.dialects.text_inputs import TextInputs, read_inputs
 from gateway.errors import InvalidRequest
 from pricing import ByteMeasure, Measure, text_tokens_max

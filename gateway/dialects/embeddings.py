@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.dialects.chat import REFUSED_FIELDS, ChatDialect, model_name, refuse_fields
+from gateway.dialects.chat import REFUSED_FIELDS, ChatDialect, refuse_fields
 from gateway.dialects.contract import NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.dialects.text_inputs import read_inputs

@@ -11,9 +11,7 @@ import uvloop
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from gateway.options import GatewayOptions
-from gateway.routes import Route
-from gateway.upstream import Origin, Upstream
-from tests.gateway.stack import NEVER_MS, Stack, running_stack
+from tests.gateway.stack import NEVER_MS, MoreRoutes, Stack, running_stack
 
 MakeStack = Callable[..., Awaitable[Stack]]
 
@@ -33,7 +31,7 @@ async def make_stack(valkey: EmbeddedServer) -> AsyncIterator[MakeStack]:
             options: GatewayOptions | None = None,
             ledger_options: LedgerOptions | None = None,
             refusals_flush_ms: int = NEVER_MS,
-            more_routes: Callable[[Origin, Upstream], list[Route]] | None = None,
+            more_routes: MoreRoutes | None = None,
         ) -> Stack:
             stack = running_stack(
                 valkey.socket_path,

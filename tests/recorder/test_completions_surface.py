@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from gateway.demo import DemoUpstream
 from gateway.upstream import NO_HEADERS, Origin, Timeouts, UpstreamRequest
 from recorder.surfaces import SURFACES, surface_of
-from recorder.surfaces.chat import CHOICES_MAX, MARK
+from recorder.surfaces.chat import CHOICES_MAX
 from recorder.surfaces.completions import CompletionsSurface
 from recorder.surfaces.embeddings import EmbeddingsSurface
+from recorder.surfaces.values import MARK
 from tests.recorder.test_chat_surface import HOSTILE, stream
 
 TEXT = CompletionsSurface()
