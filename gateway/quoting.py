@@ -23,18 +23,22 @@ _NOTHING_LEARNED = Learned()
 
 class Quoting(msgspec.Struct, frozen=True):
     """Quotes one call on one route, for whatever plan the ledger's policies give.
-    `input_tokens_max`: all its input. `is_counted`: no better bound is to be had."""
+    `price`: the dearest that it can be billed by. `input_tokens_max`: all its input. `is_counted`:
+    no better bound is to be had."""
 
     call: Call
     route: Route
     options: GatewayOptions
+    price: Price
     input_tokens_max: int
     is_counted: bool = False
 
     @classmethod
     def by_bytes(cls, call: Call, route: Route, options: GatewayOptions) -> Self:
-        """The bound that costs nothing."""
-        return cls(call, route, options, _input_tokens_max(call, route, call.input_tokens_max))
+        """The bound that costs nothing. Raises NotPriced for a service tier without a price."""
+        price = route.prices.quoted(call.service_tier)
+        tokens = _input_tokens_max(call, route, price, call.input_tokens_max)
+        return cls(call, route, options, price, tokens)
 
     def quote(self, plan: Plan) -> Quote:
         """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
@@ -50,7 +54,7 @@ class Quoting(msgspec.Struct, frozen=True):
         learned = _NOTHING_LEARNED if route is None else route.learned
         try:
             return quote(
-                self.route.price,
+                self.price,
                 self.input_tokens_max,
                 output_tokens_wanted=output_tokens_wanted,
                 output_tokens_least=min(
@@ -110,15 +114,14 @@ class Quoting(msgspec.Struct, frozen=True):
             tokens = await counting.tokens_max(dialect, self.call, self.route)
         if tokens is None:
             return msgspec.structs.replace(self, is_counted=True)
-        tokens = _input_tokens_max(self.call, self.route, tokens)
+        tokens = _input_tokens_max(self.call, self.route, self.price, tokens)
         lower = min(tokens, self.input_tokens_max)
         return msgspec.structs.replace(self, input_tokens_max=lower, is_counted=True)
 
 
-def _input_tokens_max(call: Call, route: Route, texts_tokens_max: int) -> int:
+def _input_tokens_max(call: Call, route: Route, price: Price, texts_tokens_max: int) -> int:
     """All input: what is in the request, what the provider adds, the pictures. What nobody has seen
     counts as the whole context window."""
-    price: Price = route.price
     if call.unseen_content:
         return price.max_input_tokens
     tokens = texts_tokens_max + price.framing_tokens

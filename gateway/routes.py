@@ -6,18 +6,23 @@ from fnmatch import fnmatchcase
 from budgets.keys import Key
 from budgets.learned import route_name, route_scope
 from gateway.errors import NotAllowed, NotFound
+from gateway.route_prices import RoutePrices
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
-from pricing import Price
+from pricing import Price, PriceSheet
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One deployment of a model, as one wire format reaches it: `endpoint` names that.
+"""One deployment of a model, as one wire format reaches it: `endpoint` names that.
 
     `headers` hold the provider's key and never leave this process but to the provider. `cap_field`
     is the output cap that the provider obeys; `bills_after_cancel` and `reasons_unseen` decide what
     a broken stream is charged; `secret` is the operator's key at the provider, which nobody is
     told. `learned_as` names what is learned of its bound, "" where nothing is (`learned_name`).
+    `price` is what requests that name no service tier are quoted with; `sheet` has every price of
+    the model, None where that is the only one; `biller` is who bills, whose word about a cost is
+    believed; `default_tier` the service tier that the operator's account has there, "" for the
+    standard.
     """
 
     name: str
@@ -36,6 +41,14 @@ class Route:
     bills_after_cancel: bool = True
     secret: bytes = field(default=b"", repr=False)
     learned_as: str = ""
+    sheet: PriceSheet | None = field(default=None, repr=False)
+    biller: str = ""
+    default_tier: str = ""
+    prices: RoutePrices = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        prices = RoutePrices(self.price, self.sheet, self.default_tier)
+        object.__setattr__(self, "prices", prices)
 
     def scope_in(self, organisation: str) -> str:
         """Where the organisation has what it has learned of this route; "" for nowhere."""

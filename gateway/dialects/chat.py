@@ -31,7 +31,6 @@ REFUSED_FIELDS = frozenset(
     )
 )
 UNPRICED_FIELDS = frozenset(["best_of", "prompt_logprobs", "use_beam_search", "web_search_options"])
-SERVICE_TIERS = ("auto", "default", "standard")
 # Parts of a request that a provider writes into the prompt, beside messages and tools.
 PROMPT_FIELDS = frozenset(
     ("response_format", "functions", "prediction", "chat_template_kwargs", "documents")
@@ -68,6 +67,7 @@ class _Answer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
     model: str | None = None
     choices: list[Choice] | None = None
+    service_tier: str | None = None
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
@@ -118,6 +118,7 @@ class ChatDialect:
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             images=tuple(bound.images),
+            service_tier=_service_tier(fields) if "service_tier" in rare else "",
         )
 
     def input_tokens_max(self, call: Call, measure: Measure) -> int:
@@ -145,7 +146,7 @@ class ChatDialect:
         """See Dialect."""
         return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
         try:
             answer = _answer_decoder.decode(body)
@@ -154,7 +155,8 @@ class ChatDialect:
         raw = bytes(answer.usage)
         if not raw and not answer.choices and bytes(answer.error) not in (b"", b"null"):
             return Usage(None, is_error=True), raw
-        return usage_from(raw, answer.model, answer.choices), raw
+        usage = usage_from(raw, answer.model, answer.choices, biller, answer.service_tier)
+        return usage, raw
 
     def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
         """See Dialect."""
@@ -162,9 +164,9 @@ class ChatDialect:
         end = at + len(raw_usage) - 1
         return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
 
-    def stream_reader(self, call: Call) -> ChatStreamReader:
+    def stream_reader(self, call: Call, biller: str) -> ChatStreamReader:
         """See Dialect."""
-        return ChatStreamReader(wants_usage=call.wants_usage)
+        return ChatStreamReader(wants_usage=call.wants_usage, biller=biller)
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
@@ -223,12 +225,18 @@ def _refuse_fields(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:
             )
         if name in UNPRICED_FIELDS and decoded(fields, name) not in (None, False):
             raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
+
+
+def _service_tier(fields: dict[str, msgspec.Raw]) -> str:
     tier = decoded(fields, "service_tier")
-    if tier is not None and tier not in SERVICE_TIERS:
+    if tier is None:
+        return ""
+    if not isinstance(tier, str) or not tier:
         raise NotPriced(
-            f"service_tier {tier!r} has no price here; use {' or '.join(SERVICE_TIERS[:2])}",
+            "service_tier is the name of one, as auto or default: nothing else has a price",
             param="service_tier",
         )
+    return tier
 
 
 def _model(fields: dict[str, msgspec.Raw]) -> str:

@@ -7,8 +7,12 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import GatewayError
+<<<<<<< HEAD
 from gateway.upstream import NO_HEADERS, HeaderBlock
 from pricing import CacheWrite, Image, Measure, Meters
+=======
+from pricing import STANDARD, CacheWrite, Facts, Image, Measure, Meters
+>>>>>>> 11d1e2f (Routes know every price of their model: the dearest for a quote, the served one for a charge)
 
 NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 """The headers of a request that has none."""
@@ -17,9 +21,14 @@ NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 class Call(msgspec.Struct, frozen=True):
     """A request as it was priced. `fields` is its top level, values raw: what is forwarded is
     written from these, so that nothing can be forwarded that was not priced. `input_tokens_max` is
+<<<<<<< HEAD
     the bound by bytes of all but `images`, whose tokens depend on the model. `output_cap` is 0
     where nothing is produced, None where the client leaves it open; below `output_tokens_least`
     the provider would refuse. `headers` go to the provider beside the route's own."""
+=======
+    the bound by bytes of all but `images`, whose tokens depend on the model. `service_tier`: the
+    one that is asked for, "" for none: whether it has a price is the route's to say."""
+>>>>>>> 11d1e2f (Routes know every price of their model: the dearest for a quote, the served one for a charge)
 
     model: str
     stream: bool
@@ -34,18 +43,24 @@ class Call(msgspec.Struct, frozen=True):
     audio_input: bool
     audio_output: bool
     images: tuple[Image, ...] = ()
+<<<<<<< HEAD
     output_tokens_least: int = 0
     headers: HeaderBlock = NO_HEADERS
+=======
+    service_tier: str = ""
+>>>>>>> 11d1e2f (Routes know every price of their model: the dearest for a quote, the served one for a charge)
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What an answer says about itself: its meters (None: no usable usage), names, and whether
-    it is the provider's error instead, said with status 200 before any output."""
+    """What an answer says about itself: its meters (None: no usable usage), names, whether it is
+    the provider's error instead, said with status 200 before any output, and what decides its price
+    beside the meters."""
 
     meters: Meters | None
     model_served: str = ""
     finish_reason: str = ""
     is_error: bool = False
+    facts: Facts = STANDARD
 
 
 class StreamReader(Protocol):
@@ -103,16 +118,17 @@ class Dialect(Protocol):
         """The request as it is sent: the provider enforces our bound."""
         ...
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
-        """What a whole answer says, and its raw usage object (empty: none)."""
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
+        """What a whole answer says, and its raw usage object (empty: none). `biller`: as in
+        Route."""
         ...
 
     def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
         """The answer with its cost in the usage object."""
         ...
 
-    def stream_reader(self, call: Call) -> StreamReader:
-        """A reader for one streamed answer."""
+    def stream_reader(self, call: Call, biller: str) -> StreamReader:
+        """A reader for one streamed answer. `biller`: as in Route."""
         ...
 
     def streamed_tokens_max(self, received: bytes) -> int:
