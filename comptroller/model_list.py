@@ -16,7 +16,15 @@ from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
 from gateway.demo import WIRES as DEMO_WIRES
 from gateway.providers import PROVIDERS, Wire
-from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
+from pricing import (
+    DEMO_PRICES,
+    Price,
+    PriceInvalid,
+    PriceSheet,
+    price_from_model_info,
+    sheet_from_model_info,
+    sheet_of_price,
+)
 
 if TYPE_CHECKING:
     from pricing.catalog import Entry
@@ -33,6 +41,7 @@ _INFO_FIELDS = (
     *("output_vector_size", "max_images_per_prompt", "tool_use_system_prompt_tokens"),
     *("token_count_framing", "token_count_tool_framing"),
     *("token_count_responses_framing", "token_count_responses_tool_framing"),
+    "default_service_tier",
 )
 _INFO_PREFIXES = ("supports_", "supported_")
 # Whether such a field is a price that is understood is for `pricing` to say, never for this file.
@@ -46,7 +55,8 @@ class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
     at its end, and is empty for the demo. `wires`: what its server speaks. `listed`: what the
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
-    own."""
+    own; `default_tier`: the service tier that the account has there where a request names none, ""
+    for the standard."""
 
     name: str
     provider: str
@@ -59,6 +69,20 @@ class ModelEntry:
     stream_timeout_ms: int = 0
     reasons_unseen: bool = True
     source: PriceSource | None = field(default=None, repr=False, compare=False)
+    default_tier: str = ""
+
+    @property
+    def sheet(self) -> PriceSheet:
+        """Every price of the model, of which `price` is the standard one."""
+        if self.source is None:
+            return sheet_of_price(self.price)
+        whole = self.source.whole
+        return sheet_from_model_info(whole.provider, self.source.model, whole.info)
+
+    @property
+    def biller(self) -> str:
+        """Who bills: the one whose word about a cost is believed."""
+        return self.price.provider if self.source is None else self.source.biller
 
     @property
     def listed(self) -> "Entry | None":
@@ -131,6 +155,7 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
         reasons_unseen=_reasons_unseen(info),
         source=source,
+        default_tier=_default_tier(info, source),
     )
 
 
@@ -264,6 +289,21 @@ def _accused(info: Value, message: str) -> Value:
     """The field that a price's complaint names first, or all of model_info."""
     places = [(message.index(name), -len(name), name) for name in info.fields() if name in message]
     return info.fields()[min(places)[2]] if places else info
+
+
+def _default_tier(info: Value | None, source: PriceSource) -> str:
+    """Ours: what a request costs that names no service tier is for the account at the provider to
+    say (OpenAI's projects have a default tier)."""
+    said = _info(info).get("default_service_tier") if info is not None else None
+    if said is None:
+        return ""
+    tier, whole = said.text("default_service_tier"), source.whole
+    sheet = sheet_from_model_info(whole.provider, source.model, whole.info)
+    if not sheet.can_quote(tier):
+        raise said.error(
+            f"default_service_tier {shown(tier)} has no price: {', '.join(sheet.service_tiers)}"
+        )
+    return tier
 
 
 def _reasons_unseen(info: Value | None) -> bool:

@@ -13,7 +13,7 @@ from pricing import Price, PriceSheet
 
 @dataclass(frozen=True, slots=True)
 class Route:
-"""One deployment of a model, as one wire format reaches it: `endpoint` names that.
+    """One deployment of a model, as one wire format reaches it: `endpoint` names that.
 
     `headers` hold the provider's key and never leave this process but to the provider. `cap_field`
     is the output cap that the provider obeys; `bills_after_cancel` and `reasons_unseen` decide what
