@@ -72,8 +72,8 @@ class ListedTariff:
 
 
 def _check_told(used: Charged, price: Price) -> None:
-    """By the price that was charged the meters of an event from before must come to the charge: else
-    the gateway has billed something that it had no column for. Raises NotPriced."""
+    """By the price that was charged, the meters of an event from before must come to the charge:
+    else the gateway has billed something that it had no column for. Raises NotPriced."""
     if used.price_version != price.version or used.is_corrected:
         return
     if cost_nusd(price, used.meters) != used.charged_nusd:

@@ -234,9 +234,9 @@ class Ending:
             billed = Billed(meters.input_tokens, meters.output_tokens, truth.usd_nusd)
         elif self.cut_reason == BEYOND_GRANT:
             billed = Billed(0, self._events - EVENTS_BESIDE_MAX, 0)
-        elif source != "reserved" or self.status != HTTPStatus.OK or meters is not None:
+        elif source != "reserved" or self.status != HTTPStatus.OK or self.cut_reason or self.error:
             return None
-        elif self.cut_reason or self.error:
+        elif meters is not None:  # it says what it used, and that has no price
             return None
         return self._parts.learning.lesson(self.reservation, self._granted, billed)
 

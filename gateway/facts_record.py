@@ -1,8 +1,8 @@
 """What an answer's price depends on beside its meters, as its event keeps it.
 
-The tier has a column. The rest is rare, and stands in `detail` as `{"facts": {...}}`: a region, fast
-mode, which tools were called, which tokens other models used. Whoever prices the event again reads
-it here, or is told that it was left out.
+The tier has a column. The rest is rare, and stands in `detail` as `{"facts": {...}}`: a region,
+fast mode, which tools were called, which tokens other models used. Whoever prices the event again
+reads it here, or is told that it was left out.
 """
 
 from collections.abc import Callable

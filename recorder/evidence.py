@@ -1,7 +1,8 @@
 """A log as evidence: one file that a third party checks without us, our database or our code.
 
 JSON lines: first what it is, then the signed heads, then each event as its hash and the very bytes
-that the hash covers: an array of `columns`, of which it has at least the first `columns_least`. `verify_evidence.py` checks it with Python's standard library alone.
+that the hash covers: an array of `columns`, of which it has at least the first `columns_least`.
+`verify_evidence.py` checks it with Python's standard library alone.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Checks exported evidence without trusting its maker: only Python's standard library is needed.
 
-An event's hash is SHA-256 of the hash before it, a line feed and its text; some are signed (Ed25519,
-after RFC 8032). Give its owner's public key: the file's own proves nothing. Exit code 4: not right."""
+An event's hash is SHA-256 of the hash before it, a line feed and its text; some are signed (RFC
+8032). Give its owner's public key: the file's own proves nothing. Exit code 4: not right."""
 
 import argparse
 import json

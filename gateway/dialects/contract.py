@@ -7,12 +7,8 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import GatewayError
-<<<<<<< HEAD
 from gateway.upstream import NO_HEADERS, HeaderBlock
-from pricing import CacheWrite, Image, Measure, Meters
-=======
 from pricing import STANDARD, CacheWrite, Facts, Image, Measure, Meters
->>>>>>> 11d1e2f (Routes know every price of their model: the dearest for a quote, the served one for a charge)
 
 NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 """The headers of a request that has none."""
@@ -21,14 +17,10 @@ NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 class Call(msgspec.Struct, frozen=True):
     """A request as it was priced. `fields` is its top level, values raw: what is forwarded is
     written from these, so that nothing can be forwarded that was not priced. `input_tokens_max` is
-<<<<<<< HEAD
     the bound by bytes of all but `images`, whose tokens depend on the model. `output_cap` is 0
     where nothing is produced, None where the client leaves it open; below `output_tokens_least`
-    the provider would refuse. `headers` go to the provider beside the route's own."""
-=======
-    the bound by bytes of all but `images`, whose tokens depend on the model. `service_tier`: the
-    one that is asked for, "" for none: whether it has a price is the route's to say."""
->>>>>>> 11d1e2f (Routes know every price of their model: the dearest for a quote, the served one for a charge)
+    the provider would refuse. `headers` go to the provider beside the route's own. `service_tier`:
+    the one that is asked for, "" for none: whether it has a price is the route's to say."""
 
     model: str
     stream: bool
@@ -43,12 +35,9 @@ class Call(msgspec.Struct, frozen=True):
     audio_input: bool
     audio_output: bool
     images: tuple[Image, ...] = ()
-<<<<<<< HEAD
     output_tokens_least: int = 0
     headers: HeaderBlock = NO_HEADERS
-=======
     service_tier: str = ""
->>>>>>> 11d1e2f (Routes know every price of their model: the dearest for a quote, the served one for a charge)
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -35,8 +35,8 @@ async def store(process: StoreProcess) -> StoreProcess:
     return process
 
 
-# To give a column the codec that it has changes nothing, nor to make a projection for parts that have
-# it, nor to replace a view by itself.
+# To give a column the codec that it has changes nothing, nor to make a projection for parts that
+# have it, nor to replace a view by itself.
 IDEMPOTENT = re.compile(
     r"CREATE (TABLE|VIEW) IF NOT EXISTS comptroller\.|CREATE OR REPLACE VIEW comptroller\.|"
     r"ALTER TABLE comptroller\.\w+ [^;]*?"
