@@ -234,11 +234,15 @@ class Ending:
             billed = Billed(meters.input_tokens, meters.output_tokens, truth.usd_nusd)
         elif self.cut_reason == BEYOND_GRANT:
             billed = Billed(0, self._events - EVENTS_BESIDE_MAX, 0)
-        elif source != "reserved" or self.status != HTTPStatus.OK or self.cut_reason or self.error:
-            return None
-        elif meters is not None:  # it says what it used, and that has no price
+        elif not self._is_silent(source):
             return None
         return self._parts.learning.lesson(self.reservation, self._granted, billed)
+
+    def _is_silent(self, source: str) -> bool:
+        """Whether a whole answer says nothing of what it used. One that says it, and has no price,
+        teaches nothing either."""
+        is_whole = self.status == HTTPStatus.OK and not self.cut_reason and not self.error
+        return source == "reserved" and is_whole and self.usage.meters is None
 
     def _truth(self) -> tuple[str, Truth]:
         """What to book, and where that comes from."""
