@@ -10,7 +10,7 @@ import json
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from gateway.route_events import RouteEvents
 from gateway.routes import Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
-from pricing import DEMO_PRICES, Price, Rates
+from pricing import DEMO_PRICES, Price, PriceSheet, Rates
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
@@ -107,8 +107,11 @@ def fake_route(
     bills_after_cancel: bool = False,
     cap_field: str = "max_tokens",
     model: str = "upstream-model",
+    sheet: PriceSheet | None = None,
+    biller: str = "",
+    default_tier: str = "",
 ) -> Route:
-    """A model of the fake provider."""
+    """A model of the fake provider; with a sheet, at its prices."""
     headers = [
         (b"content-type", b"application/json"),
         (b"authorization", b"Bearer " + PROVIDER_SECRET.encode()),
@@ -118,7 +121,7 @@ def fake_route(
         endpoint=CHAT.endpoint,
         provider="openai",
         model=model,
-        price=price(output_nusd, model),
+        price=price(output_nusd, model) if sheet is None else sheet.price(),
         upstream=upstream,
         origin=origin,
         target=b"/base/v1/chat/completions",
@@ -128,6 +131,9 @@ def fake_route(
         cap_field=cap_field,
         reasons_unseen=reasons_unseen,
         bills_after_cancel=bills_after_cancel,
+        sheet=sheet,
+        biller=biller,
+        default_tier=default_tier,
     )
 
 
@@ -275,6 +281,14 @@ class Stack:
         return quoted
 
 
+MakeRoutes = Callable[[Origin, Upstream], list[Route]]
+
+
+def no_routes(_origin: Origin, _upstream: Upstream) -> list[Route]:
+    """None beside those that all tests have."""
+    return []
+
+
 @contextlib.asynccontextmanager
 async def running_stack(
     socket_path: Path,
@@ -283,9 +297,10 @@ async def running_stack(
     ledger_options: LedgerOptions | None = None,
     call_timeout_ms: int = 10_000,
     refusals_flush_ms: int = NEVER_MS,
+    more_routes: MakeRoutes = no_routes,
 ) -> AsyncIterator[Stack]:
     """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
-    the test wants them sooner."""
+    the test wants them sooner. `more_routes`: of the provider, beside all others."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     session = Session(
@@ -306,7 +321,8 @@ async def running_stack(
     learning = Learning(session, administration, events, concurrency)
     ledger = Ledger(session, ledger_options, learning.load)
     keyring = KeyRing(session, administration, KeyEvents("test"))
-    routes = Routes(all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody)))
+    made = all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody))
+    routes = Routes([*made, *more_routes(provider.origin, upstream)])
 
     async def close() -> None:
         await upstream.close()
