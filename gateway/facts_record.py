@@ -89,6 +89,10 @@ def facts_of(detail: str, service_tier: str, at_ms: int) -> Facts:
             raise FactsLeftOut(f"its detail has no facts: {error}") from None
     if kept.left_out:
         raise FactsLeftOut("its event says that what its price depends on was left out")
+    try:
+        sub_uses = tuple(SubUse(model, Meters(**counts)) for model, counts in kept.sub_uses)
+    except (TypeError, ValueError) as error:
+        raise FactsLeftOut(f"its detail has no meters: {error}") from None
     return Facts(
         service_tier=service_tier,
         batch=kept.batch,
@@ -97,7 +101,7 @@ def facts_of(detail: str, service_tier: str, at_ms: int) -> Facts:
         at_ms=at_ms,
         cached_audio=kept.cached_audio,
         tools=kept.tools,
-        sub_uses=tuple(SubUse(model, Meters(**counts)) for model, counts in kept.sub_uses),
+        sub_uses=sub_uses,
     )
 
 
