@@ -50,6 +50,23 @@ def priced(draw: st.DrawFn) -> Price:
     )
 
 
+def all_at(rate: int) -> Rates:
+    """Every meter at this rate."""
+    return Rates(*(rate for _ in RATE_NAMES))
+
+
+def test_two_prices_that_cross_are_combined() -> None:
+    """One is dear in short contexts and the other in long ones, each above a threshold of its own:
+    everywhere the dearer one counts."""
+    steep = Price("p", "m", all_at(10), 9_000, 9, tiers=(Tier(100, all_at(40)),))
+    flat = Price("p", "m", all_at(20), 9_000, 9, tiers=(Tier(2_000, all_at(50)),))
+    for prices in ([steep, flat], [flat, steep]):
+        top = dearest(prices)
+        rates = [top.rates_for(tokens).input_nusd_per_mtok for tokens in (1, 100, 101, 2_001)]
+        assert rates == [20, 20, 40, 50]
+        assert top.version not in (steep.version, flat.version)
+
+
 @given(st.lists(priced(), min_size=1, max_size=3), METERS)
 def test_no_request_costs_more_by_one_of_them(prices: list[Price], meters: Meters) -> None:
     """Cost and quote alike, below and above every threshold."""
