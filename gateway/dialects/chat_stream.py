@@ -7,6 +7,7 @@ clients that did not), and the end.
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 import msgspec
 
@@ -17,6 +18,7 @@ EVENT_BYTES_MAX = 1024 * 1024
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
 API = "openai-chat"
+TIERS_KEPT_MAX = 64
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -219,4 +221,10 @@ def usage_from(
 def _with_tier(facts: Facts, tier: str | None) -> Facts:
     if not tier:
         return facts
-    return Facts(service_tier=tier) if facts is STANDARD else replace(facts, service_tier=tier)
+    return _of_tier(tier) if facts is STANDARD else replace(facts, service_tier=tier)
+
+
+@lru_cache(TIERS_KEPT_MAX)
+def _of_tier(tier: str) -> Facts:
+    """Nearly all that answers ever say: made once for each tier."""
+    return Facts(service_tier=tier)
