@@ -1,8 +1,9 @@
 """Prices of model_list that the file leaves out, from the catalogue.
 
-Whoever writes prices means them: where both token prices are given, the catalogue adds no price at
-all, only limits of the context. Where they are missing, it is asked, under the name of whoever
-bills: `openai/...` is a wire format, and the server behind it may be anybody's.
+Whoever writes prices means them: where both token prices are given (of an embedding model that of
+the input), the catalogue adds no price at all, only limits of the context and the mode. Where they
+are missing, it is asked, under the name of whoever bills: `openai/...` is a wire format, and the
+server behind it may be anybody's.
 """
 
 import time
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from pricing import produces_tokens
+
 if TYPE_CHECKING:
     from pricing.catalog import Catalog, Entry
 
 COSTS: Final = ("input_cost_per_token", "output_cost_per_token")
-LIMITS: Final = ("max_input_tokens", "max_output_tokens")
+LIMITS_AND_MODE: Final = ("max_input_tokens", "max_output_tokens", "mode")
 KEPT_MS: Final = 30 * 86_400_000
 """How long a running gateway may keep a price: of one that is known to change in that time, the
 dearer counts from the start."""
@@ -96,24 +99,28 @@ def completed(
     at_ms = now_ms()
     entry = catalog().find_dearest(seller, name, at_ms, at_ms + KEPT_MS)
     if has_prices(said):
-        added = {key: entry.info[key] for key in LIMITS if key in entry.info}
+        added = {key: entry.info[key] for key in LIMITS_AND_MODE if key in entry.info}
         return Completed(provider, {**added, **said}, entry)
     return Completed(entry.provider, {**entry.info, **said}, entry)
 
 
 def missing(said: Mapping[str, object]) -> list[str]:
     """The keys without which there is no price; all at once: nobody should have to start twice."""
-    found = [] if has_prices(said) else [each for each in COSTS if each not in said]
+    found = [] if has_prices(said) else [each for each in _costs(said) if each not in said]
     if "max_input_tokens" not in said:
         found.append("max_input_tokens")
-    if not {"max_output_tokens", "max_tokens"} & said.keys():
+    if produces_tokens(said) and not {"max_output_tokens", "max_tokens"} & said.keys():
         found.append("max_output_tokens")
     return found
 
 
 def has_prices(said: Mapping[str, object]) -> bool:
     """Whether the file says itself what tokens cost."""
-    return "tiered_pricing" in said or all(each in said for each in COSTS)
+    return "tiered_pricing" in said or all(each in said for each in _costs(said))
+
+
+def _costs(said: Mapping[str, object]) -> tuple[str, ...]:
+    return COSTS if produces_tokens(said) else COSTS[:1]
 
 
 def _may_be_sold(host: str, said: Mapping[str, object]) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
-from gateway.demo import WIRES as DEMO_WIRES
+from gateway.demo import wires_of as demo_wires_of
 from gateway.providers import PROVIDERS, Wire
 from pricing import (
     DEMO_PRICES,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pricing.catalog import Entry
 
 TIMEOUT_S_MAX: Final = 7200
+_CHAT: Final = "/v1/chat/completions"
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
 _PARAMS = ("model", "api_base", "api_key", "timeout", "stream_timeout")
@@ -110,12 +111,18 @@ def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[Mo
     return tuple(entries)
 
 
+def first_that_chats(models: tuple[ModelEntry, ...]) -> str:
+    """The name of the model that an example can talk to; the first of all where none chats."""
+    chatting = (each for each in models if any(w.endpoint == _CHAT for w in each.wires))
+    return next(chatting, models[0]).name
+
+
 def _demo_entry(
     name: str, upstream_model: str, price: Price, source: PriceSource | None = None
 ) -> ModelEntry:
     reasons = "reasoner" in upstream_model
     return ModelEntry(
-        *(name, "demo", upstream_model, price, DEMO_WIRES),
+        *(name, "demo", upstream_model, price, demo_wires_of(upstream_model)),
         reasons_unseen=reasons,
         source=source,
     )

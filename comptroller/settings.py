@@ -25,7 +25,7 @@ from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from budgets.subscopes import SubscopesInvalid, parse_sources
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
-from comptroller.model_list import ModelEntry, read_models
+from comptroller.model_list import ModelEntry, first_that_chats, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from gateway.options import GatewayOptions
 from recorder.options import RecorderOptions
@@ -91,6 +91,11 @@ class Settings:
     models: tuple[ModelEntry, ...]
     budgets: tuple[tuple[str, Policy], ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
+
+    @property
+    def model_to_try(self) -> str:
+        """The name of the model in examples of a chat."""
+        return first_that_chats(self.models)
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:

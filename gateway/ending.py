@@ -79,7 +79,9 @@ class Ending:
         self._record = AnswerRecord(reservation.payloads, self._streams_all)
         self._events = 0
         self._granted = reservation.output_tokens * call.n
-        self._events_max = EVENTS_PER_TOKEN_MAX * self._granted + EVENTS_BESIDE_MAX
+        self._events_max = (
+            EVENTS_PER_TOKEN_MAX * self._granted + EVENTS_BESIDE_MAX + call.events_beside
+        )
         self._response: UpstreamResponse | None = None
         self._sender: asyncio.Task[object] | None = None
         self._started_ms = parts.clock.now_ms()

@@ -68,6 +68,7 @@ class Quoting(msgspec.Struct, frozen=True):
                 image_input=bool(call.images) or call.unseen_content,
                 input_thousandths=learned.input_thousandths,
                 output_thousandths=learned.output_thousandths,
+                input_windows=call.input_windows,
             )
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
@@ -121,10 +122,11 @@ class Quoting(msgspec.Struct, frozen=True):
 
 def _input_tokens_max(call: Call, route: Route, price: Price, texts_tokens_max: int) -> int:
     """All input: what is in the request, what the provider adds, the pictures. What nobody has seen
-    counts as the whole context window."""
+    counts as the whole context window, of each input that has one."""
+    windows_tokens = price.max_input_tokens * call.input_windows
     if call.unseen_content:
-        return price.max_input_tokens
-    tokens = texts_tokens_max + price.framing_tokens
+        return windows_tokens
+    tokens = texts_tokens_max + price.framing_tokens * max(1, call.input_windows)
     if call.has_tools:
         tokens += price.tool_framing_tokens
     if call.images:
@@ -132,4 +134,4 @@ def _input_tokens_max(call: Call, route: Route, price: Price, texts_tokens_max: 
         if images_tokens is None:
             return price.max_input_tokens
         tokens += images_tokens
-    return min(tokens, price.max_input_tokens)
+    return min(tokens, windows_tokens) if call.input_windows else tokens

@@ -13,7 +13,13 @@ from gateway.errors import GatewayError, UpstreamFailed
 from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import Headers, Request, respond
-from gateway.upstream import UpstreamError, UpstreamNotReached, UpstreamResponse, UpstreamTimeout
+from gateway.upstream import (
+    UpstreamError,
+    UpstreamNotReached,
+    UpstreamResponse,
+    UpstreamTimeout,
+    UpstreamTooLarge,
+)
 
 PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"))
 # What stands between us and a provider answers so; whether the provider worked is not known.
@@ -124,6 +130,12 @@ def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
     _log.warning("upstream failed: %s", error)  # names hosts: for the operator alone
     if isinstance(error, UpstreamTimeout):
         return UpstreamFailed("the provider did not answer in time", 504)
+    if isinstance(error, UpstreamTooLarge):
+        return UpstreamFailed(
+            f"the provider's answer has more than {error.bytes_max} bytes, the most that "
+            "gateway.answer_bytes_max takes: ask for less at once (vectors are shorter with "
+            "encoding_format base64)"
+        )
     if isinstance(error, UpstreamNotReached):
         return UpstreamFailed("the provider cannot be reached: nothing was sent or charged")
     return UpstreamFailed("the provider's answer broke off")

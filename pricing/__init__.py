@@ -22,6 +22,7 @@ from pricing.sheet import (
     sheet_from_model_info,
     sheet_of_price,
 )
+from pricing.traits import produces_tokens
 from pricing.usage import meters_from_openai_chat, read_usage
 from pricing.vision import images_tokens_max
 
@@ -59,6 +60,7 @@ __all__ = [
     "meters_from_openai_chat",
     "overhead_tokens",
     "price_from_model_info",
+    "produces_tokens",
     "quote",
     "read_usage",
     "sheet_from_model_info",

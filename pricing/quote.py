@@ -70,6 +70,7 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
     image_input: bool = False,
     input_thousandths: int = ONE_THOUSANDTHS,
     output_thousandths: int = ONE_THOUSANDTHS,
+    input_windows: int = 1,
 ) -> Quote:
     """Quote a request that has at most `input_tokens_max` tokens of input.
 
@@ -77,14 +78,19 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
     cause: cache writes of this lifetime or shorter, audio in, images or video in, audio out.
     `input_thousandths` and `output_thousandths` (1000: none) are how many times its bound a
     provider was seen to bill: so many times the input, also beyond the model's own limit, and so
-    many tokens for each that is granted. Raises QuoteTooLarge, and ValueError for negative numbers,
-    n < 1 or a factor below one.
+    many tokens for each that is granted. `input_windows`: how many inputs may each be
+    as long as the model's limit; 0 where that limit bounds nothing (servers that cut a long input
+    into pieces bill all of them). Raises QuoteTooLarge, and ValueError for negative numbers, n < 1
+    or a factor below one.
     """
-    if n < 1 or min(input_tokens_max, output_tokens_wanted, output_tokens_least) < 0:
+    amounts = (input_tokens_max, output_tokens_wanted, output_tokens_least, input_windows)
+    if n < 1 or min(amounts) < 0:
         raise ValueError("a quote needs n >= 1 and no negative number of tokens")
     if min(input_thousandths, output_thousandths) < ONE_THOUSANDTHS:
         raise ValueError("a factor is at least 1000 thousandths: a bound never falls")
-    tokens_in = min(input_tokens_max, price.max_input_tokens)
+    tokens_in = input_tokens_max
+    if input_windows:
+        tokens_in = min(input_tokens_max, price.max_input_tokens * input_windows)
     if input_thousandths != ONE_THOUSANDTHS:
         tokens_in = -(-tokens_in * input_thousandths // ONE_THOUSANDTHS)
     tokens_out = min(output_tokens_wanted, price.max_output_tokens)

@@ -18,7 +18,14 @@ from pricing.model_info import read_model_info
 from pricing.price import STANDARD_TIERS, Price, Tier, version_of
 from pricing.rates import FEE_NAMES, RATE_NAMES, Fees, PriceInvalid
 from pricing.ratetable import BATCH_TIER, DEFAULT_TIER, RateTable
-from pricing.traits import INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS, Traits, limit, read_traits
+from pricing.traits import (
+    INPUT_LIMIT_KEYS,
+    OUTPUT_LIMIT_KEYS,
+    Traits,
+    limit,
+    produces_tokens,
+    read_traits,
+)
 from pricing.variants import (
     INPUT,
     OUTPUT,
@@ -229,7 +236,8 @@ def price_from_model_info(
     """One tier's price that requests can be quoted with, before they are sent.
 
     Needs input_cost_per_token, output_cost_per_token, max_input_tokens and max_output_tokens (or
-    the older max_tokens, for the output only), and refuses what nothing bounds beforehand. Missing
+    the older max_tokens, for the output only; `mode: embedding` needs nothing for the output), and
+    refuses what nothing bounds beforehand. Missing
     rates get the dearest plausible value, see `complete_rates`. Keys that do not speak of money are
     ignored. Raises PriceInvalid.
     """
@@ -312,10 +320,14 @@ def _check_pairs(table: RateTable) -> None:
 
 def _check_quotable(sheet: PriceSheet, info: Mapping[str, object], service_tier: str) -> None:
     base = sheet.table.rates.get((DEFAULT_TIER, 0), {})
-    for name, key in ((INPUT, "input_cost_per_token"), (OUTPUT, "output_cost_per_token")):
+    rates = [(INPUT, "input_cost_per_token"), (OUTPUT, "output_cost_per_token")]
+    limits = [INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS]
+    if not produces_tokens(info):
+        rates, limits = rates[:1], limits[:1]
+    for name, key in rates:
         if name not in base:
             raise PriceInvalid(f"{key} is missing; what is free has an explicit 0")
-    for keys in (INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS):
+    for keys in limits:
         tokens = limit(info, keys)
         if tokens is None:
             raise PriceInvalid(f"{keys[0]} is missing; without it the cost has no bound")

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.dialects.chat import ChatDialect
+from gateway.dialects.completions import CompletionsDialect
 from gateway.dialects.contract import Dialect
+from gateway.dialects.embeddings import EmbeddingsDialect
 
 CHAT = ChatDialect()
-DIALECTS: Mapping[str, Dialect] = MappingProxyType({each.endpoint: each for each in (CHAT,)})
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {each.endpoint: each for each in (CHAT, CompletionsDialect(), EmbeddingsDialect())}
+)
 """Endpoint -> its dialect. What is not here is not forwarded."""
 
 __all__ = ["CHAT", "DIALECTS", "Dialect"]

@@ -93,7 +93,7 @@ class ChatDialect:
         bound.add_messages(messages)
         tools = None
         if rare:
-            _refuse_fields(fields, rare)
+            refuse_fields(fields, rare)
             tools = _priced(fields, "tools")
             bound.add_tools(tools)
             for name in PROMPT_FIELDS & rare:
@@ -105,9 +105,9 @@ class ChatDialect:
             and (cap := whole_number(fields, name, 1, OUTPUT_TOKENS_MAX)) is not None
         ]
         return Call(
-            model=_model(fields),
+            model=model_name(fields),
             stream=stream,
-            wants_usage=stream and _include_usage(fields),
+            wants_usage=stream and include_usage(fields),
             n=whole_number(fields, "n", 1, N_MAX) or 1,
             output_cap=min(caps, default=None),
             fields=fields,
@@ -166,7 +166,7 @@ class ChatDialect:
 
     def stream_reader(self, call: Call, biller: str) -> ChatStreamReader:
         """See Dialect."""
-        return ChatStreamReader(wants_usage=call.wants_usage, biller=biller)
+        return ChatStreamReader(wants_usage=call.wants_usage, biller=biller, choices=call.n)
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
@@ -217,13 +217,16 @@ def _marked(fields: dict[str, msgspec.Raw]) -> bytes:
     return bytes(fields["messages"]) + tools + top
 
 
-def _refuse_fields(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:
+def refuse_fields(
+    fields: dict[str, msgspec.Raw], rare: set[str], unpriced: frozenset[str] = UNPRICED_FIELDS
+) -> None:
+    """Raises InvalidRequest, NotPriced for those that would choose another bill."""
     for name in rare:
         if name in REFUSED_FIELDS:
             raise InvalidRequest(
                 f"{name} is the gateway's to decide: remove it from the request", param=name
             )
-        if name in UNPRICED_FIELDS and decoded(fields, name) not in (None, False):
+        if name in unpriced and decoded(fields, name) not in (None, False):
             raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
 
 
@@ -239,14 +242,16 @@ def _service_tier(fields: dict[str, msgspec.Raw]) -> str:
     return tier
 
 
-def _model(fields: dict[str, msgspec.Raw]) -> str:
+def model_name(fields: dict[str, msgspec.Raw]) -> str:
+    """The name that the client uses. Raises InvalidRequest."""
     model = decoded(fields, "model")
     if not isinstance(model, str) or not 1 <= len(model) <= MODEL_CHARS_MAX:
         raise InvalidRequest("model is the name of a model, see GET /v1/models", param="model")
     return model
 
 
-def _include_usage(fields: dict[str, msgspec.Raw]) -> bool:
+def include_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    """Whether the client asks for the usage of a stream. Raises InvalidRequest."""
     options = decoded(fields, "stream_options")
     if options is None:
         return False

@@ -44,6 +44,7 @@ class ChatStreamReader:
 
     __slots__ = (
         "_biller",
+        "_choices",
         "_final",
         "_held",
         "_pending",
@@ -57,9 +58,10 @@ class ChatStreamReader:
         "usage",
     )
 
-    def __init__(self, *, wants_usage: bool, biller: str = "") -> None:
+    def __init__(self, *, wants_usage: bool, biller: str = "", choices: int = 1) -> None:
         self._wants_usage = wants_usage
         self._biller = biller
+        self._choices = choices
         self._tier: str | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -135,8 +137,9 @@ class ChatStreamReader:
             return False
         tier = parsed.service_tier or self._tier
         self.usage = usage_from(raw, parsed.model, parsed.choices, self._biller, tier)
-        if parsed.choices and not parsed.choices[0].finish_reason:
-            return False  # a count so far, not the last one
+        if parsed.choices and (self._choices > 1 or not parsed.choices[0].finish_reason):
+            # A count so far, or that of one choice (vLLM's continuous_usage_stats): not the last.
+            return False
         self._final = True
         if parsed.choices or self._wants_usage:
             self._priced_at = len(self._held)

@@ -19,8 +19,11 @@ class Call(msgspec.Struct, frozen=True):
     written from these, so that nothing can be forwarded that was not priced. `input_tokens_max` is
     the bound by bytes of all but `images`, whose tokens depend on the model. `output_cap` is 0
     where nothing is produced, None where the client leaves it open; below `output_tokens_least`
-    the provider would refuse. `headers` go to the provider beside the route's own. `service_tier`:
-    the one that is asked for, "" for none: whether it has a price is the route's to say."""
+    the provider would refuse. `headers` go to the provider beside the route's own. `input_windows`:
+    how many inputs there are of which each may fill the model's context window; 0 where the window
+    bounds nothing. `events_beside`: events that a stream may have for what is not produced.
+    `service_tier`: the one that is asked for, "" for none: whether it has a price is the route's to
+    say."""
 
     model: str
     stream: bool
@@ -37,6 +40,8 @@ class Call(msgspec.Struct, frozen=True):
     images: tuple[Image, ...] = ()
     output_tokens_least: int = 0
     headers: HeaderBlock = NO_HEADERS
+    input_windows: int = 1
+    events_beside: int = 0
     service_tier: str = ""
 
 

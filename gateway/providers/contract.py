@@ -10,7 +10,7 @@ from gateway.request import Headers
 @dataclass(frozen=True, slots=True)
 class Wire:
     """A dialect that a server speaks. `target`: its path below the base URL; `cap_field`: the
-    output cap that the server obeys."""
+    output cap that the server obeys, "" where nothing is produced."""
 
     endpoint: str
     target: bytes

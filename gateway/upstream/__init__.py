@@ -13,6 +13,7 @@ from gateway.upstream.contract import (
     UpstreamRequest,
     UpstreamResponse,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnknown,
 )
 from gateway.upstream.environment import upstream_from_environment
@@ -36,6 +37,7 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamResponse",
     "UpstreamTimeout",
+    "UpstreamTooLarge",
     "UpstreamUnknown",
     "default_ssl_context",
     "header_block",

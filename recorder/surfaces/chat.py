@@ -246,8 +246,9 @@ class _Answer:
         calls_left_out, answer = 0, self._fields
         if "choices" in answer:
             for choice in self._choices.values():
-                calls = choice.child("message").get("tool_calls")
-                calls_left_out += calls.left_out if type(calls) is _ToolCalls else 0
+                if not _is_text(choice):
+                    calls = choice.child("message").get("tool_calls")
+                    calls_left_out += calls.left_out if type(calls) is _ToolCalls else 0
             answer["choices"] = [_whole(self._choices[index]) for index in sorted(self._choices)]
         answer.pop(MARK, None)
         mark = {
@@ -272,6 +273,8 @@ def _take_choice(choice: _Fields, delta: dict[str, Any]) -> None:
                 _take_delta(choice.child("message"), value)
         elif name == "logprobs":
             _take_logprobs(choice, value)
+        elif name == "text":
+            choice.merge(name, value)
         elif name != "index" and (name not in choice or value is not None):
             choice[name] = value
 
@@ -317,13 +320,20 @@ def _take_logprobs(choice: _Fields, value: Any) -> None:  # noqa: ANN401  # any 
 def _whole(choice: _Fields) -> dict[str, Any]:
     """A choice with the fields that a whole answer always has."""
     whole = choice.finished()
+    whole.setdefault("finish_reason", None)
+    if _is_text(choice):
+        return whole
     message = {"role": "assistant", **whole["message"]}
     message.setdefault("content", None)
     if message["content"] == "" and message.get("tool_calls"):
         message["content"] = None  # an answer in one piece has no empty text beside its calls
     whole["message"] = message
-    whole.setdefault("finish_reason", None)
     return whole
+
+
+def _is_text(choice: _Fields) -> bool:
+    """Whether it is one of the legacy completions, which say a text and no message."""
+    return "text" in choice and "message" not in choice
 
 
 def _finished(value: Any) -> Any:  # noqa: ANN401  # any JSON value

@@ -148,6 +148,40 @@ def test_a_file_with_all_prices_asks_no_list() -> None:
     assert missing({"tiered_pricing": [], "max_input_tokens": 1}) == ["max_output_tokens"]
 
 
+@pytest.mark.parametrize(
+    ("model", "endpoints"),
+    [
+        ("text-embedding-3-small", ["/v1/embeddings"]),
+        ("gpt-3.5-turbo-instruct", ["/v1/completions"]),
+        ("gpt-5-mini", ["/v1/chat/completions"]),
+    ],
+)
+def test_a_listed_model_is_served_where_its_kind_is(
+    tmp_path: Path, model: str, endpoints: list[str]
+) -> None:
+    """By the mode that the list says, also where the file has the prices: or the first request
+    would find out."""
+    params = f"{{model: openai/{model}, api_key: k}}"
+    costs = "{input_cost_per_token: 0.1, output_cost_per_token: 0.1}"
+    for info in ("", costs):
+        found = entry(tmp_path, params, info)
+        assert set(endpoints) <= {wire.endpoint for wire in found.wires}
+        assert ("/v1/embeddings" in endpoints) == any(not wire.cap_field for wire in found.wires)
+
+
+def test_an_embedding_model_of_one_s_own_needs_the_price_of_its_input(tmp_path: Path) -> None:
+    """`mode: embedding` in the file says that there is no output: no list is asked for one."""
+    params = "{model: hosted_vllm/bge, api_base: 'http://127.0.0.1:9/v1'}"
+    info = "mode: embedding, input_cost_per_token: 0, max_input_tokens: 512"
+    found = entry(tmp_path, params, f"{{{info}}}")
+    assert [wire.target for wire in found.wires] == [b"/embeddings"]
+    assert found.price.is_free
+    assert found.listed is None
+    with pytest.raises(ConfigInvalid, match="lacks input_cost_per_token;"):
+        entry(tmp_path, params, "{mode: embedding, max_input_tokens: 512}")
+    assert missing({"mode": "embedding"}) == ["input_cost_per_token", "max_input_tokens"]
+
+
 class Rising:
     """A list whose price doubles on a day."""
 

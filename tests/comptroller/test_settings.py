@@ -332,6 +332,16 @@ def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:
     assert other.price.rates.input_nusd_per_mtok == 1_000_000_000
 
 
+def test_an_example_talks_to_a_model_that_chats(tmp_path: Path) -> None:
+    """A list may begin with one that embeds: nobody can say hello to it."""
+    (embedder,) = load(tmp_path, model("model: demo/embedder", "mode: embedding")).models
+    (chatting,) = load(tmp_path, model("model: demo/small", "mode: chat")).models
+    settings = load(tmp_path, "{}\n")
+    both = (embedder, dataclasses.replace(chatting, name="second"))
+    assert dataclasses.replace(settings, models=both).model_to_try == "second"
+    assert dataclasses.replace(settings, models=both[:1]).model_to_try == embedder.name
+
+
 def test_a_policy_for_payloads_is_read_wherever_it_can_stand(tmp_path: Path) -> None:
     """In the section gateway, in a budget and in a key's own; unset is `full`, and inherits; `off`
     needs no quotes."""

@@ -32,7 +32,7 @@ from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
-from gateway.demo import DemoUpstream
+from gateway.demo import DemoUpstream, wires_of
 from gateway.dialects import CHAT
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
@@ -59,6 +59,7 @@ USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD  # of the answer that `behaviours
 COUNTED = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]  # a budget in every dimension
 CAP = 50
 NEVER_MS = 3_600_000
+MoreRoutes = Callable[[Origin, Upstream], list[Route]]
 
 
 def chat_body(*, stream: bool, model: str = "plain") -> bytes:
@@ -153,13 +154,13 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         *(
             Route(
                 name=name,
-                endpoint=CHAT.endpoint,
+                endpoint=wire.endpoint,
                 provider="demo",
                 model=name,
                 price=each,
                 upstream=DemoUpstream(chunk_delay_ms=1),
                 origin=Origin("http", "demo", 80),
-                target=b"/v1/chat/completions",
+                target=wire.target,
                 headers=NO_HEADERS,
                 timeouts=PATIENT,
                 stream_timeouts=PATIENT,
@@ -167,6 +168,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
                 bills_after_cancel=False,
             )
             for name, each in DEMO_PRICES.items()
+            for wire in wires_of(name)
         ),
     ]
 
@@ -209,6 +211,7 @@ class Stack:
     ledger: LedgerView
     administration: Administration
     keyring: KeyRing
+    lines: WaitingLines
     client: httpx.AsyncClient
     keys: dict[str, Key] = field(default_factory=dict)
 
@@ -216,6 +219,12 @@ class Stack:
     def base_url(self) -> str:
         """For SDKs."""
         return f"http://127.0.0.1:{self.port}/v1"
+
+    async def until_waiting(self, count: int) -> None:
+        """Until so many requests stand in line for a budget: nothing tells of it."""
+        async with asyncio.timeout(20):
+            while self.lines._waiting != count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
     async def set_budget(self, scope: str, document: object) -> None:
         """Sets a policy as a user writes it; `scope` is below the organisation, "" is itself."""
@@ -281,14 +290,6 @@ class Stack:
         return quoted
 
 
-MakeRoutes = Callable[[Origin, Upstream], list[Route]]
-
-
-def no_routes(_origin: Origin, _upstream: Upstream) -> list[Route]:
-    """None beside those that all tests have."""
-    return []
-
-
 @contextlib.asynccontextmanager
 async def running_stack(
     socket_path: Path,
@@ -297,10 +298,10 @@ async def running_stack(
     ledger_options: LedgerOptions | None = None,
     call_timeout_ms: int = 10_000,
     refusals_flush_ms: int = NEVER_MS,
-    more_routes: MakeRoutes = no_routes,
+    more_routes: MoreRoutes | None = None,
 ) -> AsyncIterator[Stack]:
     """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
-    the test wants them sooner. `more_routes`: of the provider, beside all others."""
+    the test wants them sooner. `more_routes`: those of the surface that is tested."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     session = Session(
@@ -321,8 +322,9 @@ async def running_stack(
     learning = Learning(session, administration, events, concurrency)
     ledger = Ledger(session, ledger_options, learning.load)
     keyring = KeyRing(session, administration, KeyEvents("test"))
-    made = all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody))
-    routes = Routes([*made, *more_routes(provider.origin, upstream)])
+    served = all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody))
+    if more_routes is not None:
+        served += more_routes(provider.origin, upstream)
 
     async def close() -> None:
         await upstream.close()
@@ -334,7 +336,7 @@ async def running_stack(
         endings=Endings(ledger),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
-        routes=routes,
+        routes=Routes(served),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
@@ -348,7 +350,9 @@ async def running_stack(
     view = LedgerView(socket_path, organisation)
     try:
         async with _client(port) as client:
-            yield Stack(organisation, port, provider, view, administration, keyring, client)
+            yield Stack(
+                organisation, port, provider, view, administration, keyring, parts.lines, client
+            )
     finally:
         await view.close()
         try:

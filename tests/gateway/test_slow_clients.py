@@ -14,9 +14,7 @@ EVENT_BYTES = 64 * 1024
 UNSENT_BYTES_MAX = 256 * 1024
 GROWN_BYTES_MAX = 64 * 1024 * 1024
 STILL_S = 1.0
-LONG = json.dumps(
-    {"model": "plain", "messages": GREETING, "stream": True, "max_tokens": 8_000}
-).encode()
+ASKED = {"model": "plain", "messages": GREETING, "stream": True, "max_tokens": 8_000}
 
 
 class Fountain:

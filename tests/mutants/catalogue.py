@@ -12,6 +12,7 @@ from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
 from tests.mutants.routes import ROUTES
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
+from tests.mutants.text_inputs import TEXT_INPUTS
 from tests.simulation.mutations import IN_SCRIPTS, InScript
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ MUTANTS = (
     *QUOTES,
     *ROUTES,
     *CHARGES,
+    *TEXT_INPUTS,
 )
 
 

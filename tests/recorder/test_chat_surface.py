@@ -33,7 +33,7 @@ JSON = st.recursive(
 # Objects with the names that the code looks at, and anything as their values.
 READ = """choices delta message tool_calls function function_call custom name arguments id index
 role content refusal logprobs audio usage error object messages tool_call_id
-finish_reason comptroller"""
+finish_reason comptroller text"""
 NAMES = st.sampled_from(READ.split())
 HOSTILE = st.recursive(
     JSON | st.sampled_from(["assistant", "tool", 10**9, -1]),

@@ -52,7 +52,7 @@ async def test_those_that_can_run_here_get_an_answer(running: Running) -> None:
     ask = "from openai import OpenAI; print(len(OpenAI().models.list().data))"
     script = f"{await printed('env', running)}\n'{sys.executable}' -c '{ask}'"
     env = await run("sh", "-c", script, environment=WITH_KEY)
-    assert env.out == "3\n", env.err
+    assert env.out == "4\n", env.err
 
 
 async def test_the_key_is_what_the_variable_holds(running: Running) -> None:
