@@ -49,6 +49,17 @@ class PriceSource:
     said: Mapping[str, object]
     whole: Completed
 
+    @property
+    def biller(self) -> str:
+        """Who bills: as the catalogue or the file says, else the owner of the server. A server in
+        one's own network is nobody's."""
+        if self.whole.provider != self.provider or not _may_be_sold(self.host, self.said):
+            return self.whole.provider
+        try:
+            return biller(self.provider, self.model, self.host, self.said)[0]
+        except LookupError:
+            return self.provider
+
     def at(self, at_ms: int, catalog: "Callable[[], Catalog]") -> Completed:
         """What held at a moment: the file has no days, the catalogue has. Raises as
         `completed`."""
@@ -116,6 +127,11 @@ def has_prices(said: Mapping[str, object]) -> bool:
 
 def _costs(said: Mapping[str, object]) -> tuple[str, ...]:
     return COSTS if produces_tokens(said) else COSTS[:1]
+
+
+def _may_be_sold(host: str, said: Mapping[str, object]) -> bool:
+    """Whether the tables of sellers, which take a moment to load, can know who bills."""
+    return bool(said.get("base_model")) or ("." in host and host[-1].isalpha())
 
 
 def biller(provider: str, model: str, host: str, said: Mapping[str, object]) -> tuple[str, str]:

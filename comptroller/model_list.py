@@ -18,7 +18,15 @@ from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
 from gateway.counters import COUNTERS
 from gateway.demo import wires_of as demo_wires_of
 from gateway.providers import PROVIDERS, Wire
-from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
+from pricing import (
+    DEMO_PRICES,
+    Price,
+    PriceInvalid,
+    PriceSheet,
+    price_from_model_info,
+    sheet_from_model_info,
+    sheet_of_price,
+)
 
 if TYPE_CHECKING:
     from pricing.catalog import Entry
@@ -38,6 +46,7 @@ _INFO_FIELDS = (
     *("output_vector_size", "max_images_per_prompt", "tool_use_system_prompt_tokens"),
     *("token_count_framing", "token_count_tool_framing", "input_counter", "bound"),
     *("token_count_responses_framing", "token_count_responses_tool_framing"),
+    "default_service_tier",
 )
 _INFO_PREFIXES = ("supports_", "supported_")
 # Whether such a field is a price that is understood is for `pricing` to say, never for this file.
@@ -51,7 +60,8 @@ class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
     at its end, and is empty for the demo. `wires`: what its server speaks. `listed`: what the
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
-    own. `input_counter`: the name of the provider's counter that may be asked
+    own; `default_tier`: the service tier that the account has there where a request names none, ""
+    for the standard. `input_counter`: the name of the provider's counter that may be asked
     (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned."""
 
     name: str
@@ -67,6 +77,20 @@ class ModelEntry:
     source: PriceSource | None = field(default=None, repr=False, compare=False)
     input_counter: str = ""
     calibrated: bool = False
+    default_tier: str = ""
+
+    @property
+    def sheet(self) -> PriceSheet:
+        """Every price of the model, of which `price` is the standard one."""
+        if self.source is None:
+            return sheet_of_price(self.price)
+        whole = self.source.whole
+        return sheet_from_model_info(whole.provider, self.source.model, whole.info)
+
+    @property
+    def biller(self) -> str:
+        """Who bills: the one whose word about a cost is believed."""
+        return self.price.provider if self.source is None else self.source.biller
 
     @property
     def listed(self) -> "Entry | None":
@@ -155,6 +179,7 @@ def read_entry(
         source=source,
         input_counter=_input_counter(info),
         calibrated=_calibrated(info),
+        default_tier=_default_tier(info, source),
     )
 
 
@@ -318,6 +343,21 @@ def _input_counter(info: Value | None) -> str:
             "input of this model's requests"
         )
     return name
+
+
+def _default_tier(info: Value | None, source: PriceSource) -> str:
+    """Ours: what a request costs that names no service tier is for the account at the provider to
+    say (OpenAI's projects have a default tier)."""
+    said = _info(info).get("default_service_tier") if info is not None else None
+    if said is None:
+        return ""
+    tier, whole = said.text("default_service_tier"), source.whole
+    sheet = sheet_from_model_info(whole.provider, source.model, whole.info)
+    if not sheet.can_quote(tier):
+        raise said.error(
+            f"default_service_tier {shown(tier)} has no price: {', '.join(sheet.service_tiers)}"
+        )
+    return tier
 
 
 def _reasons_unseen(info: Value | None) -> bool:

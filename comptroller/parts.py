@@ -155,6 +155,9 @@ def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: Gatew
         bills_after_cancel=False,
         secret=entry.api_key.encode(),
         learned_as=learned_as if options.learn_bounds else "",
+        sheet=entry.sheet,
+        biller=entry.biller,
+        default_tier=entry.default_tier,
         counter=_counter(entry, wire, origin),
         calibrated=entry.calibrated,
     )
@@ -191,6 +194,8 @@ def _demo_route(entry: ModelEntry, wire: Wire, options: GatewayOptions) -> Route
         stream_timeouts=_timeouts(options, 0),
         reasons_unseen="reasoner" in entry.upstream_model,
         bills_after_cancel=False,
+        sheet=entry.sheet,
+        biller=entry.biller,
     )
 
 

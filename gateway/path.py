@@ -156,7 +156,7 @@ class RequestPath:
             streamed=call.stream,
             input_tokens_max=quoting.input_tokens_max,
             output_cap_asked=call.output_cap or 0,
-            price_version=route.price.version,
+            price_version=quoting.price.version,
             request_bytes=len(encoded),
             payload_state="full",
         )

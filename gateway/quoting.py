@@ -29,11 +29,13 @@ _PUSD_PER_NUSD = 1000
 
 class Quoting(msgspec.Struct, frozen=True):
     """Quotes one call on one route, for whatever plan the ledger's policies give.
-    `input_tokens_max`: all its input. `is_counted`: no better bound is to be had."""
+    `price`: the dearest that it can be billed by. `input_tokens_max`: all its input. `is_counted`:
+    no better bound is to be had."""
 
     call: Call
     route: Route
     options: GatewayOptions
+    price: Price
     input_tokens_max: int
     is_counted: bool = False
 
@@ -41,9 +43,11 @@ class Quoting(msgspec.Struct, frozen=True):
     def by_bytes(
         cls, call: Call, route: Route, options: GatewayOptions, *, countable: bool = True
     ) -> Self:
-        """The bound that costs nothing. `countable`: whether a better one may be had."""
-        tokens_max = _input_tokens_max(call, route, call.input_tokens_max)
-        return cls(call, route, options, tokens_max, is_counted=not countable)
+        """The bound that costs nothing. `countable`: whether a better one may be had. Raises
+        NotPriced for a service tier without a price."""
+        price = route.prices.quoted(call.service_tier)
+        tokens_max = _input_tokens_max(call, route, price, call.input_tokens_max)
+        return cls(call, route, options, price, tokens_max, is_counted=not countable)
 
     def quote(self, plan: Plan) -> Quote:
         """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
@@ -59,7 +63,7 @@ class Quoting(msgspec.Struct, frozen=True):
         learned = _NOTHING_LEARNED if route is None else route.learned
         try:
             return quote(
-                self.route.price,
+                self.price,
                 self.bound(route),
                 output_tokens_wanted=output_tokens_wanted,
                 output_tokens_least=min(
@@ -83,7 +87,8 @@ class Quoting(msgspec.Struct, frozen=True):
         if route is None or not self.is_calibratable:
             return self.input_tokens_max
         learned = route.calibration.tokens_max(self.call.input_tokens_max)
-        return min(self.input_tokens_max, _input_tokens_max(self.call, self.route, learned))
+        tokens_max = _input_tokens_max(self.call, self.route, self.price, learned)
+        return min(self.input_tokens_max, tokens_max)
 
     @property
     def is_calibratable(self) -> bool:
@@ -140,7 +145,7 @@ class Quoting(msgspec.Struct, frozen=True):
             tokens = await counting.tokens_max(dialect, self.call, self.route)
         if tokens is None:
             return msgspec.structs.replace(self, is_counted=True)
-        tokens = _input_tokens_max(self.call, self.route, tokens)
+        tokens = _input_tokens_max(self.call, self.route, self.price, tokens)
         lower = min(tokens, self.input_tokens_max)
         return msgspec.structs.replace(self, input_tokens_max=lower, is_counted=True)
 
@@ -154,10 +159,9 @@ def _is_worth_more(quoted: Quote) -> bool:
     )
 
 
-def _input_tokens_max(call: Call, route: Route, texts_tokens_max: int) -> int:
+def _input_tokens_max(call: Call, route: Route, price: Price, texts_tokens_max: int) -> int:
     """All input: what is in the request, what the provider adds, the pictures. What nobody has seen
     counts as the whole context window, of each input that has one."""
-    price: Price = route.price
     windows_tokens = price.max_input_tokens * call.input_windows
     if call.unseen_content:
         _check_window(call, price, call.context_tokens)

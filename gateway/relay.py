@@ -45,7 +45,7 @@ async def relay_answer(
     """A whole answer, with its cost."""
     body = await response.read_all(options.answer_bytes_max)
     ending.received(body)
-    ending.usage, raw_usage = dialect.usage(body)
+    ending.usage, raw_usage = dialect.usage(body, ending.route.biller)
     cost_nusd = ending.cost
     await ending.book()
     if cost_nusd is not None and options.usage_cost:
@@ -65,7 +65,7 @@ async def relay_stream(
     options: GatewayOptions,
 ) -> None:
     """A streamed answer: per chunk a copy and a search."""
-    reader = dialect.stream_reader(call)
+    reader = dialect.stream_reader(call, ending.route.biller)
     send, read, feed, received = request.send, response.read, reader.feed, ending.received
     headers = _EVENT_STREAM + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
     request.started = True

@@ -7,8 +7,9 @@ from budgets.keys import Key
 from budgets.learned import route_name, route_scope
 from gateway.counters import Counter
 from gateway.errors import NotAllowed, NotFound
+from gateway.route_prices import RoutePrices
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
-from pricing import Price
+from pricing import Price, PriceSheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class Route:
     told. `learned_as` names what is learned of its bound, "" where nothing is (`learned_name`).
     `counter` is where the provider counts input, None where it is not to be asked; `calibrated`:
     its operator wants its bound learned (`budgets.calibration`).
+    `price` is what requests that name no service tier are quoted with; `sheet` has every price of
+    the model, None where that is the only one; `biller` is who bills, whose word about a cost is
+    believed; `default_tier` the service tier that the operator's account has there, "" for the
+    standard.
     """
 
     name: str
@@ -54,6 +59,14 @@ class Route:
     learned_as: str = ""
     counter: CounterPlace | None = field(default=None, repr=False)
     calibrated: bool = False
+    sheet: PriceSheet | None = field(default=None, repr=False)
+    biller: str = ""
+    default_tier: str = ""
+    prices: RoutePrices = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        prices = RoutePrices(self.price, self.sheet, self.default_tier)
+        object.__setattr__(self, "prices", prices)
 
     def scope_in(self, organisation: str) -> str:
         """Where the organisation has what it has learned of this route; "" for nowhere."""

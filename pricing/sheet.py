@@ -17,7 +17,7 @@ from pricing.meters import Meters
 from pricing.model_info import read_model_info
 from pricing.model_keys import ANY_REGION_KEY, REGIONS
 from pricing.price import STANDARD_TIERS, Price, Tier, version_of
-from pricing.rates import FEE_NAMES, Fees, PriceInvalid
+from pricing.rates import FEE_NAMES, RATE_NAMES, Fees, PriceInvalid
 from pricing.ratetable import ANY_REGION, BATCH_TIER, DEFAULT_TIER, RateTable
 from pricing.traits import (
     INPUT_LIMIT_KEYS,
@@ -136,6 +136,11 @@ class PriceSheet:
             return DEFAULT_TIER
         return tier
 
+    def can_quote(self, service_tier: str) -> bool:
+        """Whether a request for this tier, by any name of it, has a price whatever it is."""
+        tier = self.tier_of(Facts(service_tier=service_tier))
+        return tier == DEFAULT_TIER or tier in self.service_tiers
+
     def check_known(self, meters: Meters) -> None:
         """Raises PriceInvalid where tokens were used that no rate is known for."""
         known = self.table.rates.get((DEFAULT_TIER, 0), {})
@@ -211,6 +216,31 @@ def sheet_from_model_info(provider: str, model: str, info: Mapping[str, object])
         return PriceSheet(provider, model, read_traits(provider, model, info, table), table)
     except PriceInvalid as error:
         raise PriceInvalid(f"price of {provider}/{model}: {error}") from None
+
+
+def sheet_of_price(price: Price) -> PriceSheet:
+    """The sheet of a model that has this one price: no other tier, option or hour, and no tool with
+    a fee of its own. Its `price()` has the rates and limits of this one."""
+    rates = {(DEFAULT_TIER, 0): price.rates} | {
+        (DEFAULT_TIER, tier.above_input_tokens): tier.rates for tier in price.tiers
+    }
+    fees = {(DEFAULT_TIER, name): getattr(price.fees, name) for name in FEE_NAMES}
+    table = RateTable(
+        rates={
+            cell: {name: getattr(each, name) for name in RATE_NAMES} for cell, each in rates.items()
+        },
+        request_nusd=price.request_nusd,
+        unpriced=set(price.unpriced),
+        fees={cell: fee for cell, fee in fees.items() if fee is not None},
+    )
+    traits = Traits(
+        price.max_input_tokens,
+        price.max_output_tokens,
+        price.framing_tokens,
+        price.tool_framing_tokens,
+        price.cache_write_unasked,
+    )
+    return PriceSheet(price.provider, price.model, traits, table)
 
 
 def price_from_model_info(

@@ -37,7 +37,6 @@ REFUSED_FIELDS = frozenset(
     )
 )
 UNPRICED_FIELDS = frozenset(["best_of", "prompt_logprobs", "use_beam_search", "web_search_options"])
-SERVICE_TIERS = ("auto", "default", "standard")
 # Parts of a request that a provider writes into the prompt, beside messages and tools.
 PROMPT_FIELDS = frozenset(
     ("response_format", "functions", "prediction", "chat_template_kwargs", "documents")
@@ -74,6 +73,7 @@ class _Answer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
     model: str | None = None
     choices: list[Choice] | None = None
+    service_tier: str | None = None
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
@@ -124,6 +124,7 @@ class ChatDialect:
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             images=tuple(bound.images),
+            service_tier=_service_tier(fields) if "service_tier" in rare else "",
         )
 
     def input_tokens_max(self, call: Call, measure: Measure) -> int:
@@ -151,7 +152,7 @@ class ChatDialect:
         """See Dialect."""
         return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
         try:
             answer = _answer_decoder.decode(body)
@@ -160,7 +161,8 @@ class ChatDialect:
         raw = bytes(answer.usage)
         if not raw and not answer.choices and bytes(answer.error) not in (b"", b"null"):
             return Usage(None, is_error=True), raw
-        return usage_from(raw, answer.model, answer.choices), raw
+        usage = usage_from(raw, answer.model, answer.choices, biller, answer.service_tier)
+        return usage, raw
 
     def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
         """See Dialect."""
@@ -168,9 +170,9 @@ class ChatDialect:
         end = at + len(raw_usage) - 1
         return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
 
-    def stream_reader(self, call: Call) -> ChatStreamReader:
+    def stream_reader(self, call: Call, biller: str) -> ChatStreamReader:
         """See Dialect."""
-        return ChatStreamReader(wants_usage=call.wants_usage, choices=call.n)
+        return ChatStreamReader(wants_usage=call.wants_usage, biller=biller, choices=call.n)
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
@@ -223,12 +225,18 @@ def refuse_fields(
             )
         if name in unpriced and decoded(fields, name) not in (None, False):
             raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
+
+
+def _service_tier(fields: dict[str, msgspec.Raw]) -> str:
     tier = decoded(fields, "service_tier")
-    if tier is not None and tier not in SERVICE_TIERS:
+    if tier is None:
+        return ""
+    if not isinstance(tier, str) or not tier:
         raise NotPriced(
-            f"service_tier {tier!r} has no price here; use {' or '.join(SERVICE_TIERS[:2])}",
+            "service_tier is the name of one, as auto or default: nothing else has a price",
             param="service_tier",
         )
+    return tier
 
 
 def include_usage(fields: dict[str, msgspec.Raw]) -> bool:

@@ -16,7 +16,7 @@ from gateway.dialects.contract import NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.dialects.text_inputs import read_inputs
 from gateway.errors import InvalidRequest, NotPriced
-from pricing import Measure, Meters, UsageInvalid, read_usage
+from pricing import Measure, UsageInvalid, Used, read_usage
 
 ENCODING_FORMATS = ("float", "base64")
 INPUT_TYPE_TOKENS = 128
@@ -97,7 +97,7 @@ class EmbeddingsDialect(ChatDialect):
         """See Dialect: nothing is produced, so there is nothing to cap."""
         return encoded
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
         try:
             answer = _answer_decoder.decode(body)
@@ -106,7 +106,10 @@ class EmbeddingsDialect(ChatDialect):
         raw = bytes(answer.usage)
         if not raw and not bytes(answer.data) and bytes(answer.error) not in (b"", b"null"):
             return Usage(None, is_error=True), raw
-        return Usage(_meters(raw), answer.model or ""), raw
+        used = _used(raw, biller)
+        if used is None:
+            return Usage(None, answer.model or ""), raw
+        return Usage(used.meters, answer.model or "", facts=used.facts), raw
 
     def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
         """See Dialect. Vectors are megabytes: they are copied once."""
@@ -136,11 +139,11 @@ def _typed_tokens(fields: dict[str, msgspec.Raw], inputs: int) -> int:
     return INPUT_TYPE_TOKENS * inputs if "input_type" in fields else 0
 
 
-def _meters(raw: bytes) -> Meters | None:
+def _used(raw: bytes, biller: str) -> Used | None:
     """None where the usage is absent or not believable."""
     if not raw.startswith(b"{"):
         return None
     try:
-        return read_usage("", msgspec.json.decode(raw), api=_API).meters
+        return read_usage(biller, msgspec.json.decode(raw), api=_API)
     except (UsageInvalid, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -134,7 +134,7 @@ class MessagesDialect:
         """See Dialect."""
         return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
         try:
             answer = _answer_decoder.decode(body)
@@ -144,7 +144,7 @@ class MessagesDialect:
             return Usage(None), b""
         if answer.type == "error" and not raw:
             return Usage(None, is_error=True), b""
-        return usage_from(used, answer.model or "", answer.stop_reason or ""), raw
+        return usage_from(used, answer.model or "", answer.stop_reason or "", biller), raw
 
     def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
         """See Dialect."""
@@ -152,9 +152,13 @@ class MessagesDialect:
         end = at + len(raw_usage) - 1
         return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
 
-    def stream_reader(self, call: Call) -> MessagesStreamReader:  # noqa: ARG002  # all alike
+    def stream_reader(
+        self,
+        call: Call,  # noqa: ARG002  # all alike
+        biller: str,
+    ) -> MessagesStreamReader:
         """See Dialect."""
-        return MessagesStreamReader()
+        return MessagesStreamReader(biller)
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect. Every text of what is produced counts its bytes, as a tokenizer can at

@@ -16,7 +16,6 @@ from pricing import UsageInvalid, read_usage
 
 EVENT_BYTES_MAX = 1024 * 1024
 API = "anthropic-messages"
-BILLER = "anthropic"
 _WATCHED = re.compile(rb'message_st|message_delta|"error"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{(?=\s*")')
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -48,11 +47,21 @@ class MessagesStreamReader:
     """See StreamReader."""
 
     __slots__ = (
-        *("_final", "_held", "_model", "_pending", "_pending_bytes", "_priced_at", "_produced"),
+        *(
+            "_biller",
+            "_final",
+            "_held",
+            "_model",
+            "_pending",
+            "_pending_bytes",
+            "_priced_at",
+            "_produced",
+        ),
         *("_seam", "_used", "complete", "usage"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, biller: str) -> None:
+        self._biller = biller
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._held: list[bytes] = []
@@ -137,7 +146,7 @@ class MessagesStreamReader:
         if not reason:
             return  # a count so far
         self._final = True
-        self.usage = usage_from(self._used, self._model, reason)
+        self.usage = usage_from(self._used, self._model, reason, self._biller)
         if _USAGE.search(event) is not None:
             self._priced_at = len(self._held)
 
@@ -188,12 +197,13 @@ def _said(payload: bytes) -> _Event:
         return _NOTHING
 
 
-def usage_from(used: dict[str, Any] | None, model: str, stop_reason: str) -> Usage:
-    """Meters and names of an answer; meters None where its usage is absent or not believable."""
+def usage_from(used: dict[str, Any] | None, model: str, stop_reason: str, biller: str) -> Usage:
+    """Meters, facts and names of an answer; meters None where its usage is absent or not
+    believable."""
     if used is None:
         return Usage(None, model, stop_reason)
     try:
-        read = read_usage(BILLER, used, api=API)
+        read = read_usage(biller, used, api=API)
     except UsageInvalid:
         return Usage(None, model, stop_reason)
-    return Usage(read.meters, model, stop_reason)
+    return Usage(read.meters, model, stop_reason, facts=read.facts)

@@ -16,6 +16,10 @@ from pricing.catalog import Catalog, ModelUnknown
 from pricing.catalog.overlay import Overlay
 from pricing.catalog.source import Listed
 
+OWN = (
+    "{input_cost_per_token: 0.000001, output_cost_per_token: 0.000002, max_input_tokens: 1000, "
+    "max_output_tokens: 100}"
+)
 DEEPSEEK = '{model: openai/deepseek-flash, api_base: "https://api.deepseek.com/v1", api_key: k}'
 
 
@@ -57,6 +61,36 @@ def test_base_model_names_a_listed_one(tmp_path: Path) -> None:
     found = entry(tmp_path, params, "{base_model: azure/gpt-5-mini}")
     assert found.price.rates.output_nusd_per_mtok == 2_000_000_000
     assert found.upstream_model == "our-deployment"
+
+
+@pytest.mark.parametrize(
+    ("params", "info", "whose"),
+    [
+        ("{model: openai/gpt-5-mini, api_key: k}", "", "openai"),
+        ('{model: openai/grok-4.3, api_base: "https://api.x.ai/v1", api_key: k}', "", "xai"),
+        (
+            '{model: openai/x, api_base: "https://openrouter.ai/api/v1", api_key: k}',
+            OWN,
+            "openrouter",
+        ),
+        ('{model: openai/x, api_base: "https://llm.example.com/v1", api_key: k}', OWN, "openai"),
+        ('{model: openai/x, api_base: "http://127.0.0.1:9/v1", api_key: k}', OWN, "openai"),
+        ('{model: openai/x, api_base: "http://gpu-7/v1", api_key: k}', OWN, "openai"),
+        (
+            '{model: openai/x, api_base: "http://127.0.0.1:9/v1", api_key: k}',
+            OWN.replace("}", ", base_model: openrouter/x}"),
+            "openrouter",
+        ),
+    ],
+)
+def test_who_bills_is_whose_word_about_a_cost_counts(
+    tmp_path: Path, params: str, info: str, whose: str
+) -> None:
+    """As the list, the server or the file says, also where the file gives the prices; their version
+    is that of the wire format all the same."""
+    found = entry(tmp_path, params, info)
+    assert found.biller == whose
+    assert found.sheet.price().version == found.price.version
 
 
 def test_who_gives_both_prices_means_them(tmp_path: Path) -> None:

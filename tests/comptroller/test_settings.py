@@ -390,6 +390,16 @@ def test_claude_is_reached_by_messages_wherever_its_address_ends(tmp_path: Path)
         assert b"authorization" not in bytes(served.headers).lower()
 
 
+def test_the_tier_of_an_account_is_said_where_it_has_a_price(tmp_path: Path) -> None:
+    """`default_service_tier` is ours; one without a price is refused with those that have one."""
+    tiers = f"{PRICED}, input_cost_per_token_flex: 0.0000005, output_cost_per_token_flex: 0.000001"
+    (entry,) = load(tmp_path, model(SERVER, f"{tiers}, default_service_tier: flex")).models
+    assert entry.default_tier == "flex"
+    assert entry.sheet.can_quote("flex")
+    with pytest.raises(ConfigInvalid, match=r"yaml:4: default_service_tier.*priority.*no price"):
+        load(tmp_path, model(SERVER, f"{tiers}, default_service_tier: priority"))
+
+
 def test_a_demo_model_can_have_another_price(tmp_path: Path) -> None:
     """The demo's own price holds unless model_info has one."""
     (own,) = load(tmp_path, model("model: demo/large", "mode: chat")).models

@@ -44,7 +44,7 @@ from gateway.route_events import RouteEvents
 from gateway.routes import CounterPlace, Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
-from pricing import DEMO_PRICES, Price, Rates
+from pricing import DEMO_PRICES, Price, PriceSheet, Rates
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
@@ -110,8 +110,11 @@ def fake_route(
     bills_after_cancel: bool = False,
     cap_field: str = "max_tokens",
     model: str = "upstream-model",
+    sheet: PriceSheet | None = None,
+    biller: str = "",
+    default_tier: str = "",
 ) -> Route:
-    """A model of the fake provider."""
+    """A model of the fake provider; with a sheet, at its prices."""
     headers = [
         (b"content-type", b"application/json"),
         (b"authorization", b"Bearer " + PROVIDER_SECRET.encode()),
@@ -121,7 +124,7 @@ def fake_route(
         endpoint=CHAT.endpoint,
         provider="openai",
         model=model,
-        price=price(output_nusd, model),
+        price=price(output_nusd, model) if sheet is None else sheet.price(),
         upstream=upstream,
         origin=origin,
         target=b"/base/v1/chat/completions",
@@ -131,6 +134,9 @@ def fake_route(
         cap_field=cap_field,
         reasons_unseen=reasons_unseen,
         bills_after_cancel=bills_after_cancel,
+        sheet=sheet,
+        biller=biller,
+        default_tier=default_tier,
     )
 
 

@@ -7,6 +7,7 @@ and so must the tests that are quicker to read.
 from pathlib import Path
 
 from tests.mutants.around import RECORDER, WORKER
+from tests.mutants.charges import CHARGES
 from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
 from tests.mutants.routes import ROUTES
@@ -51,6 +52,7 @@ MUTANTS = (
     *WORKER,
     *QUOTES,
     *ROUTES,
+    *CHARGES,
     *TEXT_INPUTS,
 )
 

@@ -157,7 +157,7 @@ def test_a_stream_cut_at_every_byte_reads_the_same(line_end: bytes, wants_usage:
     options = {"stream_options": {"include_usage": True}} if wants_usage else {}
     call = parsed(stream=True, **options)
     for size in (1, 2, 3, 7, 64, len(stream)):
-        reader = DIALECT.stream_reader(call)
+        reader = DIALECT.stream_reader(call, "")
         pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
         passed = b"".join(reader.feed(piece) for piece in pieces)
         reader.end()
@@ -176,7 +176,7 @@ def test_what_was_streamed_is_bounded_by_its_bytes() -> None:
 
 def test_a_whole_answer_says_its_usage_and_end() -> None:
     """As those of chat."""
-    usage, raw = DIALECT.usage(completion_body(usage_text(11, 7)))
+    usage, raw = DIALECT.usage(completion_body(usage_text(11, 7)), "")
     assert usage.meters is not None
     assert usage.meters.total_tokens == 18
     assert (usage.finish_reason, usage.model_served) == ("stop", "served-model")

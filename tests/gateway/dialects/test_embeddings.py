@@ -81,7 +81,7 @@ def test_answers_that_are_not_json_are_not_asked_for() -> None:
 def test_usage_is_read_and_the_cost_put_into_it() -> None:
     """All else of the answer stays byte for byte."""
     answer = embedding_body({"input": ["a", "b"]})
-    usage, raw = DIALECT.usage(answer)
+    usage, raw = DIALECT.usage(answer, "")
     assert usage.meters is not None
     assert (usage.meters.input_tokens, usage.meters.output_tokens) == (11, 0)
     assert usage.model_served == "served-embedder"
@@ -108,7 +108,7 @@ def test_usage_is_read_and_the_cost_put_into_it() -> None:
 )
 def test_what_says_no_usage_has_none(answer: bytes, is_error: bool) -> None:
     """The whole reservation is booked then, but for an error."""
-    usage, _ = DIALECT.usage(answer)
+    usage, _ = DIALECT.usage(answer, "")
     assert usage.meters is None
     assert usage.is_error == is_error
 

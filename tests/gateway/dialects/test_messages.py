@@ -363,7 +363,7 @@ def test_nesting_is_bounded_by_a_number_not_by_the_caller() -> None:
 )
 def test_the_usage_of_a_whole_answer(body: bytes, is_error: bool, tokens: int | None) -> None:
     """Read where it is believable; an error is told apart from an answer without one."""
-    usage, raw = MESSAGES.usage(body)
+    usage, raw = MESSAGES.usage(body, "anthropic")
     assert usage.is_error is is_error
     assert (usage.meters.total_tokens if usage.meters else None) == tokens
     if tokens:

@@ -29,7 +29,7 @@ COMMENT = b": keep-alive\n\n"
 
 def read(stream: bytes, size: int) -> tuple[MessagesStreamReader, bytes]:
     """The reader at its end, and what it has passed on before that."""
-    reader = MessagesStreamReader()
+    reader = MessagesStreamReader("anthropic")
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
     passed = b"".join(reader.feed(piece) for piece in pieces)
     reader.end()
@@ -58,7 +58,7 @@ def test_the_same_comes_out_wherever_the_bytes_are_cut(size: int, line_end: byte
 
 def test_output_is_passed_on_at_once_and_only_the_end_is_held() -> None:
     """What a client waits for leaves with the chunk that brought it."""
-    reader = MessagesStreamReader()
+    reader = MessagesStreamReader("anthropic")
     for each in [start(), PING, *text_block(), *tool_block()]:
         assert reader.feed(each) == each
     assert b"".join(reader.feed(each) for each in end()) == b""
@@ -140,7 +140,7 @@ def test_an_event_without_end_is_linear_work() -> None:
     """A provider that never ends its event costs time in proportion to its bytes, and memory up to
     a named bound."""
     piece = b"x" * 1024
-    reader = MessagesStreamReader()
+    reader = MessagesStreamReader("anthropic")
     began = time.process_time()
     passed = sum(len(reader.feed(piece)) for _ in range(4 * 1024))
     assert time.process_time() - began < 2.0
