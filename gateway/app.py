@@ -16,21 +16,22 @@ from budgets.plan import ScopePath
 from budgets.transport import LedgerUnavailable
 from gateway.counting import InputCounting
 from gateway.delegation import MintedKeys, MintKey, RevokeKey
-from gateway.dialects import CHAT, DIALECTS, Dialect
+from gateway.dialects import CHAT, DIALECTS, RESPONSES, Dialect
 from gateway.endpoints import Budget, Models, QuoteEndpoint
 from gateway.errors import (
-    EndpointNotFound,
     GatewayError,
     InvalidKey,
     LedgerGone,
-    MethodNotAllowed,
     NotAllowed,
     Stopping,
 )
 from gateway.idempotency import Replays
+from gateway.input_tokens import PATH as INPUT_TOKENS
+from gateway.input_tokens import InputTokens
 from gateway.parts import Parts
 from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
+from gateway.unserved import refusal
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
@@ -53,6 +54,7 @@ class Gateway:
         self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
             ("POST", "/v1/quote"): (QuoteEndpoint(parts, counting), CHAT),
             ("GET", "/v1/models"): (Models(parts), CHAT),
+            ("POST", INPUT_TOKENS): (InputTokens(parts), RESPONSES),
             ("GET", "/v1/budget"): (Budget(parts), CHAT),
             ("POST", "/v1/keys"): (MintKey(parts), CHAT),
             ("GET", "/v1/keys"): (MintedKeys(parts), CHAT),
@@ -70,6 +72,7 @@ class Gateway:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
+            # Only under a server that speaks WebSockets; ours has none, and hands over the request.
             await send({"type": "websocket.close", "code": 1008, "reason": "not served"})
 
     async def _http(self, request: Request) -> None:
@@ -119,10 +122,8 @@ class Gateway:
         return f"{path.rpartition('/')[0]}/{{id}}"
 
     def _unserved(self, request: Request) -> GatewayError:
-        if self._row(request.path) in self._paths:
-            return MethodNotAllowed(f"{request.path} does not take {request.method}")
-        served = ", ".join(sorted(self._paths))
-        return EndpointNotFound(f"{request.path} is not served here; this gateway serves {served}")
+        has_path = self._row(request.path) in self._paths
+        return refusal(request, has_path=has_path, served=self._paths)
 
     async def _health(self, request: Request) -> None:
         """/healthz: the process runs. /readyz: it can reserve and settle, for the keys declared."""

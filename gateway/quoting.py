@@ -13,10 +13,10 @@ from budgets.learned import ONE_THOUSANDTHS, Learned, RouteBound
 from budgets.plan import Plan
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Call, Dialect
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, NotPriced
 from gateway.options import GatewayOptions
 from gateway.routes import Route
-from pricing import Price, Quote, QuoteTooLarge, images_tokens_max, quote
+from pricing import Price, PriceInvalid, Quote, QuoteTooLarge, images_tokens_max, quote
 
 _NOTHING_LEARNED = Learned()
 
@@ -37,7 +37,8 @@ class Quoting(msgspec.Struct, frozen=True):
         return cls(call, route, options, _input_tokens_max(call, route, call.input_tokens_max))
 
     def quote(self, plan: Plan) -> Quote:
-        """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
+        """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly, and
+        NotPriced."""
         wanted = self.call.output_cap
         if wanted is None:
             wanted = plan.output_tokens_default or self.options.output_tokens_default
@@ -62,12 +63,15 @@ class Quoting(msgspec.Struct, frozen=True):
                 audio_input=call.audio_input or call.unseen_content,
                 audio_output=call.audio_output,
                 image_input=bool(call.images) or call.unseen_content,
+                searches=call.searches_max,
                 input_thousandths=learned.input_thousandths,
                 output_thousandths=learned.output_thousandths,
                 input_windows=call.input_windows,
             )
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
+        except PriceInvalid as error:
+            raise NotPriced(str(error), param="tools") from None
 
     def ask(self, plan: Plan) -> Ask:
         """The same for the ledger; where any scope says refuse, all of it or nothing. Tokens are

@@ -7,11 +7,13 @@ from gateway.dialects.chat import ChatDialect
 from gateway.dialects.completions import CompletionsDialect
 from gateway.dialects.contract import Dialect
 from gateway.dialects.embeddings import EmbeddingsDialect
+from gateway.dialects.responses import ResponsesDialect
 
 CHAT = ChatDialect()
+RESPONSES = ResponsesDialect()
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {each.endpoint: each for each in (CHAT, CompletionsDialect(), EmbeddingsDialect())}
+    {each.endpoint: each for each in (CHAT, CompletionsDialect(), EmbeddingsDialect(), RESPONSES)}
 )
 """Endpoint -> its dialect. What is not here is not forwarded."""
 
-__all__ = ["CHAT", "DIALECTS", "Dialect"]
+__all__ = ["CHAT", "DIALECTS", "RESPONSES", "Dialect"]

@@ -14,6 +14,7 @@ from gateway.dialects.chat_input import InputBound, cache_write_asked
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
 from gateway.dialects.contract import NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
+from gateway.dialects.openai_error import error_body
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure, text_tokens_max
 
@@ -179,15 +180,7 @@ class ChatDialect:
 
     def error_body(self, error: GatewayError) -> bytes:
         """See Dialect: `{"error": {message, type, param, code}}`, and a reason where one is."""
-        fields: dict[str, Any] = {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-        if error.reason:
-            fields["reason"] = error.reason
-        return msgspec.json.encode({"error": fields})
+        return error_body(error)
 
     def error_event(self, error: GatewayError) -> bytes:
         """See Dialect."""

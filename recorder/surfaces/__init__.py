@@ -15,12 +15,14 @@ from recorder.surfaces.contract import (
     ToolResult,
 )
 from recorder.surfaces.embeddings import EmbeddingsSurface
+from recorder.surfaces.responses import ResponsesSurface
 
 SURFACES: Mapping[str, Surface] = MappingProxyType(
     {
         "/v1/chat/completions": ChatSurface(),
         "/v1/completions": CompletionsSurface(),
         "/v1/embeddings": EmbeddingsSurface(),
+        "/v1/responses": ResponsesSurface(),
     }
 )
 
