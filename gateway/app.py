@@ -19,20 +19,21 @@ from gateway.delegation import MintedKeys, MintKey, RevokeKey
 from gateway.dialects import CHAT, DIALECTS, Dialect
 from gateway.endpoints import Budget, QuoteEndpoint
 from gateway.errors import (
-    EndpointNotFound,
     GatewayError,
     InvalidKey,
     LedgerGone,
-    MethodNotAllowed,
     NotAllowed,
     Stopping,
 )
 from gateway.idempotency import Replays
+from gateway.input_tokens import PATH as INPUT_TOKENS
+from gateway.input_tokens import InputTokens
 from gateway.models import MODELS_PATH, Model, Models, dialect_of_lists
 from gateway.parts import Parts
 from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
 from gateway.token_counts import COUNT_TOKENS_PATH, CountTokens
+from gateway.unserved import refusal
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
@@ -61,6 +62,7 @@ class Gateway:
             ("GET", "/v1/keys"): MintedKeys(parts),
             ("DELETE", "/v1/keys/{id}"): RevokeKey(parts),
             ("POST", COUNT_TOKENS_PATH): CountTokens(parts),
+            ("POST", INPUT_TOKENS): InputTokens(parts),
         }
         for each in DIALECTS.values():
             self._endpoints["POST", each.endpoint] = RequestPath(parts, replays, counting, each)
@@ -73,6 +75,7 @@ class Gateway:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
+            # Only under a server that speaks WebSockets; ours has none, and hands over the request.
             await send({"type": "websocket.close", "code": 1008, "reason": "not served"})
 
     async def _http(self, request: Request) -> None:
@@ -125,10 +128,8 @@ class Gateway:
         return f"{path.rpartition('/')[0]}/{{id}}"
 
     def _unserved(self, request: Request) -> GatewayError:
-        if self._row(request.path) in self._paths:
-            return MethodNotAllowed(f"{request.path} does not take {request.method}")
-        served = ", ".join(sorted(self._paths))
-        return EndpointNotFound(f"{request.path} is not served here; this gateway serves {served}")
+        has_path = self._row(request.path) in self._paths
+        return refusal(request, has_path=has_path, served=self._paths)
 
     async def _health(self, request: Request) -> None:
         """/healthz: the process runs. /readyz: it can reserve and settle, for the keys declared."""

@@ -17,7 +17,7 @@ from gateway.dialects.contract import Call, Dialect
 from gateway.errors import InvalidRequest, NotPriced
 from gateway.options import GatewayOptions
 from gateway.routes import Route
-from pricing import Price, Quote, QuoteTooLarge, images_tokens_max, quote
+from pricing import Price, PriceInvalid, Quote, QuoteTooLarge, images_tokens_max, quote
 
 GAIN_TOKENS_LEAST = 64
 """A grant that would be lowered is asked for again only where the input's bound is worth so many
@@ -50,7 +50,8 @@ class Quoting(msgspec.Struct, frozen=True):
         return cls(call, route, options, price, tokens_max, is_counted=not countable)
 
     def quote(self, plan: Plan) -> Quote:
-        """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly."""
+        """The ceiling. Raises InvalidRequest where the ledger could not compute it exactly, and
+        NotPriced."""
         wanted = self.call.output_cap
         if wanted is None:
             wanted = plan.output_tokens_default or self.options.output_tokens_default
@@ -75,12 +76,15 @@ class Quoting(msgspec.Struct, frozen=True):
                 audio_input=call.audio_input or call.unseen_content,
                 audio_output=call.audio_output,
                 image_input=bool(call.images) or call.unseen_content,
+                searches=call.searches_max,
                 input_thousandths=learned.input_thousandths,
                 output_thousandths=learned.output_thousandths,
                 input_windows=call.input_windows,
             )
         except QuoteTooLarge as error:
             raise InvalidRequest(str(error)) from None
+        except PriceInvalid as error:
+            raise NotPriced(str(error), param="tools") from None
 
     def bound(self, route: RouteBound | None) -> int:
         """The best bound of all input: the lower of `input_tokens_max` and what was learned."""

@@ -11,6 +11,7 @@ from gateway.demo.chat import chat_pieces
 from gateway.demo.completions import completion_pieces
 from gateway.demo.embeddings import embedding_pieces
 from gateway.demo.messages import count_pieces, messages_pieces
+from gateway.demo.responses import input_tokens_pieces, responses_pieces
 from gateway.providers import Wire
 from gateway.upstream import UpstreamAborted, UpstreamRequest, UpstreamTooLarge
 
@@ -24,6 +25,8 @@ _SPOKEN: Mapping[bytes, Callable[[dict[str, Any]], list[bytes]]] = MappingProxyT
         b"/v1/embeddings": embedding_pieces,
         b"/v1/messages": messages_pieces,
         b"/v1/messages/count_tokens": count_pieces,
+        b"/v1/responses": responses_pieces,
+        b"/v1/responses/input_tokens": input_tokens_pieces,
     }
 )
 """Target -> from a request, decoded, to its answer: one piece, or the events of a stream."""
@@ -31,6 +34,7 @@ WIRES = (
     Wire("/v1/chat/completions", b"/v1/chat/completions", "max_tokens"),
     Wire("/v1/completions", b"/v1/completions", "max_tokens"),
     Wire("/v1/messages", b"/v1/messages", "max_tokens"),
+    Wire("/v1/responses", b"/v1/responses", "max_output_tokens"),
 )
 EMBEDDER_WIRES = (Wire("/v1/embeddings", b"/v1/embeddings", ""),)
 

@@ -8,12 +8,13 @@ from gateway.dialects.completions import CompletionsDialect
 from gateway.dialects.contract import Dialect
 from gateway.dialects.embeddings import EmbeddingsDialect
 from gateway.dialects.messages import MessagesDialect
+from gateway.dialects.responses import ResponsesDialect
 
 CHAT = ChatDialect()
 MESSAGES = MessagesDialect()
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {each.endpoint: each for each in (CHAT, CompletionsDialect(), EmbeddingsDialect(), MESSAGES)}
-)
+RESPONSES = ResponsesDialect()
+_ALL: tuple[Dialect, ...] = (CHAT, CompletionsDialect(), EmbeddingsDialect(), MESSAGES, RESPONSES)
+DIALECTS: Mapping[str, Dialect] = MappingProxyType({each.endpoint: each for each in _ALL})
 """Endpoint -> its dialect. What is not here is not forwarded."""
 
-__all__ = ["CHAT", "DIALECTS", "MESSAGES", "Dialect"]
+__all__ = ["CHAT", "DIALECTS", "MESSAGES", "RESPONSES", "Dialect"]

@@ -21,6 +21,7 @@ from gateway.dialects.jsonbody import (
     rewritten,
     whole_number,
 )
+from gateway.dialects.openai_error import error_body
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure, text_tokens_max
 
@@ -124,7 +125,7 @@ class ChatDialect:
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             images=tuple(bound.images),
-            service_tier=_service_tier(fields) if "service_tier" in rare else "",
+            service_tier=service_tier(fields) if "service_tier" in rare else "",
         )
 
     def input_tokens_max(self, call: Call, measure: Measure) -> int:
@@ -187,15 +188,7 @@ class ChatDialect:
 
     def error_body(self, error: GatewayError) -> bytes:
         """See Dialect: `{"error": {message, type, param, code}}`, and a reason where one is."""
-        fields: dict[str, Any] = {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-        if error.reason:
-            fields["reason"] = error.reason
-        return msgspec.json.encode({"error": fields})
+        return error_body(error)
 
     def error_event(self, error: GatewayError) -> bytes:
         """See Dialect."""
@@ -227,7 +220,8 @@ def refuse_fields(
             raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
 
 
-def _service_tier(fields: dict[str, msgspec.Raw]) -> str:
+def service_tier(fields: dict[str, msgspec.Raw]) -> str:
+    """The tier that is asked for, "" for none. Raises NotPriced."""
     tier = decoded(fields, "service_tier")
     if tier is None:
         return ""

@@ -214,14 +214,15 @@ def usage_from(
     if raw.startswith(b"{"):
         try:
             used = read_usage(biller, msgspec.json.decode(raw), api=API)
-            meters, facts = used.meters, _with_tier(used.facts, tier)
+            meters, facts = used.meters, with_tier(used.facts, tier)
         except (UsageInvalid, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             meters = None
     finish = choices[0].finish_reason or "" if choices else ""
     return Usage(meters, model or "", finish, facts=facts)
 
 
-def _with_tier(facts: Facts, tier: str | None) -> Facts:
+def with_tier(facts: Facts, tier: str | None) -> Facts:
+    """Facts of an answer that names this tier beside its usage."""
     if not tier:
         return facts
     return _of_tier(tier) if facts is STANDARD else replace(facts, service_tier=tier)

@@ -20,10 +20,12 @@ class Call(msgspec.Struct, frozen=True):
     the bound by bytes of all but `images`, whose tokens depend on the model. `output_cap` is 0
     where nothing is produced, None where the client leaves it open; below `output_tokens_least`
     the provider would refuse. `headers` go to the provider beside the route's own. `input_windows`:
-    how many inputs there are of which each may fill the model's context window; 0 where the window
-    bounds nothing. `events_beside`: events that a stream may have for what is not produced.
-    `context_tokens`: of the window that the request opens, 0 for the model's own. `service_tier`:
-    the one that is asked for, "" for none: whether it has a price is the route's to say."""
+    how many inputs there are of which each may fill the model's context window, or how often the
+    provider may read it where it calls tools by itself; 0 where the window bounds nothing.
+    `events_beside`: events that a stream may have for what is not produced. `searches_max`: how
+    many searches the provider may bill. `context_tokens`: of the window that the request opens, 0
+    for the model's own. `service_tier`: the one that is asked for, "" for none: whether it has a
+    price is the route's to say."""
 
     model: str
     stream: bool
@@ -44,6 +46,7 @@ class Call(msgspec.Struct, frozen=True):
     events_beside: int = 0
     context_tokens: int = 0
     service_tier: str = ""
+    searches_max: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from recorder.surfaces.contract import (
 )
 from recorder.surfaces.embeddings import EmbeddingsSurface
 from recorder.surfaces.messages import MessagesSurface
+from recorder.surfaces.responses import ResponsesSurface
 
 SURFACES: Mapping[str, Surface] = MappingProxyType(
     {
@@ -23,6 +24,7 @@ SURFACES: Mapping[str, Surface] = MappingProxyType(
         "/v1/completions": CompletionsSurface(),
         "/v1/embeddings": EmbeddingsSurface(),
         "/v1/messages": MessagesSurface(),
+        "/v1/responses": ResponsesSurface(),
     }
 )
 

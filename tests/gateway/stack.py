@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
 from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream, wires_of
-from gateway.dialects import CHAT
+from gateway.dialects import CHAT, RESPONSES
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
@@ -45,6 +45,7 @@ from gateway.routes import CounterPlace, Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
 from pricing import DEMO_PRICES, Price, PriceSheet, Rates
+from pricing.rates import NO_FEES
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
@@ -149,6 +150,21 @@ def counted_route(name: str, origin: Origin, upstream: Upstream) -> Route:
     return dataclasses.replace(fake_route(name, origin, upstream, model="claude-x"), counter=place)
 
 
+def responses_routes(origin: Origin, upstream: Upstream) -> list[Route]:
+    """The same at /v1/responses; `searching` has a fee for searches of $10 a thousand."""
+    plain = fake_route("plain", origin, upstream, cap_field="max_output_tokens")
+    plain = replace(plain, endpoint=RESPONSES.endpoint, target=b"/base/v1/responses")
+    searching = replace(plain.price, fees=replace(NO_FEES, search_calls_nusd_per_m=10**13))
+    return [
+        plain,
+        replace(plain, name="dear", price=price(DEAR_OUTPUT_NUSD)),
+        replace(plain, name="hasty", timeouts=HASTY, stream_timeouts=HASTY),
+        replace(plain, name="thinker", reasons_unseen=True),
+        replace(plain, name="known", model="gpt-4o"),
+        replace(plain, name="searching", price=searching),
+    ]
+
+
 def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[Route]:
     """`plain` streams what it bills; the others differ in what their names say (`known`: whose
     tokenizer and rule for pictures are; `counted`: whose provider counts). `nobody` is where
@@ -164,6 +180,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         fake_route("newer", origin, upstream, cap_field="max_completion_tokens"),
         fake_route("known", origin, upstream, model="gpt-4o"),
         counted_route("counted", origin, upstream),
+        *responses_routes(origin, upstream),
         *(
             Route(
                 name=name,
@@ -179,6 +196,7 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
                 stream_timeouts=PATIENT,
                 reasons_unseen=False,
                 bills_after_cancel=False,
+                cap_field=wire.cap_field,
             )
             for name, each in DEMO_PRICES.items()
             for wire in wires_of(name)
