@@ -8,7 +8,6 @@ import pytest
 
 from gateway.upstream import (
     Origin,
-    ProxiedUpstream,
     Timeouts,
     UpstreamAborted,
     UpstreamNotReached,
@@ -16,6 +15,7 @@ from gateway.upstream import (
     UpstreamUnknown,
     header_block,
 )
+from gateway.upstream.proxied import ProxiedUpstream
 
 from .proxies import forward
 from .servers import OK, Certificates, Peer, answering, answering_once, request_to
