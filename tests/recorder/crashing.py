@@ -8,7 +8,6 @@ of its loop. Each is a process of its own, because only then does a SIGKILL leav
 import asyncio
 import contextlib
 import functools
-import multiprocessing
 import os
 import select
 import signal
@@ -40,6 +39,7 @@ from clickhouse.store import EmbeddedStore, HttpStore, HttpTimeouts, Store
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from tests.budgets.harness import SystemClock
+from tests.forking import warm
 from tests.gateway.processes import free_port
 from tests.pausing import pause
 from tests.recorder.hooks import Call, HookedStore, HookedTransport
@@ -212,8 +212,8 @@ def _say(outcome: Outcome) -> None:
 
 def one_life(run: Run) -> Outcome:
     """A recorder's process from start to end. Blocks."""
-    reading, writing = _processes().Pipe(duplex=False)
-    process = _processes().Process(target=_live, args=(writing, msgspec.json.encode(run)))
+    reading, writing = warm().Pipe(duplex=False)
+    process = warm().Process(target=_live, args=(writing, msgspec.json.encode(run)))
     process.start()
     writing.close()
     with reading, os.fdopen(os.dup(reading.fileno()), "rb") as told:
@@ -221,14 +221,6 @@ def one_life(run: Run) -> Outcome:
     process.join(RUN_S_MAX)
     assert process.exitcode in (0, -signal.SIGKILL), (process.exitcode, _complaint(run))
     return msgspec.json.decode(answer, type=Outcome)
-
-
-@functools.cache
-def _processes() -> Any:
-    """Forks them off a process that has imported what they need, and opened nothing."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([__name__])
-    return processes
 
 
 def _live(writing: Connection, run: bytes) -> None:
