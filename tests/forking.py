@@ -8,7 +8,11 @@ import functools
 import multiprocessing
 from typing import Any
 
-PRELOADED = ("tests.recorder.crashing", "tests.comptroller.commands.forked")
+PRELOADED = (
+    "tests.recorder.crashing",
+    "tests.recorder.workbench",
+    "tests.comptroller.commands.forked",
+)
 
 
 @functools.cache
