@@ -7,6 +7,7 @@ machine's environment reaches it but where programs and modules are.
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
 
 PASSED_ON = ("PATH", "PYTHONPATH")  # the latter where the code under test is not what is installed
+OWN_PORTS = range(12_000, 30_000)  # below Linux's own, from 32768 on (ip_local_port_range)
 READY_S_MAX = 60
 STOPPED_S_MAX = 60
 LEFT_S_MAX = 20
@@ -211,9 +213,12 @@ def fake_config(provider: Provider, **more: object) -> dict[str, object]:
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """A port on which nobody listens now. Not one that the kernel gives away by itself, which any
+    connection of the machine may have got before whoever is told to listen there does."""
+    while True:
+        port = secrets.choice(OWN_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def children(pid: int) -> list[int]:
