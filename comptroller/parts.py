@@ -14,7 +14,6 @@ from budgets.ledger import Ledger
 from budgets.memory import Memory
 from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
-from budgets.redispy import RedisPyTransport
 from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
@@ -52,6 +51,8 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
     Sentinel. Raises RedisUrlInvalid."""
     url = parse_redis_url(redis_url)
     if not url.is_plain:
+        from budgets.redispy import RedisPyTransport  # noqa: PLC0415  # redis-py: few need it
+
         return RedisPyTransport(url)
     host, port = url.servers[0] if url.servers else ("", 0)
     return PipelinedTransport(

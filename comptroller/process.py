@@ -16,10 +16,13 @@ from budgets.safety import UnsafeLedger
 from comptroller.assured import assure
 from comptroller.logs import log_as
 from comptroller.settings import Settings, load_settings
-from comptroller.variables import CONFIG_VARIABLE, DECLARED_VARIABLE
+from comptroller.variables import (
+    CONFIG_VARIABLE,
+    DECLARED_VARIABLE,
+    PARENT_VARIABLE,
+    READY_LINE,
+)
 
-PARENT_VARIABLE = "COMPTROLLER_SUPERVISOR"
-READY_LINE = "ready"
 LOOPBACK = "127.0.0.1"
 
 

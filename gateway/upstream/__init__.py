@@ -19,7 +19,6 @@ from gateway.upstream.contract import (
 from gateway.upstream.environment import upstream_from_environment
 from gateway.upstream.head import NO_HEADERS, header_block
 from gateway.upstream.pool import PooledUpstream, default_ssl_context
-from gateway.upstream.proxied import ProxiedUpstream
 
 __all__ = [
     "NO_HEADERS",
@@ -27,7 +26,6 @@ __all__ = [
     "Origin",
     "OwnedUpstream",
     "PooledUpstream",
-    "ProxiedUpstream",
     "Timeouts",
     "Upstream",
     "UpstreamAborted",

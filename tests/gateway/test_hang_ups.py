@@ -59,7 +59,7 @@ async def test_hang_up_while_the_provider_thinks(stack: Stack, model: str, strea
         await wire.send(request_bytes(secret, chat_body(stream=stream, model=model)))
         await stack.provider.arrivals(1)
     if model == "plain" and stream:
-        await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
+        await asyncio.wait_for(stack.provider.last.gone.wait(), 30)
     gate.set()
     entry, event = await stack.ledger.ending()
     if event["usage_source"] == "provider":
@@ -142,7 +142,7 @@ async def test_hang_up_in_mid_stream(stack: Stack, model: str) -> None:
         )
         await wire.until(b"three ")
     if model == "plain":
-        await asyncio.wait_for(stack.provider.last.gone.wait(), 5)
+        await asyncio.wait_for(stack.provider.last.gone.wait(), 30)
     gate.set()
     entry, event = await stack.ledger.ending()
     if model == "plain":
