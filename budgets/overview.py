@@ -53,6 +53,14 @@ class ScopeStanding:
     standings: tuple[Standing, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LearnedRoute:
+    """A route's scope and policy, see `budgets.learned`."""
+
+    scope: str
+    policy: Policy
+
+
 class Overview:
     """Questions about whole organisations. All raise OrganisationUnknown, LedgerUnavailable."""
 
@@ -84,6 +92,18 @@ class Overview:
             policy = decode_policy(packed)
             silent = msgspec.structs.replace(policy, kind="") == _SAYS_NOTHING
             return None if silent else scope
+
+        slot = await self._session.slot(organisation)
+        return await self._page(slot.policies_key, after, limit, wanted)
+
+    async def routes(self, organisation: str, *, after: str = "", limit: int) -> list[LearnedRoute]:
+        """At most `limit` routes of which something was learned, by scope, those after one."""
+
+        def wanted(scope: str, packed: bytes) -> LearnedRoute | None:
+            if not is_route_scope(scope):
+                return None
+            policy = decode_policy(packed)
+            return None if policy.learned is None else LearnedRoute(scope, policy)
 
         slot = await self._session.slot(organisation)
         return await self._page(slot.policies_key, after, limit, wanted)

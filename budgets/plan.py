@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from budgets.allotments import Allotment, moved_below, moves_aside
+from budgets.calibration import NOT_CALIBRATED
 from budgets.learned import Learned, RouteBound
 from budgets.policy import DIMENSIONS, Limit, Payloads, Policy, ancestors, strictest
 from budgets.windows import window_bounds
@@ -179,7 +180,8 @@ def nodes_of(path: ScopePath, route: str) -> tuple[str, ...]:
 
 
 def _route_bound(scope: str, policy: Policy) -> RouteBound:
-    return RouteBound(scope, policy.learned or Learned(), bool(policy.limits))
+    learned, calibration = policy.learned or Learned(), policy.calibration or NOT_CALIBRATED
+    return RouteBound(scope, learned, bool(policy.limits), calibration)
 
 
 def allotments_of(nodes: tuple[str, ...], records: dict[str, ScopeRecord]) -> dict[str, Allotment]:

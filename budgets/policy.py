@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from budgets.calibration import Calibration
 from budgets.learned import Learned, is_route_scope
 
 Dimension = Literal["usd", "tokens", "requests", "concurrency"]
@@ -73,8 +74,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """A scope's budget. `share_of_free_percent` bounds one grant while others are open;
     `output_tokens_default` stands for a cap that the client did not send; `payloads` is what may
-    be recorded of prompts and answers at most, None for what holds above. `learned` is there for
-    the scopes of routes only (budgets.learned), and nobody writes it."""
+    be recorded of prompts and answers at most, None for what holds above. `learned` and
+    `calibration` are there for the scopes of routes only (budgets.learned); nobody writes them."""
 
     kind: str = ""
     limits: tuple[Limit, ...] = ()
@@ -84,6 +85,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens_default: int | None = None
     payloads: Payloads | None = None
     learned: Learned | None = None
+    calibration: Calibration | None = None
 
 
 def parse_scope(text: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ a ledger lose or refuse bookings without a word is refused at the start, where s
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from budgets.redispy import RedisPyTransport
 from budgets.redisurl import Kind, RedisUrl
 from budgets.transport import (
     Argument,
@@ -216,6 +215,8 @@ async def judge_ledger(
 ) -> list[Judgement]:
     """Every server of a ledger that data is written to. Raises LedgerUnavailable where one does
     not answer or does not let us in."""
+    from budgets.redispy import RedisPyTransport  # noqa: PLC0415  # redis-py: few need it
+
     servers: list[tuple[Answers, str]]
     if isinstance(transport, RedisPyTransport):
         servers = [(each, each.name) for each in await transport.servers()]

@@ -13,6 +13,7 @@ import itertools
 import os
 import re
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ DATABASE = "comptroller"
 LOCK_FILE = "comptroller.lock"
 QUERIED_BYTES_MAX = 1024 * 1024
 _KEEP_FREE = "storage_configuration.disks.default.keep_free_space_bytes"
+_FRAMES = "pyarrow"
 _READ = "comptroller-read-"  # how a read is found to be killed
 _STREAMED_QUERY = re.compile(r"\s*(\(|SELECT\b|WITH\b)", re.IGNORECASE)  # chDB streams no other
 _PATH_REFUSED = re.compile(r"[?&#\x00]")
@@ -81,6 +83,20 @@ class EngineLimits:
         }
 
 
+def _loaded() -> Callable[[str], Connection]:
+    """How a connection to the engine is opened. Not imported at the top: that alone takes 280 MB,
+    and only this process needs it. chDB does without pyarrow where there is none (its
+    sqlitelike.py), which nothing here uses and which would be a third of the import."""
+    loaded = cast(dict[str, object], sys.modules)
+    frames = loaded.setdefault(_FRAMES, None)  # None: as if it were not installed
+    try:
+        import chdb  # noqa: PLC0415
+    finally:
+        if frames is None:
+            loaded.pop(_FRAMES, None)
+    return cast(Callable[[str], Connection], chdb.connect)
+
+
 @dataclass(frozen=True, slots=True)
 class Restrictions:
     """What one read may see and how: `filters` are conditions by table (`comptroller.events` ->
@@ -124,10 +140,7 @@ class Engine:
         self._schema = itertools.count(1)
         self.schema_version = 0
         try:
-            # Not at the top: the import alone takes 280 MB, and only this process needs it.
-            import chdb  # noqa: PLC0415
-
-            self._connect = cast(Callable[[str], Connection], chdb.connect)
+            self._connect = _loaded()
             self._keeper = self._connect(self._address())  # keeps the engine alive between calls
             self._keeper.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
             self.version, self.timezone = self._about()

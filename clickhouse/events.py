@@ -3,7 +3,7 @@
 `EventRow` is the truth about columns: its fields, in their order, are the columns that the chain
 covers, and its JSON array is the canonical text that is hashed, inserted and exported. Migrations
 and the stand-alone verifier are checked against it by tests. A column is only ever added at the
-end, in a migration of its own.
+end, in a migration of its own; a text ends before the later columns that are empty at its end.
 
 Meters have OpenTelemetry's GenAI names where it has one; money is in integer nano-dollars.
 """
@@ -105,9 +105,23 @@ class EventRow(msgspec.Struct, frozen=True, array_like=True):
     trace_id: str = ""
     counters: tuple[CounterChange, ...] = ()
     detail: str = ""
+    video_input: int = 0
+    image_output: int = 0
+    search_calls: int = 0
+    audio_ms: int = 0
+    pages: int = 0
+    characters: int = 0
+    service_tier: str = ""
+    reported_nusd: int | None = None
+    computed_nusd: int | None = None
 
 
 COLUMNS: tuple[str, ...] = EventRow.__struct_fields__
+FIRST_COLUMNS = 57
+"""As many columns had the first version, `org` to `detail`: the text of every event has these."""
+LATER_COLUMNS = COLUMNS[FIRST_COLUMNS:]
+"""Columns that came later: the text of an event leaves those out that are empty at its end, as it
+did when they were not there, so that its hash still holds."""
 
 
 class Derived(msgspec.Struct, frozen=True, array_like=True):
@@ -184,11 +198,25 @@ class WrittenEvent(msgspec.Struct, frozen=True):
     body_sha256: Text = ""
     trace_id: Text = ""
     detail: Text = ""
+    video_input: Count = 0
+    image_output: Count = 0
+    search_calls: Count = 0
+    audio_ms: Count = 0
+    pages: Count = 0
+    characters: Count = 0
+    service_tier: str = ""
+    reported_nusd: Amount | None = None
+    computed_nusd: Amount | None = None
 
 
 _NOTHING = WrittenEvent()
 _decode = msgspec.json.Decoder(WrittenEvent).decode
 _encode = msgspec.json.Encoder().encode
+# What an empty later column is written as, the last one first.
+_LATER_EMPTY = tuple(
+    b",%b" % _encode(getattr(EventRow("", 1, 1, 1, "", ""), name))
+    for name in reversed(LATER_COLUMNS)
+)
 
 
 def decode_written(event: bytes) -> WrittenEvent:
@@ -196,6 +224,22 @@ def decode_written(event: bytes) -> WrittenEvent:
     return _decode(event) if event else _NOTHING
 
 
-def canonical(row: EventRow) -> bytes:
-    """The text that the chain hashes: a JSON array of the columns, without spaces, UTF-8."""
+def whole(row: EventRow) -> bytes:
+    """All columns as a JSON array, without spaces, UTF-8: what is inserted."""
     return _encode(row)
+
+
+def canonical(row: EventRow) -> bytes:
+    """The text that the chain hashes: `whole` without later columns that are empty at its end."""
+    return chained(_encode(row))
+
+
+def chained(whole_text: bytes) -> bytes:
+    """The canonical text of a row, from its `whole`. An array that ends with such bytes has just
+    that value at its end: within a text, a quote has a backslash before it."""
+    end = len(whole_text) - 1
+    for empty in _LATER_EMPTY:
+        if not whole_text.endswith(empty, 0, end):
+            break
+        end -= len(empty)
+    return whole_text[:end] + b"]"

@@ -212,6 +212,16 @@ class AdminClient:
                 return
             place = {"after": page["next"]}
 
+    def routes(self, organisation: str = "") -> Iterator[dict[str, Any]]:
+        """What was learned of routes, in order."""
+        return self._listed("/v1/routes", "routes", _of(organisation))
+
+    def reset_route(self, route: str, organisation: str = "") -> list[dict[str, Any]]:
+        """Forgets it, and says what it was: a row for each organisation that had any."""
+        body = {"route": route, **_of(organisation)}
+        rows: list[dict[str, Any]] = self._object("POST", "/v1/routes/reset", json=body)["reset"]
+        return rows
+
     def budgets(self, below: str = "") -> Iterator[dict[str, Any]]:
         """Every scope with a budget, in order; or only those at and below one."""
         organisation = {"organisation": below.partition("/")[0]} if below else {}

@@ -15,8 +15,8 @@ from budgets.embedded import (
     EmbeddedServerFailed,
 )
 from comptroller.logs import last_words, opened
-from comptroller.process import PARENT_VARIABLE, READY_LINE
 from comptroller.supervise import PartFailed
+from comptroller.variables import PARENT_VARIABLE, READY_LINE
 
 
 class Child:

@@ -8,6 +8,7 @@ from comptroller.commands import (
     check,
     doctor,
     key,
+    learned,
     prices,
     quote,
     reconcile,
@@ -27,6 +28,7 @@ app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")
 prices.app.command("recost")(recost.recost_command)
+prices.app.add_typer(learned.app, name="learned")
 app.add_typer(prices.app, name="prices")
 app.command("top")(top.top_command)
 app.command("tail")(records_cli.tail_command)

@@ -51,6 +51,11 @@ def declared_file(data_dir: Path) -> Path:
     return data_dir / "declared"
 
 
+def looked_up_file(data_dir: Path) -> Path:
+    """What the lists said of the configuration's models when `up` started."""
+    return data_dir / "prices.json"
+
+
 def gateway_url_file(data_dir: Path) -> Path:
     """The base URL that SDKs are pointed at; absent while no gateway runs."""
     return data_dir / "gateway.url"

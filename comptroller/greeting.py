@@ -57,7 +57,7 @@ class Greeting:
 
     def _curl(self, secret: str) -> str:
         message = {"role": "user", "content": "hello"}
-        body = json.dumps({"model": self.settings.models[0].name, "messages": [message]})
+        body = json.dumps({"model": self.settings.model_to_try, "messages": [message]})
         headers = f"-H 'Authorization: Bearer {secret}' -H 'Content-Type: application/json'"
         return f"curl {self.base_url}/chat/completions {headers} -d {shlex.quote(body)}"
 

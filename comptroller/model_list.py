@@ -14,14 +14,27 @@ from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
-from gateway.demo import WIRES as DEMO_WIRES
+from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
+from gateway.counters import COUNTERS
+from gateway.demo import wires_of as demo_wires_of
 from gateway.providers import PROVIDERS, Wire
-from pricing import DEMO_PRICES, Price, PriceInvalid, price_from_model_info
+from pricing import (
+    DEMO_PRICES,
+    Price,
+    PriceInvalid,
+    PriceSheet,
+    price_from_model_info,
+    sheet_from_model_info,
+    sheet_of_price,
+)
 
 if TYPE_CHECKING:
     from pricing.catalog import Entry
 
 TIMEOUT_S_MAX: Final = 7200
+BOUNDS: Final = ("bytes", "calibrated")
+"""How the input of a model's requests is bounded: by what holds, or by what was seen."""
+_CHAT: Final = "/v1/chat/completions"
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
 _PARAMS = ("model", "api_base", "api_key", "timeout", "stream_timeout")
@@ -31,8 +44,9 @@ _INFO_FIELDS = (
     *("id", "mode", "base_model", "litellm_provider", "description", "source", "metadata"),
     *("deprecation_date", "max_tokens", "max_input_tokens", "max_output_tokens"),
     *("output_vector_size", "max_images_per_prompt", "tool_use_system_prompt_tokens"),
-    *("token_count_framing", "token_count_tool_framing"),
+    *("token_count_framing", "token_count_tool_framing", "input_counter", "bound"),
     *("token_count_responses_framing", "token_count_responses_tool_framing"),
+    "default_service_tier",
 )
 _INFO_PREFIXES = ("supports_", "supported_")
 # Whether such a field is a price that is understood is for `pricing` to say, never for this file.
@@ -46,7 +60,9 @@ class ModelEntry:
     """One entry of model_list. Timeouts are 0 where the gateway's own hold; `api_base` has no slash
     at its end, and is empty for the demo. `wires`: what its server speaks. `listed`: what the
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
-    own."""
+    own; `default_tier`: the service tier that the account has there where a request names none, ""
+    for the standard. `input_counter`: the name of the provider's counter that may be asked
+    (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned."""
 
     name: str
     provider: str
@@ -59,6 +75,22 @@ class ModelEntry:
     stream_timeout_ms: int = 0
     reasons_unseen: bool = True
     source: PriceSource | None = field(default=None, repr=False, compare=False)
+    input_counter: str = ""
+    calibrated: bool = False
+    default_tier: str = ""
+
+    @property
+    def sheet(self) -> PriceSheet:
+        """Every price of the model, of which `price` is the standard one."""
+        if self.source is None:
+            return sheet_of_price(self.price)
+        whole = self.source.whole
+        return sheet_from_model_info(whole.provider, self.source.model, whole.info)
+
+    @property
+    def biller(self) -> str:
+        """Who bills: the one whose word about a cost is believed."""
+        return self.price.provider if self.source is None else self.source.biller
 
     @property
     def listed(self) -> "Entry | None":
@@ -66,14 +98,19 @@ class ModelEntry:
         return None if self.source is None else self.source.whole.entry
 
 
-def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
-    """The entries of `model_list`; without it the demo models. Raises ConfigInvalid."""
+def read_models(
+    value: Value | None,
+    environment: Mapping[str, str],
+    looked_up: LookedUp = NOTHING_LOOKED_UP,
+) -> tuple[ModelEntry, ...]:
+    """The entries of `model_list`; without it the demo models. Prices that are among `looked_up`
+    are not looked up again. Raises ConfigInvalid."""
     if value is None:
         return tuple(_demo_entry(name, name, price) for name, price in DEMO_PRICES.items())
     entries: list[ModelEntry] = []
     lines: dict[str, int] = {}
     for item in value.items():
-        entry = read_entry(item, environment)
+        entry = read_entry(item, environment, looked_up)
         if entry.name in lines:
             raise item.error(
                 f"model_name {shown(entry.name)} is there already, in line {lines[entry.name]}: "
@@ -86,19 +123,27 @@ def read_models(value: Value | None, environment: Mapping[str, str]) -> tuple[Mo
     return tuple(entries)
 
 
+def first_that_chats(models: tuple[ModelEntry, ...]) -> str:
+    """The name of the model that an example can talk to; the first of all where none chats."""
+    chatting = (each for each in models if any(w.endpoint == _CHAT for w in each.wires))
+    return next(chatting, models[0]).name
+
+
 def _demo_entry(
     name: str, upstream_model: str, price: Price, source: PriceSource | None = None
 ) -> ModelEntry:
     reasons = "reasoner" in upstream_model
     return ModelEntry(
-        *(name, "demo", upstream_model, price, DEMO_WIRES),
+        *(name, "demo", upstream_model, price, demo_wires_of(upstream_model)),
         reasons_unseen=reasons,
         source=source,
     )
 
 
-def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
-    """One entry of `model_list`. Raises ConfigInvalid."""
+def read_entry(
+    item: Value, environment: Mapping[str, str], looked_up: LookedUp = NOTHING_LOOKED_UP
+) -> ModelEntry:
+    """One entry of `model_list`, as `read_models` has it. Raises ConfigInvalid."""
     fields = item.known_fields(_ENTRY_FIELDS, "an entry of model_list")
     for needed in _ENTRY_FIELDS[:2]:
         if needed not in fields:
@@ -115,7 +160,8 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
     info = fields.get("model_info")
     if provider == "demo":
         return _demo(name, model, info, params)
-    price, source = _price(name, (provider, model, _host(params, environment)), info or item)
+    served = provider, model, _host(params, environment)
+    price, source = _price(name, served, info or item, looked_up)
     api_base = _api_base(provider, params, params_value, environment)
     timeout_ms = _seconds_ms(params.get("timeout"))
     api_key = params.get("api_key")
@@ -131,6 +177,9 @@ def read_entry(item: Value, environment: Mapping[str, str]) -> ModelEntry:
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
         reasons_unseen=_reasons_unseen(info),
         source=source,
+        input_counter=_input_counter(info),
+        calibrated=_calibrated(info),
+        default_tier=_default_tier(info, source),
     )
 
 
@@ -142,6 +191,9 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
     full_name = f"demo/{model}"
     if full_name not in DEMO_PRICES:
         raise params["model"].error(f"unknown demo model; there are {', '.join(DEMO_PRICES)}")
+    for unused in ("input_counter", "bound"):
+        if info is not None and unused in _info(info):
+            raise info.fields()[unused].error(f"the demo models have no {unused}: remove it")
     price, source = DEMO_PRICES[full_name], None
     if info is not None and any(_is_price_field(each) or "max_" in each for each in _info(info)):
         price, source = _price(name, ("demo", model, ""), info)
@@ -225,14 +277,19 @@ def _is_price_field(name: str) -> bool:
     return any(word in name for word in _PRICE_WORDS)
 
 
-def _price(name: str, served: tuple[str, str, str], info: Value) -> tuple[Price, PriceSource]:
+def _price(
+    name: str,
+    served: tuple[str, str, str],
+    info: Value,
+    looked_up: LookedUp = NOTHING_LOOKED_UP,
+) -> tuple[Price, PriceSource]:
     """From model_info, and the catalogue where it lacks something. `served`: provider, model, host.
     Where there is no model_info, `info` is the entry that lacks it."""
     provider, model, host = served
     fields = _info(info) if info.name == "model_info" else {}
     said = {each: value.plain() for each, value in fields.items()}
     try:
-        whole = completed(provider, model, host, said)
+        whole = completed(provider, model, host, said, looked_up=looked_up)
         price = price_from_model_info(whole.provider, model, whole.info)
         return price, PriceSource(provider, model, host, said, whole)
     except LookupError as error:
@@ -264,6 +321,43 @@ def _accused(info: Value, message: str) -> Value:
     """The field that a price's complaint names first, or all of model_info."""
     places = [(message.index(name), -len(name), name) for name in info.fields() if name in message]
     return info.fields()[min(places)[2]] if places else info
+
+
+def _calibrated(info: Value | None) -> bool:
+    value = _given(info.fields()).get("bound") if info is not None else None
+    if value is None:
+        return False
+    if value.text("bound") not in BOUNDS:
+        raise value.error(f"bound is one of {', '.join(BOUNDS)}")
+    return value.text("bound") == BOUNDS[1]
+
+
+def _input_counter(info: Value | None) -> str:
+    value = _given(info.fields()).get("input_counter") if info is not None else None
+    if value is None:
+        return ""
+    name = value.text("input_counter")
+    if name not in COUNTERS:
+        raise value.error(
+            f"input_counter is one of {', '.join(COUNTERS)}: whose endpoint at api_base counts the "
+            "input of this model's requests"
+        )
+    return name
+
+
+def _default_tier(info: Value | None, source: PriceSource) -> str:
+    """Ours: what a request costs that names no service tier is for the account at the provider to
+    say (OpenAI's projects have a default tier)."""
+    said = _info(info).get("default_service_tier") if info is not None else None
+    if said is None:
+        return ""
+    tier, whole = said.text("default_service_tier"), source.whole
+    sheet = sheet_from_model_info(whole.provider, source.model, whole.info)
+    if not sheet.can_quote(tier):
+        raise said.error(
+            f"default_service_tier {shown(tier)} has no price: {', '.join(sheet.service_tiers)}"
+        )
+    return tier
 
 
 def _reasons_unseen(info: Value | None) -> bool:

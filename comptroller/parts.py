@@ -14,7 +14,6 @@ from budgets.ledger import Ledger
 from budgets.memory import Memory
 from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport
-from budgets.redispy import RedisPyTransport
 from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
@@ -24,6 +23,7 @@ from comptroller.remembering import records_memory
 from comptroller.settings import ModelEntry, Settings
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
@@ -31,7 +31,7 @@ from gateway.parts import Parts
 from gateway.providers import PROVIDERS, Wire
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
-from gateway.routes import Route, Routes, learned_name
+from gateway.routes import CounterPlace, Route, Routes, learned_name
 from gateway.upstream import (
     NO_HEADERS,
     Origin,
@@ -43,6 +43,7 @@ from gateway.upstream import (
 from gateway.waiting import WaitingLines
 
 DEMO_ORIGIN = Origin("http", "demo", 80)
+_PLAIN_HEADERS = ((b"content-type", b"application/json"), (b"accept-encoding", b"identity"))
 
 
 def ledger_transport(redis_url: str) -> LedgerTransport:
@@ -50,6 +51,8 @@ def ledger_transport(redis_url: str) -> LedgerTransport:
     Sentinel. Raises RedisUrlInvalid."""
     url = parse_redis_url(redis_url)
     if not url.is_plain:
+        from budgets.redispy import RedisPyTransport  # noqa: PLC0415  # redis-py: few need it
+
         return RedisPyTransport(url)
     host, port = url.servers[0] if url.servers else ("", 0)
     return PipelinedTransport(
@@ -129,11 +132,13 @@ def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: Gatew
     assert base.hostname is not None
     scheme: Literal["http", "https"] = "https" if base.scheme == "https" else "http"
     port = base.port or (443 if scheme == "https" else 80)
-    headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
-    headers += PROVIDERS[entry.provider].headers(entry.api_key)
+    provider = PROVIDERS[entry.provider]
+    headers = [*_PLAIN_HEADERS, *provider.headers(entry.api_key)]
     origin = Origin(scheme, base.hostname, port)
-    target = base.path.rstrip("/").encode() + wire.target
-    learned_as = learned_name(entry.price, origin, target, wire.cap_field)
+    target = provider.path_of(base.path).encode() + wire.target
+    learned_as = learned_name(
+        entry.price, origin, target, wire.cap_field, calibrated=entry.calibrated
+    )
     return Route(
         name=entry.name,
         endpoint=wire.endpoint,
@@ -151,6 +156,26 @@ def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: Gatew
         bills_after_cancel=False,
         secret=entry.api_key.encode(),
         learned_as=learned_as if options.learn_bounds else "",
+        sheet=entry.sheet,
+        biller=entry.biller,
+        default_tier=entry.default_tier,
+        counter=_counter(entry, wire, origin),
+        calibrated=entry.calibrated,
+    )
+
+
+def _counter(entry: ModelEntry, wire: Wire, origin: Origin) -> CounterPlace | None:
+    """Where the provider counts input, beside what it serves."""
+    if not entry.input_counter:
+        return None
+    counter = COUNTERS[entry.input_counter]
+    base_path = urlsplit(entry.api_base).path.rstrip("/").encode()
+    return CounterPlace(
+        counter=counter,
+        origin=origin,
+        target=counter.target(base_path, entry.upstream_model),
+        headers=header_block([*_PLAIN_HEADERS, *counter.headers(entry.api_key)]),
+        counts_request=counter.endpoint == wire.endpoint,
     )
 
 
@@ -170,6 +195,8 @@ def _demo_route(entry: ModelEntry, wire: Wire, options: GatewayOptions) -> Route
         stream_timeouts=_timeouts(options, 0),
         reasons_unseen="reasoner" in entry.upstream_model,
         bills_after_cancel=False,
+        sheet=entry.sheet,
+        biller=entry.biller,
     )
 
 

@@ -2,8 +2,9 @@
 doubtful in an operator's list."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ STALE: Final = "stale"
 FREE: Final = "free"
 OWN: Final = "own price"
 OK: Final = "ok"
+MAY_OVERRUN: Final = "bound: calibrated, which a request may exceed"
 FAILING: Final = (UNPRICED,)
 """States with which `comptroller up` would not start."""
 
@@ -75,14 +77,15 @@ def _day(moment_ms: int) -> str:
     return f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%d}"
 
 
-def _sheet(entry: Entry) -> PriceSheet:
-    return sheet_from_model_info(entry.provider, entry.model, entry.info)
+def _sheet(entry: Entry, said: Mapping[str, object] = MappingProxyType({})) -> PriceSheet:
+    return sheet_from_model_info(entry.provider, entry.model, {**entry.info, **said})
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request whose cost is asked for: the provider's own usage object, and what the answer
-    says beside it. `at_ms`: when it was, UTC milliseconds."""
+    says beside it. `at_ms`: when it was, UTC milliseconds. `model_info`: prices that the lists
+    lack, or have another opinion on."""
 
     provider: str
     model: str
@@ -93,17 +96,20 @@ class Asked:
     region: str = ""
     api: str | None = None
     output: Any = None
+    model_info: Mapping[str, object] = field(default_factory=dict)
 
 
 def cost_document(asked: Asked, catalog: Catalog) -> dict[str, Any]:
     """`{cost_nusd, cost_usd, meters, price_version, ...}` of a request.
 
-    Raises ModelUnknown, UsageInvalid, PriceInvalid.
+    Raises ModelUnknown, UsageInvalid, PriceInvalid; this also for a region whose factor nobody
+    knows.
     """
     entry = catalog.find(asked.provider, asked.model, asked.at_ms)
     used = read_usage(entry.provider, asked.usage, api=asked.api, output=asked.output)
     facts = _facts(used.facts, asked)
-    sheet = _sheet(entry)
+    sheet = _sheet(entry, asked.model_info)
+    sheet.check_region(facts.region)
     others = {
         sub.model: _sheet(catalog.find(asked.provider, sub.model, asked.at_ms))
         for sub in facts.sub_uses
@@ -144,6 +150,8 @@ def checked(
             yield _row(_name(item), "", UNPRICED, str(error), item.line)
             continue
         state, says = _state(entry, item, catalog, at_ms)
+        if entry.calibrated:
+            says = f"{says}; {MAY_OVERRUN}"
         yield _row(entry.name, f"{entry.provider}/{entry.upstream_model}", state, says, item.line)
 
 

@@ -16,23 +16,26 @@ from budgets.safety import UnsafeLedger
 from comptroller.assured import assure
 from comptroller.logs import log_as
 from comptroller.settings import Settings, load_settings
-from comptroller.variables import CONFIG_VARIABLE, DECLARED_VARIABLE
+from comptroller.variables import (
+    CONFIG_VARIABLE,
+    DECLARED_VARIABLE,
+    PARENT_VARIABLE,
+    READY_LINE,
+)
 
-PARENT_VARIABLE = "COMPTROLLER_SUPERVISOR"
-READY_LINE = "ready"
 LOOPBACK = "127.0.0.1"
 
 
-def begin(part: str) -> Settings:
-    """The settings of this process; `redis_url` is the ledger's, embedded or not, and safe. Raises
-    ConfigInvalid."""
+def begin(part: str, *, models: bool = True) -> Settings:
+    """The settings of this process; `redis_url` is the ledger's, embedded or not, and safe;
+    `models` as in load_settings. Raises ConfigInvalid."""
     die_with_parent()
     supervisor = os.environ.get(PARENT_VARIABLE)
     if supervisor and os.getppid() != int(supervisor):
         raise SystemExit("the supervisor is gone")  # it died before the kernel was asked to tell
     log_as(part)
     path = os.environ.get(CONFIG_VARIABLE)
-    settings = load_settings(Path(path) if path else None, os.environ)
+    settings = load_settings(Path(path) if path else None, os.environ, models=models)
     try:
         assure(settings, waits=True)
     except UnsafeLedger as error:

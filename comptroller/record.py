@@ -142,7 +142,7 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """The process's entry point."""
-    settings = begin("recorder")
+    settings = begin("recorder", models=False)
     try:
         asyncio.run(record(settings))
     except (RecordsError, RecorderBusy, SchemaMismatch, OSError) as error:

@@ -1,17 +1,22 @@
 """The price of today for the time of a request: the catalogue and the operator's model_list.
 
 `Tariff` of `console.charges`. A request is priced by the entry of model_list that served it; where
-that says nothing, by what the lists say of its own moment.
+that says nothing, by what the lists say of its own moment. What the provider itself has billed
+stays what it is.
+
+Two checks are for events from before there was a column for everything that a price depends on: one
+that names no service tier is such an event, see `Charged.is_told_whole`.
 """
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from comptroller.catalogued import PriceSource, installed
+from comptroller.catalogued import installed
 from comptroller.model_list import ModelEntry
 from console.charges import Charged, NotPriced, Owed
-from pricing import Facts, Price, PriceInvalid, PriceSheet, cost, cost_nusd, sheet_from_model_info
+from gateway.facts_record import FactsLeftOut
+from pricing import Price, PriceSheet, cost, cost_nusd, sheet_from_model_info
 
 if TYPE_CHECKING:
     from pricing.catalog import Catalog
@@ -40,31 +45,35 @@ class ListedTariff:
                 f"model_list has no {name} at {used.provider}/{used.model} any more: put that "
                 "entry back, and run this again"
             )
-        _check_told(used, entry.price)
-        if entry.source is None:
-            return Owed(cost_nusd(entry.price, used.meters), entry.price.version)
+        if used.reported_nusd is not None:
+            return Owed(used.reported_nusd, used.price_version)
+        if not used.is_told_whole:
+            _check_told(used, entry.price)
         try:
             return self._priced(name, entry, used)
-        except (LookupError, PriceInvalid) as error:
+        except (LookupError, ValueError, FactsLeftOut) as error:
             raise NotPriced(str(error)) from None
 
     def _priced(self, name: str, entry: ModelEntry, used: Charged) -> Owed:
         sheet = self._sheet((name, entry.provider, entry.upstream_model), used.ended_ms // HOUR_MS)
-        facts = Facts(at_ms=used.ended_ms)
+        facts = used.facts
         price = sheet.price(facts)
-        _check_distinct(used, price)
+        if not used.is_told_whole:
+            _check_distinct(used, price)
         return Owed(cost(sheet, used.meters, facts), price.version)
 
     def _read_sheet(self, key: tuple[str, str, str], hour: int) -> PriceSheet:
-        source = self._entries[key].source
-        assert isinstance(source, PriceSource)
+        entry = self._entries[key]
+        source = entry.source
+        if source is None:
+            return entry.sheet
         held = source.at(hour * HOUR_MS, self._catalog)
         return sheet_from_model_info(held.provider, source.model, held.info)
 
 
 def _check_told(used: Charged, price: Price) -> None:
-    """By the price that was charged its meters must come to the charge: else the gateway has billed
-    something that events have no column for. Raises NotPriced."""
+    """By the price that was charged, the meters of an event from before must come to the charge:
+    else the gateway has billed something that it had no column for. Raises NotPriced."""
     if used.price_version != price.version or used.is_corrected:
         return
     if cost_nusd(price, used.meters) != used.charged_nusd:
@@ -75,8 +84,8 @@ def _check_told(used: Charged, price: Price) -> None:
 
 
 def _check_distinct(used: Charged, price: Price) -> None:
-    """Events count video with images, and generated images with text. Raises NotPriced where these
-    have prices of their own."""
+    """Events from before count video with images, and generated images with text. Raises NotPriced
+    where these have prices of their own."""
     rates = price.rates
     if used.image_input and rates.video_input_nusd_per_mtok != rates.image_input_nusd_per_mtok:
         raise NotPriced("its events do not tell video from images, whose prices differ")

@@ -25,8 +25,10 @@ from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from budgets.subscopes import SubscopesInvalid, parse_sources
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
-from comptroller.model_list import ModelEntry, read_models
+from comptroller.looked_up import read_looked_up
+from comptroller.model_list import ModelEntry, first_that_chats, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
+from comptroller.variables import LOOKED_UP_VARIABLE
 from gateway.options import GatewayOptions
 from recorder.options import RecorderOptions
 
@@ -92,9 +94,18 @@ class Settings:
     budgets: tuple[tuple[str, Policy], ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
 
+    @property
+    def model_to_try(self) -> str:
+        """The name of the model in examples of a chat."""
+        return first_that_chats(self.models)
 
-def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:
-    """From `path` (None: defaults) and the environment, which wins. Raises ConfigInvalid."""
+
+def load_settings(
+    path: Path | None, environment: Mapping[str, str], *, models: bool = True
+) -> Settings:
+    """From `path` (None: defaults) and the environment, which wins. Without
+    `models` model_list is not read: that is for who neither serves nor prices. Raises
+    ConfigInvalid."""
     root = read_document(path) if path is not None else None
     top = {} if root is None else _top_fields(root)
     values = {option.name: _option(option, top, environment) for option in OPTIONS}
@@ -115,10 +126,22 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         endings=EndingsOptions(**_of_part("endings", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
         recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
-        models=read_models(top.get("model_list"), environment),
+        models=_models(top, environment) if models else (),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
     )
+
+
+def _models(top: dict[str, Value], environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
+    """At the prices that the supervisor has looked up, where one has started this process."""
+    if LOOKED_UP_VARIABLE not in environment:  # `check` notes what is asked for and not there
+        return read_models(top.get("model_list"), environment)
+    file = environment[LOOKED_UP_VARIABLE]
+    try:
+        looked_up = read_looked_up(Path(file))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigInvalid(f"{file}: {error}: start `comptroller up` again") from None
+    return read_models(top.get("model_list"), environment, looked_up)
 
 
 def _top_fields(root: Value) -> dict[str, Value]:

@@ -31,16 +31,23 @@ from comptroller.data_dir import (
     held,
     kept_secret,
     logs_folder,
+    looked_up_file,
 )
 from comptroller.declare import declare
 from comptroller.first_key import FirstKey, first_key
 from comptroller.greeting import Greeting
 from comptroller.logs import JsonLines, opened, shorten
+from comptroller.looked_up import write_looked_up
 from comptroller.parts import open_session
 from comptroller.remembering import records_memory
 from comptroller.settings import Settings
 from comptroller.supervise import STOP_S_MAX, Keeper
-from comptroller.variables import ADMIN_TOKEN_VARIABLE, CONFIG_VARIABLE, DECLARED_VARIABLE
+from comptroller.variables import (
+    ADMIN_TOKEN_VARIABLE,
+    CONFIG_VARIABLE,
+    DECLARED_VARIABLE,
+    LOOKED_UP_VARIABLE,
+)
 from console.token_store import ensure_first_token
 
 BACKLOG = 2048
@@ -86,6 +93,7 @@ class _Stack:
             **{name: each for name, each in environment.items() if name != ADMIN_TOKEN_VARIABLE},
             "COMPTROLLER_DATA_DIR": str(data_dir),
             DECLARED_VARIABLE: str(declared_file(data_dir)),
+            LOOKED_UP_VARIABLE: str(looked_up_file(data_dir)),
             "COMPTROLLER_REDIS_URL": redis_url,
             "COMPTROLLER_TRUST_LEDGER": str(settings.trust_ledger).lower(),
             **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
@@ -99,6 +107,7 @@ class _Stack:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
+        write_looked_up(looked_up_file(self._data_dir), (m.source for m in self._settings.models))
         self._forget_addresses()  # those of a killed instance may be somebody else's by now
         with contextlib.ExitStack() as sockets:
             try:

@@ -11,14 +11,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from console import budgets, documentation, events, health, keys, metrics, recost, sql, tokens
+from console import (
+    budgets,
+    documentation,
+    events,
+    health,
+    keys,
+    metrics,
+    recost,
+    routes,
+    sql,
+    tokens,
+)
 from console.auth import ROLE_OF
 from console.door import OPEN, Door
 from console.errors import error_of
 from console.parts import Parts
 from console.wire import ExactRoute
 
-RESOURCES = (health, tokens, keys, budgets, events, sql, recost, metrics)
+RESOURCES = (health, tokens, keys, budgets, events, sql, recost, routes, metrics)
 TITLE = "Comptroller admin API"
 DESCRIPTION = "Send an admin token as `Authorization: Bearer <token>`. docs/admin-api.md has more."
 

@@ -5,15 +5,18 @@ for it. So it is booked once, whoever books it and however often; two prices are
 on top of the same charge; and a price that comes back later is a new correction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
 
 from clickhouse.events import CounterChange, WrittenEvent
-from pricing import Meters
+from gateway.facts_record import facts_of
+from pricing import Facts, Meters
 
+_counts = attrgetter(*(each.name for each in fields(Meters)))
 RECOST = "recost"
 """`usage_source` of such a correction: what the provider said is in the event that it corrects."""
 USD = 1
@@ -31,7 +34,7 @@ class Charged(msgspec.Struct, frozen=True):
     `epoch`, `seq`, `time_ms`: of the event that says so; `last_epoch`, `last_seq`: of the last that
     charged; `charged_nusd`: by all of them; `price_version`: by which. `asked_ms`, `asked`: when it
     was reserved and in which counters, 0 and empty where that is not in the records any more;
-    `ended`: counters of its ending."""
+    `ended`: counters of its ending. `reported_nusd`: what its provider says that it bills."""
 
     epoch: int
     seq: int
@@ -68,22 +71,34 @@ class Charged(msgspec.Struct, frozen=True):
     asked_ms: int
     asked: tuple[CounterChange, ...] = ()
     ended: tuple[CounterChange, ...] = ()
+    video_input: int = 0
+    image_output: int = 0
+    search_calls: int = 0
+    audio_ms: int = 0
+    pages: int = 0
+    characters: int = 0
+    service_tier: str = ""
+    reported_nusd: int | None = None
+    detail: str = ""
 
     @property
     def meters(self) -> Meters:
-        """What it used, as far as events have columns for it."""
-        return Meters(
-            text_input=self.text_input,
-            cached_input=self.cached_input,
-            cache_write_5m=self.cache_write_5m,
-            cache_write_1h=self.cache_write_1h,
-            audio_input=self.audio_input,
-            image_input=self.image_input,
-            text_output=self.text_output,
-            reasoning_output=self.reasoning_output,
-            audio_output=self.audio_output,
-            tool_calls=self.tool_calls,
-        )
+        """What it used, as far as its event has columns for it."""
+        return Meters(*_counts(self))
+
+    @property
+    def is_told_whole(self) -> bool:
+        """Whether its event has all that its price depends on. A gateway that writes these columns
+        names the tier of every answer whose provider said what it used (`default` where the answer
+        names none: gateway.facts_record); of one from before, the column is empty."""
+        return bool(self.service_tier)
+
+    @property
+    def facts(self) -> Facts:
+        """What its price depends on beside the meters, at its own time. Raises FactsLeftOut."""
+        if not self.is_told_whole:
+            return Facts(at_ms=self.ended_ms)
+        return facts_of(self.detail, self.service_tier, self.ended_ms)
 
     @property
     def ended_ms(self) -> int:

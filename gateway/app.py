@@ -17,20 +17,23 @@ from budgets.transport import LedgerUnavailable
 from gateway.counting import InputCounting
 from gateway.delegation import MintedKeys, MintKey, RevokeKey
 from gateway.dialects import CHAT, DIALECTS, Dialect
-from gateway.endpoints import Budget, Models, QuoteEndpoint
+from gateway.endpoints import Budget, QuoteEndpoint
 from gateway.errors import (
-    EndpointNotFound,
     GatewayError,
     InvalidKey,
     LedgerGone,
-    MethodNotAllowed,
     NotAllowed,
     Stopping,
 )
 from gateway.idempotency import Replays
+from gateway.input_tokens import PATH as INPUT_TOKENS
+from gateway.input_tokens import InputTokens
+from gateway.models import MODELS_PATH, Model, Models, dialect_of_lists
 from gateway.parts import Parts
 from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
+from gateway.token_counts import COUNT_TOKENS_PATH, CountTokens
+from gateway.unserved import refusal
 
 Endpoint = Callable[[Request, Key, ScopePath], Awaitable[None]]
 CUT_MS_MAX = 5_000
@@ -50,17 +53,19 @@ class Gateway:
         self._taking_up: asyncio.Task[None] | None = None
         replays = Replays(parts.options, parts.clock)
         counting = InputCounting()
-        self._endpoints: dict[tuple[str, str], tuple[Endpoint, Dialect]] = {
-            ("POST", "/v1/quote"): (QuoteEndpoint(parts, counting), CHAT),
-            ("GET", "/v1/models"): (Models(parts), CHAT),
-            ("GET", "/v1/budget"): (Budget(parts), CHAT),
-            ("POST", "/v1/keys"): (MintKey(parts), CHAT),
-            ("GET", "/v1/keys"): (MintedKeys(parts), CHAT),
-            ("DELETE", "/v1/keys/{id}"): (RevokeKey(parts), CHAT),
+        self._endpoints: dict[tuple[str, str], Endpoint] = {
+            ("POST", "/v1/quote"): QuoteEndpoint(parts, counting),
+            ("GET", MODELS_PATH): Models(parts),
+            ("GET", MODELS_PATH + "/{id}"): Model(parts),
+            ("GET", "/v1/budget"): Budget(parts),
+            ("POST", "/v1/keys"): MintKey(parts),
+            ("GET", "/v1/keys"): MintedKeys(parts),
+            ("DELETE", "/v1/keys/{id}"): RevokeKey(parts),
+            ("POST", COUNT_TOKENS_PATH): CountTokens(parts),
+            ("POST", INPUT_TOKENS): InputTokens(parts),
         }
         for each in DIALECTS.values():
-            metered = RequestPath(parts, replays, counting, each)
-            self._endpoints["POST", each.endpoint] = (metered, each)
+            self._endpoints["POST", each.endpoint] = RequestPath(parts, replays, counting, each)
         self._paths = {path for _, path in self._endpoints}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,17 +75,18 @@ class Gateway:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
+            # Only under a server that speaks WebSockets; ours has none, and hands over the request.
             await send({"type": "websocket.close", "code": 1008, "reason": "not served"})
 
     async def _http(self, request: Request) -> None:
         if request.method == "GET" and request.path in ("/healthz", "/readyz"):
             await self._health(request)
             return
-        served = self._endpoints.get((request.method, self._row(request.path)))
-        if served is None:
-            await _refuse(request, self._unserved(request), CHAT)
+        dialect = _dialect(request)
+        endpoint = self._endpoints.get((request.method, self._row(request.path)))
+        if endpoint is None:
+            await _refuse(request, self._unserved(request), dialect)
             return
-        endpoint, dialect = served
         try:
             await self._authenticated(request, endpoint)
         except ClientGone:
@@ -113,16 +119,17 @@ class Gateway:
         await endpoint(request, key, path)
 
     def _row(self, path: str) -> str:
-        """The path as the table has it: a last segment that is no fixed one is a parameter."""
+        """The path as the table has it: a last segment that is no fixed one is a parameter, and
+        what follows /v1/models, because names of models have slashes in them."""
         if path in self._paths:
             return path
+        if path.startswith(MODELS_PATH + "/"):
+            return MODELS_PATH + "/{id}"
         return f"{path.rpartition('/')[0]}/{{id}}"
 
     def _unserved(self, request: Request) -> GatewayError:
-        if self._row(request.path) in self._paths:
-            return MethodNotAllowed(f"{request.path} does not take {request.method}")
-        served = ", ".join(sorted(self._paths))
-        return EndpointNotFound(f"{request.path} is not served here; this gateway serves {served}")
+        has_path = self._row(request.path) in self._paths
+        return refusal(request, has_path=has_path, served=self._paths)
 
     async def _health(self, request: Request) -> None:
         """/healthz: the process runs. /readyz: it can reserve and settle, for the keys declared."""
@@ -171,6 +178,17 @@ class Gateway:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._beating
         await self._close()
+
+
+def _dialect(request: Request) -> Dialect:
+    """In whose shape errors are told: that of the path, or of what is above it."""
+    path = request.path
+    if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+        return dialect_of_lists(request.headers)
+    for endpoint, dialect in DIALECTS.items():
+        if path == endpoint or path.startswith(endpoint + "/"):
+            return dialect
+    return CHAT
 
 
 async def _refuse(request: Request, error: GatewayError, dialect: Dialect) -> None:

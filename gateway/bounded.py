@@ -68,6 +68,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._bytes_to_nothing = 0
         super().on_message_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn's: two lines of log for a WebSocket that a caller without a key asks for. The
+        application answers it (gateway.unserved)."""
+
     def _refuse(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("The request's head is too large.")

@@ -16,9 +16,17 @@ from budgets.keys import Key
 from budgets.learned import Billed
 from budgets.learning import Lesson
 from gateway.dialects.contract import Call, Dialect, Usage
-from gateway.events import AnswerRecord, ResponseEvent, encode, meter_fields, provider_name
+from gateway.events import (
+    AnswerRecord,
+    ResponseEvent,
+    encode,
+    meter_fields,
+    provider_name,
+)
+from gateway.facts_record import facts_detail, tier_served
 from gateway.parts import Parts
 from gateway.request import Request
+from gateway.route_prices import NOT_PRICED, Charge
 from gateway.routes import Route
 from gateway.upstream import (
     UpstreamAborted,
@@ -26,8 +34,8 @@ from gateway.upstream import (
     UpstreamNotReached,
     UpstreamRequest,
     UpstreamResponse,
+    UpstreamUnknown,
 )
-from pricing import cost_nusd
 
 Outcome = Literal["unknown", "not_reached", "provider_error"]
 # An event of a stream carries a token or more; a few carry none (roles, pings, the end). Beyond
@@ -71,12 +79,15 @@ class Ending:
         self._record = AnswerRecord(reservation.payloads, self._streams_all)
         self._events = 0
         self._granted = reservation.output_tokens * call.n
-        self._events_max = EVENTS_PER_TOKEN_MAX * self._granted + EVENTS_BESIDE_MAX
+        self._events_max = (
+            EVENTS_PER_TOKEN_MAX * self._granted + EVENTS_BESIDE_MAX + call.events_beside
+        )
         self._response: UpstreamResponse | None = None
         self._sender: asyncio.Task[object] | None = None
         self._started_ms = parts.clock.now_ms()
         self._first_byte_ms = 0
         self._booked = False
+        self._charge: Charge | None = None
 
     async def __aenter__(self) -> Self:
         self._parts.keeper.hold(self.reservation, self.cut)
@@ -132,6 +143,8 @@ class Ending:
         # What is no event stream did not come from the provider's model: it bounds nothing.
         self._streams_all = self._streams_all and _is_event_stream(response.headers)
         self._first_byte_ms = self._elapsed_ms()
+        if _is_compressed(response.headers):  # what it says is read here, and is not for bombs
+            raise UpstreamUnknown("the answer is compressed, unasked", bytes_received=True)
         return response
 
     @property
@@ -168,16 +181,27 @@ class Ending:
                         pass
 
     @property
+    def charge(self) -> Charge | None:
+        """What the answer costs by what it says, once the provider said what it used."""
+        usage = self.usage
+        if self._charge is None and usage.meters is not None:
+            self._charge = self.route.prices.charge(usage.meters, usage.facts)
+        return self._charge
+
+    @property
     def cost(self) -> int | None:
-        """The true cost in nano-dollars, where the provider said what it used."""
-        meters = self.usage.meters
-        return None if meters is None else cost_nusd(self.route.price, meters)
+        """The true cost in nano-dollars, where the provider said what it used and that has a
+        price."""
+        charge = self.charge
+        return None if charge is None else charge.nusd
 
     @property
     def tokens_back(self) -> int:
-        """Tokens that were reserved and not used, where the provider said what it used."""
+        """Tokens that were reserved and not used, where that is booked."""
         meters = self.usage.meters
-        return 0 if meters is None else self.reservation.reserved_tokens - meters.total_tokens
+        if meters is None or self.cost is None:
+            return 0
+        return self.reservation.reserved_tokens - meters.total_tokens
 
     async def book(self) -> None:
         """Ends the reservation; the second call does nothing."""
@@ -212,9 +236,15 @@ class Ending:
             billed = Billed(meters.input_tokens, meters.output_tokens, truth.usd_nusd)
         elif self.cut_reason == BEYOND_GRANT:
             billed = Billed(0, self._events - EVENTS_BESIDE_MAX, 0)
-        elif source != "reserved" or self.status != HTTPStatus.OK or self.cut_reason or self.error:
+        elif not self._is_silent(source):
             return None
         return self._parts.learning.lesson(self.reservation, self._granted, billed)
+
+    def _is_silent(self, source: str) -> bool:
+        """Whether a whole answer says nothing of what it used. One that says it, and has no price,
+        teaches nothing either."""
+        is_whole = self.status == HTTPStatus.OK and not self.cut_reason and not self.error
+        return source == "reserved" and is_whole and self.usage.meters is None
 
     def _truth(self) -> tuple[str, Truth]:
         """What to book, and where that comes from."""
@@ -224,7 +254,10 @@ class Ending:
             return "none", Truth(0, 0)
         meters = self.usage.meters
         if meters is not None:
-            return "provider", Truth(self.cost, meters.total_tokens)
+            cost_nusd = self.cost
+            if cost_nusd is None:  # what it costs is as unknown as if nothing had been said
+                return "reserved", Truth(None, None)
+            return "provider", Truth(cost_nusd, meters.total_tokens)
         if self.cut_reason == BEYOND_GRANT:
             return "counted", self._counted()
         if self._countable and (self.status == HTTPStatus.OK or self.cut_reason):
@@ -252,9 +285,10 @@ class Ending:
         reservation, record = self.reservation, self._record
         charged = reservation.reserved_nusd if truth.usd_nusd is None else truth.usd_nusd
         state, sha256 = record.state()
-        served, finish = self.usage.model_served, self.usage.finish_reason
+        usage, charge = self.usage, self.charge
+        served, finish, tier = usage.model_served, usage.finish_reason, tier_served(usage)
         if not record.hands_over:
-            served, finish = provider_name(served), provider_name(finish)
+            served, finish, tier = map(provider_name, (served, finish, tier))
         return ResponseEvent(
             request_id=reservation.id,
             scope=reservation.path.scope,
@@ -269,21 +303,39 @@ class Ending:
             usage_source=source,
             reserved_nusd=reservation.reserved_nusd,
             charged_nusd=charged,
-            price_version=self.route.price.version,
+            price_version=charge.price_version if charge else self.route.price.version,
             model_served=served,
             finish_reason=finish,
             overrun=charged > reservation.reserved_nusd,
-            error=self.error or self.cut_reason,
+            error=self.error or self.cut_reason or self._unpriced,
             first_byte_ms=self._first_byte_ms,
             duration_ms=self._elapsed_ms(),
             response_bytes=record.received_bytes,
             payload_state=state,
             body_sha256=sha256,
-            **meter_fields(self.usage.meters),
+            service_tier=tier,
+            reported_nusd=charge.reported_nusd if charge else None,
+            computed_nusd=charge.computed_nusd if charge else None,
+            detail=facts_detail(usage.facts, bool if record.hands_over else provider_name),
+            **meter_fields(usage.meters),
         )
+
+    @property
+    def _unpriced(self) -> str:
+        """The error of an answer that has no price; why repeats what the provider wrote."""
+        charge = self.charge
+        if charge is None or charge.nusd is not None:
+            return ""
+        return f"{NOT_PRICED}: {charge.why}" if self._record.hands_over else NOT_PRICED
 
     def _elapsed_ms(self) -> int:
         return self._parts.clock.now_ms() - self._started_ms
+
+
+def _is_compressed(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether something between us and the provider has packed the answer, which was asked for as
+    it is (`accept-encoding: identity`)."""
+    return dict(headers).get(b"content-encoding", b"identity").lower() != b"identity"
 
 
 def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:

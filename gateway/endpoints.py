@@ -1,4 +1,4 @@
-"""What a key can ask about itself: models, budget, and a quote. Nothing here reserves."""
+"""What a key can ask about itself: its budget, and a quote. Nothing here reserves."""
 
 from typing import Any
 
@@ -41,31 +41,6 @@ async def checked_path(
     return checked
 
 
-class Models:
-    """GET /v1/models, in OpenAI's shape, with prices in nano-dollars per million tokens beside."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
-        """Only the models that this key may use."""
-        await checked_path(self._parts, path)
-        data = [
-            {
-                "id": route.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": route.provider,
-                "max_input_tokens": route.price.max_input_tokens,
-                "max_output_tokens": route.price.max_output_tokens,
-                "input_nusd_per_mtok": route.price.rates.input_nusd_per_mtok,
-                "output_nusd_per_mtok": route.price.rates.output_nusd_per_mtok,
-            }
-            for route in self._parts.routes.models(key)
-        ]
-        await respond_json(request, {"object": "list", "data": data})
-
-
 class Budget:
     """GET /v1/budget: every scope above the key and what its limits have left."""
 
@@ -100,8 +75,8 @@ class QuoteEndpoint:
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """`{reserved_usd, reserved_nusd, input_tokens_max, output_tokens_max, fits, scope,
-        reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes is
-        counted, as it would be on its way."""
+        reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes, or with
+        less output, is counted, as it would be on its way."""
         parts = self._parts
         dialect = _dialect(request)
         body = await request.body(parts.options.body_bytes_max)
@@ -111,11 +86,13 @@ class QuoteEndpoint:
         route_scope = route.scope_in(path.organisation)
         checked = await checked_path(parts, path, route.name, route_scope)
         plan = await parts.ledger.plan(path, route.name, route_scope)
-        quoting = Quoting.by_bytes(call, route, parts.options)
+        countable = self._counting.knows(call, route)
+        quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
         ask = quoting.ask(plan)
         output, tightest, reason = _granted(ask, checked.standings)
-        if reason:
-            ask = (await quoting.counted(dialect, self._counting)).ask(plan)
+        if reason or (ask.tells_lowered and output < ask.output_wanted):
+            quoting = await quoting.counted(dialect, self._counting)
+            ask = quoting.ask(plan)
             output, tightest, reason = _granted(ask, checked.standings)
         reserved_nusd, _ = amount_asked(ask, output)
         document: dict[str, Any] = {
@@ -128,6 +105,8 @@ class QuoteEndpoint:
         }
         if reason:
             document["reason"] = reason
+        if quoting.bound(plan.route) < quoting.input_tokens_max:
+            document["bound"] = "calibrated"
         await respond_json(request, document)
 
 

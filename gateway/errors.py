@@ -7,6 +7,7 @@
     |- NotAllowed            403  model or endpoint outside the key's list
     |  `- DelegationRefused  403  may mint no keys, or none so wide, or no more
     |- NotFound              404  unknown model, unknown endpoint (405: wrong method)
+    |- UpgradeRefused        426  no WebSockets here
     |- NotPriced             400  a charge that nobody has priced
     |- IdempotencyConflict   409  its Idempotency-Key is taken; 422: by another request
     |- BudgetExceeded        402  (a setting changes it) exhausted, too large, frozen
@@ -103,6 +104,15 @@ class MethodNotAllowed(EndpointNotFound):
     """The route exists with another method."""
 
     status = 405
+
+
+class UpgradeRefused(GatewayError):
+    """An attempt to open a WebSocket. The connection closes: it is of no use for HTTP any more."""
+
+    status = 426
+    code = "upgrade_refused"
+    type = "invalid_request_error"
+    headers = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"close"), *NO_RETRY)
 
 
 class NotPriced(InvalidRequest):

@@ -9,6 +9,8 @@ The payload policies `hash` and `off` are applied here, before anything leaves t
 
 import hashlib
 import re
+from dataclasses import fields
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -54,7 +56,9 @@ class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_response`: how it ended. `usage_source` is provider, counted, reserved, none (settled at
     zero) or released; `charged_nusd` is what this says was booked. `payload_state` is empty where
-    no answer came; `body_sha256` as in RequestEvent."""
+    no answer came; `body_sha256` as in RequestEvent. `service_tier` served, `reported_nusd` is what
+    the provider says that it bills and `computed_nusd` what its meters come to then; the rest of
+    what the price depends on is in `detail` (gateway.facts_record)."""
 
     request_id: str
     scope: str
@@ -89,6 +93,16 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     response_bytes: int = 0
     payload_state: PayloadState = ""
     body_sha256: str = ""
+    detail: str = ""
+    video_input: int = 0
+    image_output: int = 0
+    search_calls: int = 0
+    audio_ms: int = 0
+    pages: int = 0
+    characters: int = 0
+    service_tier: str = ""
+    reported_nusd: int | None = None
+    computed_nusd: int | None = None
 
 
 class RefusalEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -159,6 +173,8 @@ class AllotmentEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     allotted_tokens: int = 0
 
 
+_METERS = tuple(each.name for each in fields(Meters))
+_counts = attrgetter(*_METERS)
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
@@ -318,19 +334,7 @@ def acts_of(minter: Key) -> KeyEvents:
 
 
 def meter_fields(meters: Meters | None) -> dict[str, int]:
-    """The meters of a response event. Its columns have no place for video and generated images yet:
-    they stand with what they are nearest to, so that the sums are those of the ledger."""
+    """The meters of a response event: each has its column."""
     if meters is None:
         return {}
-    return {
-        "text_input": meters.text_input,
-        "cached_input": meters.cached_input,
-        "cache_write_5m": meters.cache_write_5m,
-        "cache_write_1h": meters.cache_write_1h,
-        "audio_input": meters.audio_input,
-        "image_input": meters.image_input + meters.video_input,
-        "text_output": meters.text_output + meters.image_output,
-        "reasoning_output": meters.reasoning_output,
-        "audio_output": meters.audio_output,
-        "tool_calls": meters.tool_calls,
-    }
+    return dict(zip(_METERS, _counts(meters), strict=True))

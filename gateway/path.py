@@ -1,6 +1,6 @@
 """The path of one request, top to bottom.
 
-parse -> route -> quote -> reserve (refused: count the input, quote and reserve again) -> forward
+parse -> route -> quote -> reserve (refused or lowered: count the input, reserve again) -> forward
 with the granted cap -> stream back -> settle. The caller is authenticated before, in `gateway.app`;
 the reservation is booked in `gateway.ending`, whatever happens here.
 """
@@ -10,7 +10,7 @@ import asyncio
 from budgets.answers import Mark, Refusal, Repeat, Reservation
 from budgets.keys import Key
 from budgets.plan import ScopePath
-from budgets.transport import LedgerRejected, LedgerSilent
+from gateway.asking import Asking
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Call, Dialect
 from gateway.ending import STOPPING, Ending
@@ -101,43 +101,25 @@ class RequestPath:
         mark: Mark | None,
     ) -> Reservation | Repeat:
         """The grant, or the request that has its mark already, or the error that the caller reads.
-        What does not fit by its bytes is counted; what others hold is waited for a little.
-        A reserve without an answer may have happened: it is released, now or when the ledger is
-        back."""
+        What does not fit by its bytes is counted; what others hold is waited for a little."""
         parts = self._parts
         if parts.endings.full:
             raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
         if parts.learning.owes:
             await parts.learning.catch_up(path.organisation)
         id_ = parts.ledger.new_id()
-        route_scope = route.scope_in(path.organisation)
-        quoting = Quoting.by_bytes(call, route, parts.options)
+        dialect, counting = self._dialect, self._counting
+        countable = counting.knows(call, route)
+        quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
         event = self._event(id_, key, path, quoting, encoded)
-        record = RequestRecord(event, encoded)
-
-        async def ask() -> Reservation | Refusal:
-            try:
-                return await parts.ledger.reserve(
-                    path, route.name, quoting.ask, record.written, id_, mark, route_scope
-                )
-            except (LedgerSilent, LedgerRejected, asyncio.CancelledError):
-                name = "" if mark is None else mark.name
-                await parts.endings.release(path.organisation, id_, b"", name)
-                raise
-
-        answer = await ask()
-        if isinstance(answer, Refusal) and quoting.counts(answer):
-            by_bytes = quoting.input_tokens_max
-            quoting = await quoting.counted(self._dialect, self._counting)
-            if quoting.input_tokens_max < by_bytes:
-                record.counted(quoting.input_tokens_max)
-                answer = await ask()
+        asking = Asking(parts, path, quoting, RequestRecord(event, encoded), id_, mark)
+        answer = await asking.ask(dialect, counting)
         if isinstance(answer, Refusal) and answer.code == "HELD":
             held_at_ms = parts.clock.now_ms()
 
             async def ask_again() -> Reservation | Refusal:
-                record.waited(parts.clock.now_ms() - held_at_ms)
-                return await ask()
+                waited_ms = parts.clock.now_ms() - held_at_ms
+                return await asking.ask_after(waited_ms, dialect, counting)
 
             answer = await parts.lines.wait(answer, ask_again, request)
         if isinstance(answer, Refusal) and not isinstance(answer, Repeat):
@@ -174,7 +156,7 @@ class RequestPath:
             streamed=call.stream,
             input_tokens_max=quoting.input_tokens_max,
             output_cap_asked=call.output_cap or 0,
-            price_version=route.price.version,
+            price_version=quoting.price.version,
             request_bytes=len(encoded),
             payload_state="full",
         )

@@ -92,8 +92,8 @@ def _route_refusal(bound: Bound, retry_s: int, refusal_status: int) -> GatewayEr
         f"route {route} is stopped: it has billed more than "
         f"{FACTOR_MAX_THOUSANDTHS // ONE_THOUSANDTHS} times its bound, which nothing can be "
         "reserved for. Its operator says in model_info what the provider adds "
-        "(token_count_framing), or turns it off; the gateway's log "
-        "names the request that has shown it."
+        "(token_count_framing), or turns it off, or says that it is mended (`comptroller prices "
+        f"learned reset {route}`); the gateway's log names the request that has shown it."
     )
     return BudgetExceeded(refusal_status, message, "route_stopped")
 

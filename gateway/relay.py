@@ -13,7 +13,13 @@ from gateway.errors import GatewayError, UpstreamFailed
 from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import Headers, Request, respond
-from gateway.upstream import UpstreamError, UpstreamNotReached, UpstreamResponse, UpstreamTimeout
+from gateway.upstream import (
+    UpstreamError,
+    UpstreamNotReached,
+    UpstreamResponse,
+    UpstreamTimeout,
+    UpstreamTooLarge,
+)
 
 PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"))
 # What stands between us and a provider answers so; whether the provider worked is not known.
@@ -39,7 +45,7 @@ async def relay_answer(
     """A whole answer, with its cost."""
     body = await response.read_all(options.answer_bytes_max)
     ending.received(body)
-    ending.usage, raw_usage = dialect.usage(body)
+    ending.usage, raw_usage = dialect.usage(body, ending.route.biller)
     cost_nusd = ending.cost
     await ending.book()
     cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
@@ -59,7 +65,7 @@ async def relay_stream(
     options: GatewayOptions,
 ) -> None:
     """A streamed answer: per chunk a copy and a search."""
-    reader = dialect.stream_reader(call)
+    reader = dialect.stream_reader(call, ending.route.biller)
     send, read, feed, received = request.send, response.read, reader.feed, ending.received
     headers = _EVENT_STREAM + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
     request.started = True
@@ -124,6 +130,12 @@ def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
     _log.warning("upstream failed: %s", error)  # names hosts: for the operator alone
     if isinstance(error, UpstreamTimeout):
         return UpstreamFailed("the provider did not answer in time", 504)
+    if isinstance(error, UpstreamTooLarge):
+        return UpstreamFailed(
+            f"the provider's answer has more than {error.bytes_max} bytes, the most that "
+            "gateway.answer_bytes_max takes: ask for less at once (vectors are shorter with "
+            "encoding_format base64)"
+        )
     if isinstance(error, UpstreamNotReached):
         return UpstreamFailed("the provider cannot be reached: nothing was sent or charged")
     return UpstreamFailed("the provider's answer broke off")

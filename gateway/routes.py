@@ -5,9 +5,24 @@ from fnmatch import fnmatchcase
 
 from budgets.keys import Key
 from budgets.learned import route_name, route_scope
+from gateway.counters import Counter
 from gateway.errors import NotAllowed, NotFound
+from gateway.route_prices import RoutePrices
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
-from pricing import Price
+from pricing import Price, PriceSheet
+
+
+@dataclass(frozen=True, slots=True)
+class CounterPlace:
+    """A counter of the provider's as a route reaches it. `headers` hold the provider's key.
+    `counts_request`: the route speaks the counter's own wire format, so that it is asked about the
+    request itself; otherwise about its texts."""
+
+    counter: Counter
+    origin: Origin
+    target: bytes
+    headers: HeaderBlock = field(repr=False)
+    counts_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +33,12 @@ class Route:
     is the output cap that the provider obeys; `bills_after_cancel` and `reasons_unseen` decide what
     a broken stream is charged; `secret` is the operator's key at the provider, which nobody is
     told. `learned_as` names what is learned of its bound, "" where nothing is (`learned_name`).
+    `counter` is where the provider counts input, None where it is not to be asked; `calibrated`:
+    its operator wants its bound learned (`budgets.calibration`).
+    `price` is what requests that name no service tier are quoted with; `sheet` has every price of
+    the model, None where that is the only one; `biller` is who bills, whose word about a cost is
+    believed; `default_tier` the service tier that the operator's account has there, "" for the
+    standard.
     """
 
     name: str
@@ -36,6 +57,16 @@ class Route:
     bills_after_cancel: bool = True
     secret: bytes = field(default=b"", repr=False)
     learned_as: str = ""
+    counter: CounterPlace | None = field(default=None, repr=False)
+    calibrated: bool = False
+    sheet: PriceSheet | None = field(default=None, repr=False)
+    biller: str = ""
+    default_tier: str = ""
+    prices: RoutePrices = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        prices = RoutePrices(self.price, self.sheet, self.default_tier)
+        object.__setattr__(self, "prices", prices)
 
     def scope_in(self, organisation: str) -> str:
         """Where the organisation has what it has learned of this route; "" for nowhere."""
@@ -46,7 +77,9 @@ class Route:
         return body.replace(self.secret, b"[redacted]") if self.secret else body
 
 
-def learned_name(price: Price, origin: Origin, target: bytes, cap_field: str) -> str:
+def learned_name(
+    price: Price, origin: Origin, target: bytes, cap_field: str, *, calibrated: bool = False
+) -> str:
     """What is learned of a route is kept under this name: another one as soon as anything is that
     its bound follows from, so that an operator who mends the bound begins anew. Rates are not among
     them: they cancel out. "" for what costs nothing."""
@@ -54,7 +87,8 @@ def learned_name(price: Price, origin: Origin, target: bytes, cap_field: str) ->
         return ""
     bound = (price.max_input_tokens, price.framing_tokens, price.tool_framing_tokens)
     place = (origin.scheme, origin.host, origin.port, target, cap_field)
-    return route_name(price.provider, price.model, *place, *bound)
+    how = ("calibrated",) if calibrated else ()
+    return route_name(price.provider, price.model, *place, *bound, *how)
 
 
 class Routes:
@@ -67,13 +101,18 @@ class Routes:
     def find(self, key: Key, model: str, endpoint: str) -> Route:
         """The route of a model that this key may use. Raises NotAllowed, NotFound."""
         route = self._routes.get((endpoint, model))
-        if key.models and not allowed(key.models, model):
-            raise NotAllowed(
-                f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
-                param="model",
-            )
+        _check_allowed(key, model)
         if route is None:
             raise self._not_found(model, endpoint)
+        return route
+
+    def named(self, key: Key, model: str) -> Route:
+        """The first route of a model that this key may use, wherever it is served. Raises
+        NotAllowed, NotFound."""
+        _check_allowed(key, model)
+        route = self._by_name.get(model)
+        if route is None:
+            raise self._not_found(model, "")
         return route
 
     def _not_found(self, model: str, endpoint: str) -> NotFound:
@@ -85,13 +124,20 @@ class Routes:
         known = ", ".join(sorted(self._by_name)[:10])
         return NotFound(f"unknown model {model!r}; this gateway serves {known}", param="model")
 
-    def models(self, key: Key) -> list[Route]:
-        """One route of each model that a key may use: its first."""
-        return [
-            route
-            for route in reversed(self._by_name.values())
-            if not key.models or allowed(key.models, route.name)
-        ]
+    def models(self, key: Key, endpoint: str = "") -> list[Route]:
+        """One route of each model that a key may use: its first, or that at an endpoint."""
+        routes = list(reversed(self._by_name.values()))
+        if endpoint:
+            routes = [each for each in self._routes.values() if each.endpoint == endpoint]
+        return [each for each in routes if not key.models or allowed(key.models, each.name)]
+
+
+def _check_allowed(key: Key, model: str) -> None:
+    if key.models and not allowed(key.models, model):
+        raise NotAllowed(
+            f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
+            param="model",
+        )
 
 
 def allowed(patterns: tuple[str, ...], name: str) -> bool:

@@ -49,7 +49,11 @@ _O200K = re.compile(
     r"|gpt-5(?:\.[0-9])?(?:-(?:mini|nano|pro|chat-latest|codex(?:-mini|-max)?|sol|terra|luna))?",
     re.ASCII,
 )
-_CL100K = re.compile(r"gpt-4(?:-32k|-turbo|-turbo-preview)?|gpt-3\.5-turbo(?:-16k)?", re.ASCII)
+_CL100K = re.compile(
+    r"gpt-4(?:-32k|-turbo|-turbo-preview)?|gpt-3\.5-turbo(?:-16k|-instruct)?"
+    r"|(?:davinci|babbage)-002|text-embedding-(?:ada-002|3-(?:small|large))",
+    re.ASCII,
+)
 _GPT_OSS = re.compile(r"gpt-oss-(?:20b|120b)", re.ASCII)
 
 

@@ -1,9 +1,9 @@
 """Prices of the built-in `demo/*` models.
 
 The demo provider answers without a key or a network, but budgets are only worth trying when its
-answers cost something. These numbers are fictional: they resemble a small model, a large one and
-one that reasons, and belong to no provider. They are a contract of the examples: changing one
-changes what every tutorial prints.
+answers cost something. These numbers are fictional: they resemble a small model, a large one, one
+that reasons and one that embeds, and belong to no provider. They are a contract of the examples:
+changing one changes what every tutorial prints.
 """
 
 from collections.abc import Mapping
@@ -70,6 +70,20 @@ _REASONER = Rates(
     video_input_nusd_per_mtok=1 * _USD,
     image_output_nusd_per_mtok=4 * _USD,
 )
+_EMBEDDER = Rates(
+    input_nusd_per_mtok=2 * _CENT,
+    cached_input_nusd_per_mtok=2 * _CENT,
+    cache_write_5m_nusd_per_mtok=2 * _CENT,
+    cache_write_1h_nusd_per_mtok=2 * _CENT,
+    audio_input_nusd_per_mtok=2 * _CENT,
+    image_input_nusd_per_mtok=2 * _CENT,
+    output_nusd_per_mtok=0,
+    reasoning_output_nusd_per_mtok=0,
+    audio_output_nusd_per_mtok=0,
+    cached_audio_input_nusd_per_mtok=2 * _CENT,
+    video_input_nusd_per_mtok=2 * _CENT,
+    image_output_nusd_per_mtok=0,
+)
 
 PRICES: Mapping[str, Price] = MappingProxyType(
     {
@@ -77,6 +91,9 @@ PRICES: Mapping[str, Price] = MappingProxyType(
         "demo/large": _price("large", _LARGE, max_input_tokens=200_000, max_output_tokens=65_536),
         "demo/reasoner": _price(
             "reasoner", _REASONER, max_input_tokens=128_000, max_output_tokens=65_536
+        ),
+        "demo/embedder": _price(
+            "embedder", _EMBEDDER, max_input_tokens=8_192, max_output_tokens=8_192
         ),
     }
 )

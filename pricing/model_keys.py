@@ -78,9 +78,10 @@ WHEN_ASKED = (
     "regional_processing_uplift_multiplier_us",
     "fedramp_uplift_multiplier",
 )
+ANY_REGION_KEY = "regional_endpoint_uplift_multiplier"
 # Of those, the multipliers and where they hold.
 REGIONS = {
-    "regional_endpoint_uplift_multiplier": ANY_REGION,
+    ANY_REGION_KEY: ANY_REGION,
     "regional_processing_uplift_multiplier_eu": "eu",
     "regional_processing_uplift_multiplier_us": "us",
     "fedramp_uplift_multiplier": "fedramp",

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pricing.cost import TOKENS_PER_MTOK
+from pricing.demo import PROVIDER as DEMO
 from pricing.price import Price
-from pricing.rates import Rates
+from pricing.rates import PriceInvalid, Rates
 
 CacheWrite = Literal["none", "5m", "1h"]
 
@@ -68,23 +69,31 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
     audio_input: bool = False,
     audio_output: bool = False,
     image_input: bool = False,
+    searches: int = 0,
     input_thousandths: int = ONE_THOUSANDTHS,
     output_thousandths: int = ONE_THOUSANDTHS,
+    input_windows: int = 1,
 ) -> Quote:
     """Quote a request that has at most `input_tokens_max` tokens of input.
 
     Input and output are bounded by the model's own limits too. The flags say what the request can
     cause: cache writes of this lifetime or shorter, audio in, images or video in, audio out.
+    `searches`: how many searches it may bill.
     `input_thousandths` and `output_thousandths` (1000: none) are how many times its bound a
     provider was seen to bill: so many times the input, also beyond the model's own limit, and so
-    many tokens for each that is granted. Raises QuoteTooLarge, and ValueError for negative numbers,
-    n < 1 or a factor below one.
+    many tokens for each that is granted. `input_windows`: how many inputs may each be
+    as long as the model's limit; 0 where that limit bounds nothing (servers that cut a long input
+    into pieces bill all of them). Raises QuoteTooLarge, and ValueError for negative numbers, n < 1
+    or a factor below one; PriceInvalid for searches that the price has no fee for.
     """
-    if n < 1 or min(input_tokens_max, output_tokens_wanted, output_tokens_least) < 0:
+    tokens = (input_tokens_max, output_tokens_wanted, output_tokens_least)
+    if n < 1 or min(*tokens, input_windows, searches) < 0:
         raise ValueError("a quote needs n >= 1 and no negative number of tokens")
     if min(input_thousandths, output_thousandths) < ONE_THOUSANDTHS:
         raise ValueError("a factor is at least 1000 thousandths: a bound never falls")
-    tokens_in = min(input_tokens_max, price.max_input_tokens)
+    tokens_in = input_tokens_max
+    if input_windows:
+        tokens_in = min(input_tokens_max, price.max_input_tokens * input_windows)
     if input_thousandths != ONE_THOUSANDTHS:
         tokens_in = -(-tokens_in * input_thousandths // ONE_THOUSANDTHS)
     tokens_out = min(output_tokens_wanted, price.max_output_tokens)
@@ -100,13 +109,29 @@ def quote(  # noqa: PLR0913  # one keyword for each property of a request that m
         output_tokens_max=tokens_out,
         output_least=min(output_tokens_least, tokens_out),
         n=n,
-        fixed_nusd=-(-tokens_in * rate_in // TOKENS_PER_MTOK) + price.request_nusd,
+        fixed_nusd=-(-tokens_in * rate_in // TOKENS_PER_MTOK)
+        + price.request_nusd
+        + _searches_nusd(price, searches),
         output_pusd_per_token=-(
             -rate_out * n * output_thousandths // (_MTOK_PER_KTOK * ONE_THOUSANDTHS)
         ),
     )
     _check_exact(result)
     return result
+
+
+def _searches_nusd(price: Price, searches: int) -> int:
+    """The fees of so many searches. The demo models search nowhere."""
+    fee = price.fees.search_calls_nusd_per_m
+    if searches == 0 or price.provider == DEMO:
+        return 0
+    if fee is None:
+        raise PriceInvalid(
+            f"the price of {price.model} has no fee for web searches: add "
+            "search_context_cost_per_query to its model_info, or send no search tool (Codex: "
+            'web_search = "disabled")'
+        )
+    return -(-searches * fee // TOKENS_PER_MTOK)
 
 
 def _input_rate(rates: Rates, cache_write: CacheWrite, *, audio: bool, image: bool) -> int:

@@ -15,10 +15,18 @@ from pricing.cost import rounded_up, weighed
 from pricing.facts import STANDARD, Facts
 from pricing.meters import Meters
 from pricing.model_info import read_model_info
+from pricing.model_keys import ANY_REGION_KEY, REGIONS
 from pricing.price import STANDARD_TIERS, Price, Tier, version_of
-from pricing.rates import FEE_NAMES, Fees, PriceInvalid
-from pricing.ratetable import BATCH_TIER, DEFAULT_TIER, RateTable
-from pricing.traits import INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS, Traits, limit, read_traits
+from pricing.rates import FEE_NAMES, RATE_NAMES, Fees, PriceInvalid
+from pricing.ratetable import ANY_REGION, BATCH_TIER, DEFAULT_TIER, RateTable
+from pricing.traits import (
+    INPUT_LIMIT_KEYS,
+    OUTPUT_LIMIT_KEYS,
+    Traits,
+    limit,
+    produces_tokens,
+    read_traits,
+)
 from pricing.variants import (
     INPUT,
     OUTPUT,
@@ -128,6 +136,11 @@ class PriceSheet:
             return DEFAULT_TIER
         return tier
 
+    def can_quote(self, service_tier: str) -> bool:
+        """Whether a request for this tier, by any name of it, has a price whatever it is."""
+        tier = self.tier_of(Facts(service_tier=service_tier))
+        return tier == DEFAULT_TIER or tier in self.service_tiers
+
     def check_known(self, meters: Meters) -> None:
         """Raises PriceInvalid where tokens were used that no rate is known for."""
         known = self.table.rates.get((DEFAULT_TIER, 0), {})
@@ -138,6 +151,18 @@ class PriceSheet:
                     f"price of {self.provider}/{self.model}: {getattr(meters, meter)} tokens of "
                     f"{meter} were used, and there is no rate for them; add it to model_info"
                 )
+
+    def check_region(self, region: str) -> None:
+        """Raises PriceInvalid where nothing says what processing in a region costs: `cost` would
+        take the dearest region that is known, or else the price of anywhere."""
+        known = self.table.regional
+        if not region or region in known or ANY_REGION in known:
+            return
+        key = next((each for each, where in REGIONS.items() if where == region), ANY_REGION_KEY)
+        raise PriceInvalid(
+            f"price of {self.provider}/{self.model}: no list says what region {region!r} costs; "
+            f"give {key} in model_info (1 where it costs no more)"
+        )
 
     def _ladder(self, facts: Facts) -> Ladder:
         factor = regional_factor(self.table, facts.region)
@@ -193,13 +218,39 @@ def sheet_from_model_info(provider: str, model: str, info: Mapping[str, object])
         raise PriceInvalid(f"price of {provider}/{model}: {error}") from None
 
 
+def sheet_of_price(price: Price) -> PriceSheet:
+    """The sheet of a model that has this one price: no other tier, option or hour, and no tool with
+    a fee of its own. Its `price()` has the rates and limits of this one."""
+    rates = {(DEFAULT_TIER, 0): price.rates} | {
+        (DEFAULT_TIER, tier.above_input_tokens): tier.rates for tier in price.tiers
+    }
+    fees = {(DEFAULT_TIER, name): getattr(price.fees, name) for name in FEE_NAMES}
+    table = RateTable(
+        rates={
+            cell: {name: getattr(each, name) for name in RATE_NAMES} for cell, each in rates.items()
+        },
+        request_nusd=price.request_nusd,
+        unpriced=set(price.unpriced),
+        fees={cell: fee for cell, fee in fees.items() if fee is not None},
+    )
+    traits = Traits(
+        price.max_input_tokens,
+        price.max_output_tokens,
+        price.framing_tokens,
+        price.tool_framing_tokens,
+        price.cache_write_unasked,
+    )
+    return PriceSheet(price.provider, price.model, traits, table)
+
+
 def price_from_model_info(
     provider: str, model: str, info: Mapping[str, object], *, service_tier: str = DEFAULT_TIER
 ) -> Price:
     """One tier's price that requests can be quoted with, before they are sent.
 
     Needs input_cost_per_token, output_cost_per_token, max_input_tokens and max_output_tokens (or
-    the older max_tokens, for the output only), and refuses what nothing bounds beforehand. Missing
+    the older max_tokens, for the output only; `mode: embedding` needs nothing for the output), and
+    refuses what nothing bounds beforehand. Missing
     rates get the dearest plausible value, see `complete_rates`. Keys that do not speak of money are
     ignored. Raises PriceInvalid.
     """
@@ -282,10 +333,14 @@ def _check_pairs(table: RateTable) -> None:
 
 def _check_quotable(sheet: PriceSheet, info: Mapping[str, object], service_tier: str) -> None:
     base = sheet.table.rates.get((DEFAULT_TIER, 0), {})
-    for name, key in ((INPUT, "input_cost_per_token"), (OUTPUT, "output_cost_per_token")):
+    rates = [(INPUT, "input_cost_per_token"), (OUTPUT, "output_cost_per_token")]
+    limits = [INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS]
+    if not produces_tokens(info):
+        rates, limits = rates[:1], limits[:1]
+    for name, key in rates:
         if name not in base:
             raise PriceInvalid(f"{key} is missing; what is free has an explicit 0")
-    for keys in (INPUT_LIMIT_KEYS, OUTPUT_LIMIT_KEYS):
+    for keys in limits:
         tokens = limit(info, keys)
         if tokens is None:
             raise PriceInvalid(f"{keys[0]} is missing; without it the cost has no bound")

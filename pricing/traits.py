@@ -12,6 +12,8 @@ from pricing.variants import INPUT
 INPUT_LIMIT_KEYS = ("max_input_tokens",)
 """`max_tokens` can be the output's bound: never the input's."""
 OUTPUT_LIMIT_KEYS = ("max_output_tokens", "max_tokens")
+EMBEDDING_MODE = "embedding"
+"""LiteLLM's `mode` of a model that answers with vectors."""
 
 # Tokens that a provider adds to each request, and to one with tools, and bills as input. Where
 # `model_info` does not say (LiteLLM's `token_count_...framing`), by family: Anthropic's page on
@@ -30,7 +32,8 @@ _WRITES_WHEN_ASKED = "claude"
 @dataclass(frozen=True, slots=True)
 class Traits:
     """`max_input_tokens`, `max_output_tokens`: TOKENS_MAX where nobody says, or says 0 (embeddings
-    have no output). `framing_tokens`, `tool_framing_tokens`, `cache_write_unasked`: see Price."""
+    have no output: of them it is the window). `framing_tokens`, `tool_framing_tokens`,
+    `cache_write_unasked`: see Price."""
 
     max_input_tokens: int
     max_output_tokens: int
@@ -42,13 +45,20 @@ class Traits:
 def read_traits(provider: str, model: str, info: Mapping[str, object], table: RateTable) -> Traits:
     """The traits of a model. Raises PriceInvalid."""
     framing, tool_framing = _framing(provider, model, info)
+    window = limit(info, INPUT_LIMIT_KEYS) or TOKENS_MAX
+    output_max = TOKENS_MAX if produces_tokens(info) else window
     return Traits(
-        max_input_tokens=limit(info, INPUT_LIMIT_KEYS) or TOKENS_MAX,
-        max_output_tokens=limit(info, OUTPUT_LIMIT_KEYS) or TOKENS_MAX,
+        max_input_tokens=window,
+        max_output_tokens=limit(info, OUTPUT_LIMIT_KEYS) or output_max,
         framing_tokens=framing,
         tool_framing_tokens=tool_framing,
         cache_write_unasked=_writes_unasked(provider, model, table),
     )
+
+
+def produces_tokens(info: Mapping[str, object]) -> bool:
+    """Whether there is any output to pay for: an embedding has none."""
+    return info.get("mode") != EMBEDDING_MODE
 
 
 def limit(info: Mapping[str, object], keys: tuple[str, ...]) -> int | None:

@@ -7,6 +7,8 @@ however often, writes the same block under the same token.
 
 from dataclasses import dataclass
 
+from clickhouse.events import FIRST_COLUMNS
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -23,7 +25,8 @@ class Batch:
     """Events `first_seq` to `head.seq` of one epoch, as JSONCompactEachRow lines (derived rows
     among them), and their payloads as RowBinary rows of `bodies`. `payload_bytes` is what the
     ledger's payload stream gives back once they are confirmed; `bodies` has `body_count` rows.
-    `states` are JSONCompactEachRow lines: what stands since which event (`state_count` lines)."""
+    `states` are JSONCompactEachRow lines: what stands since which event (`state_count` lines).
+    `column_count`: how many columns of the event are in each line of `events`."""
 
     organisation: str
     first_seq: int
@@ -34,6 +37,7 @@ class Batch:
     body_count: int = 0
     states: bytes = b""
     state_count: int = 0
+    column_count: int = FIRST_COLUMNS
 
     @property
     def event_count(self) -> int:

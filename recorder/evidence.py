@@ -1,14 +1,15 @@
 """A log as evidence: one file that a third party checks without us, our database or our code.
 
 JSON lines: first what it is, then the signed heads, then each event as its hash and the very bytes
-that the hash covers. `verify_evidence.py` checks it with Python's standard library alone.
+that the hash covers: an array of `columns`, of which it has at least the first `columns_least`.
+`verify_evidence.py` checks it with Python's standard library alone.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from clickhouse.events import COLUMNS
+from clickhouse.events import COLUMNS, FIRST_COLUMNS
 from recorder.heads import SignedHead
 from recorder.verification import read_row
 
@@ -40,6 +41,7 @@ def write_evidence(
         "organisation": organisation,
         "public_key": public_key_hex,
         "columns": COLUMNS,
+        "columns_least": FIRST_COLUMNS,
     }
     out.write(_line(about))
     for each in heads:

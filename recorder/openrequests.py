@@ -9,14 +9,15 @@ from typing import Any
 
 import msgspec
 
-from clickhouse.events import CounterChange, EventRow, WrittenEvent
+from clickhouse.events import COLUMNS, FIRST_COLUMNS, CounterChange, EventRow, WrittenEvent
 
 _TAG = "~1"  # no organisation begins so: what earlier versions kept was the canonical event
 _NEEDED = ("request_id", "seq", "time_ms", "output_tokens_max", "reserved_nusd", "counters")
+# Later columns are about answers: an open request has none of them.
 _ABOUT = tuple(
     each
     for each in msgspec.structs.fields(WrittenEvent)
-    if each.name in EventRow.__struct_fields__ and each.name != "overrun"
+    if each.name in COLUMNS[:FIRST_COLUMNS] and each.name != "overrun"
 )
 OPEN_NAMES = (*_NEEDED, *(each.name for each in _ABOUT))
 _READ_AS = {"time_ms": "toUnixTimestamp64Milli(time)"}

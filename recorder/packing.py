@@ -10,16 +10,29 @@ from itertools import takewhile
 import msgspec
 
 from clickhouse.chain import link
-from clickhouse.events import COLUMNS, DERIVED_COLUMNS, Derived, EventRow, canonical
+from clickhouse.events import (
+    COLUMNS,
+    DERIVED_COLUMNS,
+    Derived,
+    EventRow,
+    chained,
+    whole,
+)
 from clickhouse.stream import Entry
 from recorder.batch import Batch, Head
 from recorder.rows import Rows, rows_of
 
 DAY_MS = 86_400_000
-INSERT_EVENTS = (
-    "INSERT INTO comptroller.events "
-    f"({', '.join(('hash', 'prev_hash', *DERIVED_COLUMNS, *COLUMNS))})"
-)
+_BESIDE = ("hash", "prev_hash", *DERIVED_COLUMNS)
+
+
+def insert_events(column_count: int = len(COLUMNS)) -> str:
+    """The statement for lines that have so many of the row's columns: those of a batch that an
+    earlier version has left on the disk have fewer."""
+    return f"INSERT INTO comptroller.events ({', '.join((*_BESIDE, *COLUMNS[:column_count]))})"
+
+
+INSERT_EVENTS = insert_events()
 INSERT_BODIES = "INSERT INTO comptroller.bodies (org, epoch, seq, time, request_id, kind, body)"
 INSERT_STATES = "INSERT INTO comptroller.states (org, kind, name, epoch, seq, time_ms, text)"
 _encode = msgspec.json.Encoder().encode
@@ -60,8 +73,8 @@ def pack(organisation: str, head: Head, entries: Sequence[Entry]) -> Batch:
                 f"{head.epoch}-{head.seq}: the records or the ledger have lost events"
             )
         rows = rows_of(organisation, entry)
-        text = canonical(rows.event)
-        hash_ = link(head.hash, text)
+        text = whole(rows.event)
+        hash_ = link(head.hash, chained(text))
         lines.append(b'["%b","%b",%b,%b' % (hash_.encode(), head.hash.encode(), _ITSELF, text[1:]))
         lines += _derived_lines(rows)
         if rows.body:
@@ -79,6 +92,7 @@ def pack(organisation: str, head: Head, entries: Sequence[Entry]) -> Batch:
         body_count=len(bodies),
         states=b"\n".join(states),
         state_count=len(states),
+        column_count=len(COLUMNS),
     )
 
 
@@ -114,7 +128,7 @@ def _derived_lines(rows: Rows) -> Iterable[bytes]:
         model=event.model,
         trace_id=event.trace_id,
     )
-    text = canonical(about)[1:]
+    text = whole(about)[1:]
     for each in rows.derived:
         yield b'["","",%b,%b' % (_encode(each)[1:-1], text)
 

@@ -6,7 +6,7 @@ hash in the chain is of what is kept.
 """
 
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,8 +28,10 @@ USD = 1
 AMOUNTS = (
     *("reserved_nusd", "charged_nusd", "text_input", "cached_input", "cache_write_5m"),
     *("cache_write_1h", "audio_input", "image_input", "text_output", "reasoning_output"),
-    *("audio_output", "tool_calls", "duration_ms"),
+    *("audio_output", "tool_calls", "duration_ms", "video_input", "image_output"),
+    *("search_calls", "audio_ms", "pages", "characters"),
 )
+REPORTS = ("reported_nusd", "computed_nusd")
 MALFORMED = "event malformed"
 
 
@@ -80,7 +82,8 @@ def _written(entry: Entry) -> tuple[WrittenEvent, str, str]:
 
 def _without_amounts(written: WrittenEvent) -> WrittenEvent:
     """What was not booked must not be added to what was: its amounts are in the detail alone."""
-    return msgspec.structs.replace(written, **dict.fromkeys(AMOUNTS, 0), overrun=False)
+    none: dict[str, Any] = dict.fromkeys(AMOUNTS, 0) | dict.fromkeys(REPORTS)
+    return msgspec.structs.replace(written, **none, overrun=False)
 
 
 def _text(event: bytes) -> str:
@@ -150,6 +153,15 @@ def _event(
         trace_id=written.trace_id,
         counters=entry.counters,
         detail=detail,
+        video_input=written.video_input,
+        image_output=written.image_output,
+        search_calls=written.search_calls,
+        audio_ms=written.audio_ms,
+        pages=written.pages,
+        characters=written.characters,
+        service_tier=written.service_tier[:NAME_CHARS_MAX],
+        reported_nusd=written.reported_nusd,
+        computed_nusd=written.computed_nusd,
     )
 
 

@@ -1,8 +1,7 @@
 """Checks exported evidence without trusting its maker: only Python's standard library is needed.
 
-An event's hash is SHA-256 of the hash before it, a line feed and its text; some of them were signed
-while the log was written (Ed25519: its verification is written out here after RFC 8032). Give the
-public key that you have from its owner: the file's own proves nothing. Exit code 4: not right."""
+An event's hash is SHA-256 of the hash before it, a line feed and its text; some are signed (RFC
+8032). Give its owner's public key: the file's own proves nothing. Exit code 4: not right."""
 
 import argparse
 import json
@@ -56,7 +55,8 @@ def is_signed(key_hex: str, signature_hex: str, text: str) -> bool:  # 5.1.7
 
 def check(lines: BufferedReader, known_key: str) -> str:
     about, heads, count = json.loads(next(lines, b"")), {(0, 0): b"0" * 64}, 0
-    org, key = about["organisation"], known_key or about["public_key"]
+    org, key, most = about["organisation"], known_key or about["public_key"], len(about["columns"])
+    least = about.get("columns_least", most)
     first = last = signed = (0, 0)
     for line in lines:
         if line.startswith(b"{"):
@@ -68,7 +68,7 @@ def check(lines: BufferedReader, known_key: str) -> str:
             continue
         [(digest, text)] = EVENT.findall(line) or [(b"", b"[0]")]
         event = json.loads(text)
-        demand(event[0] == org and len(event) == len(about["columns"]), f"no event follows {last}")
+        demand(event[0] == org and least <= len(event) <= most, f"no event follows {last}")
         place = event[1], event[2]
         if count == 0:  # it stands on the last signed head before it, or is the first of all
             first, before = last, _ = max(each for each in heads.items() if each[0] < place)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Batch, Head
-from recorder.packing import INSERT_BODIES, INSERT_EVENTS, INSERT_STATES
+from recorder.packing import INSERT_BODIES, INSERT_STATES, insert_events
 
 TRIES_MAX = 3
 LATE_S = (0.05, 0.2, 0.5, 1.0)
@@ -99,7 +99,8 @@ class Writer:
         )
 
     async def _insert_events(self, batch: Batch, token: str) -> None:
-        await self._store.insert(INSERT_EVENTS, batch.events, token, "JSONCompactEachRow")
+        statement = insert_events(batch.column_count)
+        await self._store.insert(statement, batch.events, token, "JSONCompactEachRow")
 
 
 async def _appears(batch: Batch, there: _Asks) -> bool:

@@ -41,6 +41,17 @@ def test_its_request_costs_what_it_says() -> None:
     assert f'`"cost_nusd": {json.loads(ran.stdout)["cost_nusd"]}`' in TEXT
 
 
+def test_its_request_in_a_region_needs_the_key_that_it_gives() -> None:
+    """With it there is a cost, without it an error."""
+    example = json.loads(re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)[1])
+    asked = ["prices", "cost", "--json"]
+    assert CliRunner().invoke(app, asked, input=json.dumps(example)).exit_code == 0
+    (key,) = example.pop("model_info")
+    ran = CliRunner().invoke(app, asked, input=json.dumps(example))
+    assert ran.exit_code == 1
+    assert f"give {key}" in ran.output
+
+
 @pytest.mark.parametrize("row", ROW.findall(TEXT), ids=lambda row: row[0])
 def test_each_rewriting_of_a_name_is_done(row: tuple[str, str, str, str]) -> None:
     """For every provider that the row names."""

@@ -9,11 +9,13 @@
 -- ARGV  numbers, id, fingerprint, expected records, attempts, limits, event, body, then the fields
 --       of the nodes (s:...) and of the limits' counters (c:...)
 -- numbers: epoch, seq, usd fixed and per output, tokens fixed and per output, requests,
---   concurrency, output wanted, output least, lease_ms, outbox_max, bodies_bytes_max, node count
+--   concurrency, output wanted, output least, lease_ms, outbox_max, bodies_bytes_max, node count,
+--   whether a grant below what is wanted is to be told instead (LOWERED), because the caller can ask
+--   for less
 -- An amount asked for is fixed + ceil(output * per / 1000): nano-dollars from pico-dollars.
 local epoch_known, seq_known, usd_fixed, usd_per, tokens_fixed, tokens_per, requests, concurrency,
-  wanted, least, lease_ms, outbox_max, bodies_max, node_count =
-  struct.unpack('<i8i8i8i8i8i8i8i8i8i8i8i8i8i8', ARGV[1])
+  wanted, least, lease_ms, outbox_max, bodies_max, node_count, tells_lowered =
+  struct.unpack('<i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8', ARGV[1])
 local id, fingerprint, body = ARGV[2], ARGV[3], ARGV[8]
 local fixed = {usd_fixed, tokens_fixed, requests, concurrency}
 local per = {usd_per, tokens_per, 0, 0}
@@ -142,6 +144,8 @@ if held then
   end
   return refusal('HELD', worst, fitting(limits[5 * worst - 4], rooms[worst]), until_ms)
 end
+
+if tells_lowered == 1 and output < wanted then return {'LOWERED', output} end
 
 -- Granted: nothing above this line writes.
 local touched, writes = {}, {}

@@ -7,8 +7,9 @@ SELECT org, epoch, seq, part, toUnixTimestamp64Milli(time) AS time_ms, event_typ
        text_output, reasoning_output, audio_output, tool_calls, input_tokens_max, output_cap_asked,
        output_tokens_max, reserved_nusd, charged_nusd, price_version, usage_source, toBool(overrun) AS overrun,
        waited_ms, first_byte_ms, duration_ms, overhead_us, request_bytes, response_bytes, request_sha256,
-       response_sha256, payload_state, trace_id, counters, detail, tool_name, tool_call_id, tool_state,
-       tool_bytes, tool_sha256, prev_hash, hash
+       response_sha256, payload_state, trace_id, counters, detail, video_input, image_output, search_calls,
+       audio_ms, pages, characters, service_tier, reported_nusd, computed_nusd, tool_name, tool_call_id,
+       tool_state, tool_bytes, tool_sha256, prev_hash, hash
 FROM comptroller.events
 WHERE ({org:String} = '' OR org = {org:String})
   AND ({scope:String} = '' OR scope = {scope:String} OR startsWith(scope, concat({scope:String}, '/')))

@@ -12,8 +12,9 @@ FROM
            max(usage_source IN ('released', 'none')) AS free,
            countIf(event_type != 'correction') AS ends,
            sum(charged_nusd) AS charged,
-           sum(text_input + cached_input + cache_write_5m + cache_write_1h + audio_input + image_input) AS input_tokens,
-           sum(text_output + reasoning_output + audio_output) AS output_tokens
+           sum(text_input + cached_input + cache_write_5m + cache_write_1h + audio_input + image_input
+               + video_input) AS input_tokens,
+           sum(text_output + reasoning_output + audio_output + image_output) AS output_tokens
     FROM events
     WHERE part = 0 AND event_type IN ('llm_response', 'reservation_expired', 'correction')
       AND time >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')

@@ -8,7 +8,8 @@ WITH
         SELECT epoch, seq, time, request_id, scope, workflow, workflow_version, run_id, step_id, attempt, agent,
                key_id, endpoint, provider, model_requested, model, model_served, text_input, cached_input,
                cache_write_5m, cache_write_1h, audio_input, image_input, text_output, reasoning_output,
-               audio_output, tool_calls, duration_ms, counters
+               audio_output, tool_calls, duration_ms, counters, video_input, image_output, search_calls, audio_ms,
+               pages, characters, service_tier, reported_nusd, detail
         FROM comptroller.events
         WHERE org = {org:String} AND part = 0
           AND event_type IN ('llm_response', 'correction') AND usage_source = 'provider'
@@ -41,7 +42,8 @@ SELECT page.epoch AS epoch, page.seq AS seq, toUnixTimestamp64Milli(page.time) A
        duration_ms, booked.charged AS charged_nusd, booked.last.1 AS last_epoch, booked.last.2 AS last_seq,
        booked.version AS price_version, booked.asked_ms AS asked_ms,
        arrayMap(c -> (c.1, c.2, c.3, c.4), booked.asked) AS asked,
-       arrayMap(c -> (c.1, c.2, c.3, c.4), page.counters) AS ended
+       arrayMap(c -> (c.1, c.2, c.3, c.4), page.counters) AS ended, video_input, image_output, search_calls,
+       audio_ms, pages, characters, service_tier, reported_nusd, detail
 FROM page
 INNER JOIN booked ON page.request_id = booked.request_id
 ORDER BY epoch, seq

@@ -1,5 +1,5 @@
 -- What each organisation's models did since midnight UTC. The inner sums are those of the projection
--- `daily`.
+-- `daily_meters`.
 SELECT org, model,
        sumIf(events, event_type != 'correction' AND usage_source != 'released') AS requests,
        sum(charged) AS charged_nusd

@@ -91,6 +91,11 @@ def _about_models(settings: "Settings") -> Iterator[str]:
         rates = entry.price.rates
         if not (rates.input_nusd_per_mtok or rates.output_nusd_per_mtok):
             yield f"model {entry.name} is free: no usd limit will ever stop it"
+        if entry.calibrated:
+            yield (
+                f"model {entry.name} has a calibrated bound, learned from what was billed: a "
+                "request may cost more than is reserved for it"
+            )
         if entry.price.unpriced and entry.listed is None:
             charges = ", ".join(sorted(entry.price.unpriced))
             yield f"model {entry.name} has charges that nobody prices ({charges}): refused"

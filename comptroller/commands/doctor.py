@@ -2,13 +2,17 @@
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
-from comptroller.commands.findings import Finding
+from comptroller.commands.findings import Finding, warn
 from comptroller.commands.options import Config, DataDir, Json
 from comptroller.commands.outcome import CommandFailed, printable, told
 from comptroller.commands.records import settings_of
+
+if TYPE_CHECKING:
+    from comptroller.settings import ModelEntry
 
 _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
@@ -19,14 +23,25 @@ def doctor_command(config: Config = None, data_dir: DataDir = None, as_json: Jso
     from comptroller.commands.machine import machine_findings  # noqa: PLC0415
     from comptroller.commands.stack import stack_findings  # noqa: PLC0415
 
-    settings = settings_of(config, data_dir)
+    settings = settings_of(config, data_dir, models=True)
     findings = [*machine_findings(settings), *stack_findings(settings, config)]
+    findings += [each for entry in settings.models for each in _bound(entry)]
     for finding in findings:
         typer.echo(json.dumps(finding.as_json()) if as_json else _line(finding))
     failed = [finding for finding in findings if finding.status == "fail"]
     if failed:
         names = ", ".join(finding.check for finding in failed)
         raise CommandFailed(f"must be put right: {names}", failed[0].do)
+
+
+def _bound(entry: "ModelEntry") -> list[Finding]:
+    """A bound that can be wrong is said wherever somebody looks."""
+    if not entry.calibrated:
+        return []
+    message = f"model {entry.name} is bounded by what it has billed: a request may exceed that"
+    return warn(
+        "bound", message, "remove bound: calibrated from its model_info to be bounded by bytes"
+    )
 
 
 def _line(finding: Finding) -> str:

@@ -28,7 +28,10 @@ At = Annotated[str, typer.Option(help="The price at a date or time in UTC; else 
 _SHOW = "comptroller prices show --help"
 _COST = "comptroller prices cost --help"
 _DIFF = "comptroller prices diff --help"
-_ASKED = ("provider", "model", "usage", "service_tier", "batch", "region", "at", "api", "output")
+_ASKED = (
+    *("provider", "model", "usage", "service_tier", "batch", "region", "at", "api", "output"),
+    "model_info",
+)
 
 
 @app.command("show")
@@ -65,7 +68,7 @@ def cost_command(
     as_json: Json = False,
 ) -> None:
     """What a request has cost, from the provider's own usage object: {provider, model, usage,
-    service_tier?, batch?, region?, at?, api?, output?}."""
+    service_tier?, batch?, region?, at?, api?, output?, model_info?}."""
     from comptroller.catalogued import installed  # noqa: PLC0415
     from comptroller.price_documents import cost_document  # noqa: PLC0415
     from pricing import PriceInvalid, UsageInvalid  # noqa: PLC0415
@@ -194,6 +197,9 @@ def _asked(document: object) -> "Asked":
     usage = document.get("usage")
     if not isinstance(usage, dict):
         raise CommandFailed("usage is the provider's usage object", _COST, USAGE_ERROR)
+    info = document.get("model_info", {})
+    if not isinstance(info, dict):
+        raise CommandFailed("model_info is an object, as in model_list", _COST, USAGE_ERROR)
     batch = document.get("batch") or False
     if not isinstance(batch, bool):
         raise CommandFailed("batch is true or false", _COST, USAGE_ERROR)
@@ -207,6 +213,7 @@ def _asked(document: object) -> "Asked":
         region=_text(document, "region"),
         api=_text(document, "api") or None,
         output=document.get("output"),
+        model_info=info,
     )
 
 

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 
 def settings_of(
-    config: Path | None, data_dir: str | None, overrides: Mapping[str, str] | None = None
+    config: Path | None,
+    data_dir: str | None,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    models: bool = False,
 ) -> "Settings":
-    """What file and environment say, and `overrides` over both. Raises CommandFailed (2)."""
+    """What file and environment say, and `overrides` over both; with `models` also model_list,
+    whose prices are looked up, which takes its time. Raises CommandFailed (2)."""
     from comptroller.document import ConfigInvalid  # noqa: PLC0415
     from comptroller.settings import load_settings  # noqa: PLC0415
 
@@ -24,7 +29,7 @@ def settings_of(
     if data_dir is not None:
         environment["COMPTROLLER_DATA_DIR"] = data_dir
     try:
-        return load_settings(config, environment)
+        return load_settings(config, environment, models=models)
     except ConfigInvalid as error:
         again = f"comptroller check --config {config}" if config else "comptroller check"
         raise CommandFailed(str(error), again, USAGE_ERROR) from None

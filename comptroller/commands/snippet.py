@@ -71,4 +71,4 @@ def _purpose(text: str) -> str:
 
 
 def _first_model(config: Path | None, data_dir: str | None) -> str:
-    return settings_of(config, data_dir).models[0].name
+    return settings_of(config, data_dir, models=True).model_to_try

@@ -49,7 +49,7 @@ def up_command(
     chosen = {name: str(each) for name, each in given.items() if each is not None}
     chosen |= _ALONE[only] if only is not None else {}
     overrides = {f"COMPTROLLER_{name}": each for name, each in chosen.items()}
-    settings = settings_of(config, data_dir, overrides)
+    settings = settings_of(config, data_dir, overrides, models=only is not Only.RECORDER)
     if only is not None and not settings.redis_url:
         raise CommandFailed(
             f"--only {only} needs a ledger that the other parts share: COMPTROLLER_REDIS_URL",

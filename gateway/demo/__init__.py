@@ -6,6 +6,6 @@ and streams at a pace. It calls each of the tools that it is given once, in thei
 answers: an agent's loop comes to an end.
 """
 
-from gateway.demo.upstream import WIRES, DemoUpstream
+from gateway.demo.upstream import DemoUpstream, wires_of
 
-__all__ = ["WIRES", "DemoUpstream"]
+__all__ = ["DemoUpstream", "wires_of"]

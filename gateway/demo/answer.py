@@ -7,6 +7,9 @@ import msgspec
 
 CHARS_PER_TOKEN = 4
 ANSWER_WORDS_MAX = 120
+EXAMPLE_DEPTH_MAX = 16
+"""Objects inside objects that an answer has."""
+
 REASONING_TOKENS = 64
 _QUOTED = re.compile(r'"([^"]{1,200})"')
 _NUMBER = re.compile(r"\d{1,15}")
@@ -21,7 +24,8 @@ class Tool(NamedTuple):
 
 class Asked(NamedTuple):
     """A request. `said`: the text of its newest message, which `is_result` where that is a tool's;
-    `results`: how many tools were called for the newest question; `cap`: of output tokens."""
+    `results`: how many tools were called for the newest question; `cap`: of output tokens;
+    `schema`: what the answer has to be JSON of."""
 
     model: str
     said: str
@@ -30,6 +34,7 @@ class Asked(NamedTuple):
     tools: tuple[Tool, ...] = ()
     results: int = 0
     is_result: bool = False
+    schema: Any = None
 
 
 class Answer(NamedTuple):
@@ -66,6 +71,8 @@ def answer(asked: Asked) -> Answer:
 
 
 def _text(asked: Asked) -> str:
+    if asked.schema is not None:
+        return msgspec.json.encode(_example(asked.schema, asked.said)).decode()
     about = " ".join(asked.said.split()[:12]) or "nothing"
     if asked.is_result:
         return f"Using the tool's result ({about}), the demo model is done."
@@ -80,7 +87,7 @@ def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
     return value if isinstance(value, dict) else {}
 
 
-def _example(schema: Any, said: str) -> Any:  # noqa: ANN401  # any JSON value
+def _example(schema: Any, said: str, depth: int = 0) -> Any:  # noqa: ANN401  # any JSON value
     """A value of the schema's type: of an enum the first, else what was said in quotes, or the
     first number in it."""
     schema = _object(schema)
@@ -89,6 +96,9 @@ def _example(schema: Any, said: str) -> Any:  # noqa: ANN401  # any JSON value
         return choices[0]
     kind = str(schema.get("type"))
     quoted, number = _QUOTED.search(said), _NUMBER.search(said)
+    if kind == "object" and depth < EXAMPLE_DEPTH_MAX:
+        inner = _object(schema.get("properties"))
+        return {name: _example(each, said, depth + 1) for name, each in inner.items()}
     if kind == "string":
         return quoted[1] if quoted else "demo"
     if kind in ("integer", "number"):

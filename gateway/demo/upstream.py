@@ -8,17 +8,40 @@ from typing import Any
 import msgspec
 
 from gateway.demo.chat import chat_pieces
+from gateway.demo.completions import completion_pieces
+from gateway.demo.embeddings import embedding_pieces
+from gateway.demo.messages import count_pieces, messages_pieces
+from gateway.demo.responses import input_tokens_pieces, responses_pieces
 from gateway.providers import Wire
-from gateway.upstream import UpstreamAborted, UpstreamRequest, UpstreamUnknown
+from gateway.upstream import UpstreamAborted, UpstreamRequest, UpstreamTooLarge
 
 CHUNK_DELAY_MS = 15
 _JSON = [(b"content-type", b"application/json")]
 _STREAM = [(b"content-type", b"text/event-stream")]
 _SPOKEN: Mapping[bytes, Callable[[dict[str, Any]], list[bytes]]] = MappingProxyType(
-    {b"/v1/chat/completions": chat_pieces}
+    {
+        b"/v1/chat/completions": chat_pieces,
+        b"/v1/completions": completion_pieces,
+        b"/v1/embeddings": embedding_pieces,
+        b"/v1/messages": messages_pieces,
+        b"/v1/messages/count_tokens": count_pieces,
+        b"/v1/responses": responses_pieces,
+        b"/v1/responses/input_tokens": input_tokens_pieces,
+    }
 )
 """Target -> from a request, decoded, to its answer: one piece, or the events of a stream."""
-WIRES = (Wire("/v1/chat/completions", b"/v1/chat/completions", "max_tokens"),)
+WIRES = (
+    Wire("/v1/chat/completions", b"/v1/chat/completions", "max_tokens"),
+    Wire("/v1/completions", b"/v1/completions", "max_tokens"),
+    Wire("/v1/messages", b"/v1/messages", "max_tokens"),
+    Wire("/v1/responses", b"/v1/responses", "max_output_tokens"),
+)
+EMBEDDER_WIRES = (Wire("/v1/embeddings", b"/v1/embeddings", ""),)
+
+
+def wires_of(model: str) -> tuple[Wire, ...]:
+    """What the demo model of this full name speaks."""
+    return EMBEDDER_WIRES if model == "demo/embedder" else WIRES
 
 
 class DemoUpstream:
@@ -63,7 +86,7 @@ class DemoResponse:
         """See UpstreamResponse."""
         body = b"".join(self._pieces)
         if len(body) > bytes_max:
-            raise UpstreamUnknown("the answer is too large", bytes_received=True)
+            raise UpstreamTooLarge(bytes_max)
         return body
 
     def abort(self) -> bool:

@@ -13,13 +13,20 @@ import msgspec
 from gateway.dialects.chat_input import InputBound, cache_write_asked
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
 from gateway.dialects.contract import NOTHING_SAID, Call, Usage
-from gateway.dialects.jsonbody import boolean, decoded, parse_object, whole_number
+from gateway.dialects.jsonbody import (
+    boolean,
+    decoded,
+    model_name,
+    parse_object,
+    rewritten,
+    whole_number,
+)
+from gateway.dialects.openai_error import error_body
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure, text_tokens_max
 
 N_MAX = 128
 OUTPUT_TOKENS_MAX = 10**7
-MODEL_CHARS_MAX = 256
 CAPS = ("max_completion_tokens", "max_tokens")
 # Fields that would choose another server, key, model or bill than the one that is priced. The first
 # group is how LiteLLM's and OpenRouter's own parameters leak provider keys when passed through.
@@ -31,7 +38,6 @@ REFUSED_FIELDS = frozenset(
     )
 )
 UNPRICED_FIELDS = frozenset(["best_of", "prompt_logprobs", "use_beam_search", "web_search_options"])
-SERVICE_TIERS = ("auto", "default", "standard")
 # Parts of a request that a provider writes into the prompt, beside messages and tools.
 PROMPT_FIELDS = frozenset(
     ("response_format", "functions", "prediction", "chat_template_kwargs", "documents")
@@ -68,6 +74,7 @@ class _Answer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
     model: str | None = None
     choices: list[Choice] | None = None
+    service_tier: str | None = None
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
@@ -89,15 +96,15 @@ class ChatDialect:
         stream = "stream" in fields and boolean(fields, "stream")
         bound = InputBound()
         bound.other = not rare <= KNOWN_FIELDS
-        messages = _priced(fields, "messages")
+        messages = rewritten(fields, "messages")
         bound.add_messages(messages)
         tools = None
         if rare:
-            _refuse_fields(fields, rare)
-            tools = _priced(fields, "tools")
+            refuse_fields(fields, rare)
+            tools = rewritten(fields, "tools")
             bound.add_tools(tools)
             for name in PROMPT_FIELDS & rare:
-                bound.add_field(name, _priced(fields, name))
+                bound.add_field(name, rewritten(fields, name))
         caps = [
             cap
             for name in CAPS
@@ -105,9 +112,9 @@ class ChatDialect:
             and (cap := whole_number(fields, name, 1, OUTPUT_TOKENS_MAX)) is not None
         ]
         return Call(
-            model=_model(fields),
+            model=model_name(fields),
             stream=stream,
-            wants_usage=stream and _include_usage(fields),
+            wants_usage=stream and include_usage(fields),
             n=whole_number(fields, "n", 1, N_MAX) or 1,
             output_cap=min(caps, default=None),
             fields=fields,
@@ -118,6 +125,7 @@ class ChatDialect:
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             images=tuple(bound.images),
+            service_tier=service_tier(fields) if "service_tier" in rare else "",
         )
 
     def input_tokens_max(self, call: Call, measure: Measure) -> int:
@@ -145,7 +153,7 @@ class ChatDialect:
         """See Dialect."""
         return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
         try:
             answer = _answer_decoder.decode(body)
@@ -154,7 +162,8 @@ class ChatDialect:
         raw = bytes(answer.usage)
         if not raw and not answer.choices and bytes(answer.error) not in (b"", b"null"):
             return Usage(None, is_error=True), raw
-        return usage_from(raw, answer.model, answer.choices), raw
+        usage = usage_from(raw, answer.model, answer.choices, biller, answer.service_tier)
+        return usage, raw
 
     def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect."""
@@ -164,9 +173,9 @@ class ChatDialect:
         end = at + len(raw_usage) - 1
         return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
 
-    def stream_reader(self, call: Call) -> ChatStreamReader:
+    def stream_reader(self, call: Call, biller: str) -> ChatStreamReader:
         """See Dialect."""
-        return ChatStreamReader(wants_usage=call.wants_usage)
+        return ChatStreamReader(wants_usage=call.wants_usage, biller=biller, choices=call.n)
 
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
@@ -185,28 +194,11 @@ class ChatDialect:
 
     def error_body(self, error: GatewayError) -> bytes:
         """See Dialect: `{"error": {message, type, param, code}}`, and a reason where one is."""
-        fields: dict[str, Any] = {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-        if error.reason:
-            fields["reason"] = error.reason
-        return msgspec.json.encode({"error": fields})
+        return error_body(error)
 
     def error_event(self, error: GatewayError) -> bytes:
         """See Dialect."""
         return b"data: " + self.error_body(error) + b"\n\n"
-
-
-def _priced(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  # any JSON value
-    """A field's value, which from here on is what is forwarded: a key that is there twice inside
-    it would else be one thing to us and another to the provider's parser."""
-    value = decoded(fields, name)
-    if name in fields:
-        fields[name] = msgspec.Raw(msgspec.json.encode(value))
-    return value
 
 
 def _top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
@@ -221,30 +213,34 @@ def _marked(fields: dict[str, msgspec.Raw]) -> bytes:
     return bytes(fields["messages"]) + tools + top
 
 
-def _refuse_fields(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:
+def refuse_fields(
+    fields: dict[str, msgspec.Raw], rare: set[str], unpriced: frozenset[str] = UNPRICED_FIELDS
+) -> None:
+    """Raises InvalidRequest, NotPriced for those that would choose another bill."""
     for name in rare:
         if name in REFUSED_FIELDS:
             raise InvalidRequest(
                 f"{name} is the gateway's to decide: remove it from the request", param=name
             )
-        if name in UNPRICED_FIELDS and decoded(fields, name) not in (None, False):
+        if name in unpriced and decoded(fields, name) not in (None, False):
             raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
+
+
+def service_tier(fields: dict[str, msgspec.Raw]) -> str:
+    """The tier that is asked for, "" for none. Raises NotPriced."""
     tier = decoded(fields, "service_tier")
-    if tier is not None and tier not in SERVICE_TIERS:
+    if tier is None:
+        return ""
+    if not isinstance(tier, str) or not tier:
         raise NotPriced(
-            f"service_tier {tier!r} has no price here; use {' or '.join(SERVICE_TIERS[:2])}",
+            "service_tier is the name of one, as auto or default: nothing else has a price",
             param="service_tier",
         )
+    return tier
 
 
-def _model(fields: dict[str, msgspec.Raw]) -> str:
-    model = decoded(fields, "model")
-    if not isinstance(model, str) or not 1 <= len(model) <= MODEL_CHARS_MAX:
-        raise InvalidRequest("model is the name of a model, see GET /v1/models", param="model")
-    return model
-
-
-def _include_usage(fields: dict[str, msgspec.Raw]) -> bool:
+def include_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    """Whether the client asks for the usage of a stream. Raises InvalidRequest."""
     options = decoded(fields, "stream_options")
     if options is None:
         return False

@@ -6,15 +6,19 @@ clients that did not), and the end.
 """
 
 import re
+from dataclasses import replace
+from functools import lru_cache
 
 import msgspec
 
 from gateway.dialects.contract import Usage
-from pricing import UsageInvalid, meters_from_openai_chat
+from pricing import STANDARD, Facts, UsageInvalid, read_usage
 
 EVENT_BYTES_MAX = 1024 * 1024
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
+API = "openai-chat"
+TIERS_KEPT_MAX = 64
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -29,6 +33,7 @@ class _Chunk(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
     model: str | None = None
     choices: list[Choice] | None = None
+    service_tier: str | None = None
 
 
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
@@ -38,6 +43,8 @@ class ChatStreamReader:
     """See StreamReader."""
 
     __slots__ = (
+        "_biller",
+        "_choices",
         "_final",
         "_held",
         "_pending",
@@ -45,13 +52,17 @@ class ChatStreamReader:
         "_priced_at",
         "_seam",
         "_started",
+        "_tier",
         "_wants_usage",
         "complete",
         "usage",
     )
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, *, wants_usage: bool, biller: str = "", choices: int = 1) -> None:
         self._wants_usage = wants_usage
+        self._biller = biller
+        self._choices = choices
+        self._tier: str | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._held: list[bytes] = []
@@ -105,6 +116,7 @@ class ChatStreamReader:
         if not self._started and payload:
             self._started = True
             self.usage = Usage(None, is_error=_is_error(payload))
+            self._tier = _tier(payload)
         if payload == _DONE:
             self.complete = True
         elif _USAGE.search(event) is not None and self._reads_usage(event, payload):
@@ -123,9 +135,11 @@ class ChatStreamReader:
         raw = bytes(parsed.usage)
         if not raw.startswith(b"{"):
             return False
-        self.usage = usage_from(raw, parsed.model, parsed.choices)
-        if parsed.choices and not parsed.choices[0].finish_reason:
-            return False  # a count so far, not the last one
+        tier = parsed.service_tier or self._tier
+        self.usage = usage_from(raw, parsed.model, parsed.choices, self._biller, tier)
+        if parsed.choices and (self._choices > 1 or not parsed.choices[0].finish_reason):
+            # A count so far, or that of one choice (vLLM's continuous_usage_stats): not the last.
+            return False
         self._final = True
         if parsed.choices or self._wants_usage:
             self._priced_at = len(self._held)
@@ -180,12 +194,41 @@ def _is_error(payload: bytes) -> bool:
     return bytes(said.error) not in (b"", b"null") and not said.choices and not bytes(said.usage)
 
 
-def usage_from(raw: bytes, model: str | None, choices: list[Choice] | None) -> Usage:
-    """Meters and names of an answer; meters None where its usage is absent or not believable."""
-    meters = None
+def _tier(payload: bytes) -> str | None:
+    """The service tier that a stream's first event names: not everybody repeats it at the end."""
+    if b'"service_tier"' not in payload:
+        return None
+    try:
+        return _chunk_decoder.decode(payload).service_tier
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def usage_from(
+    raw: bytes, model: str | None, choices: list[Choice] | None, biller: str, tier: str | None
+) -> Usage:
+    """Meters, facts and names of an answer; meters None where its usage is absent or not
+    believable. `tier`: the service tier that the answer names beside its usage (OpenAI's API
+    reference, "The chat completion object")."""
+    meters, facts = None, STANDARD
     if raw.startswith(b"{"):
         try:
-            meters = meters_from_openai_chat(msgspec.json.decode(raw))
+            used = read_usage(biller, msgspec.json.decode(raw), api=API)
+            meters, facts = used.meters, with_tier(used.facts, tier)
         except (UsageInvalid, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             meters = None
-    return Usage(meters, model or "", choices[0].finish_reason or "" if choices else "")
+    finish = choices[0].finish_reason or "" if choices else ""
+    return Usage(meters, model or "", finish, facts=facts)
+
+
+def with_tier(facts: Facts, tier: str | None) -> Facts:
+    """Facts of an answer that names this tier beside its usage."""
+    if not tier:
+        return facts
+    return _of_tier(tier) if facts is STANDARD else replace(facts, service_tier=tier)
+
+
+@lru_cache(TIERS_KEPT_MAX)
+def _of_tier(tier: str) -> Facts:
+    """Nearly all that answers ever say: made once for each tier."""
+    return Facts(service_tier=tier)

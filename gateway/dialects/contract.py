@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.errors import GatewayError
 from gateway.upstream import NO_HEADERS, HeaderBlock
-from pricing import CacheWrite, Image, Measure, Meters
+from pricing import STANDARD, CacheWrite, Facts, Image, Measure, Meters
 
 NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 """The headers of a request that has none."""
@@ -19,7 +19,13 @@ class Call(msgspec.Struct, frozen=True):
     written from these, so that nothing can be forwarded that was not priced. `input_tokens_max` is
     the bound by bytes of all but `images`, whose tokens depend on the model. `output_cap` is 0
     where nothing is produced, None where the client leaves it open; below `output_tokens_least`
-    the provider would refuse. `headers` go to the provider beside the route's own."""
+    the provider would refuse. `headers` go to the provider beside the route's own. `input_windows`:
+    how many inputs there are of which each may fill the model's context window, or how often the
+    provider may read it where it calls tools by itself; 0 where the window bounds nothing.
+    `events_beside`: events that a stream may have for what is not produced. `searches_max`: how
+    many searches the provider may bill. `context_tokens`: of the window that the request opens, 0
+    for the model's own. `service_tier`: the one that is asked for, "" for none: whether it has a
+    price is the route's to say."""
 
     model: str
     stream: bool
@@ -36,16 +42,23 @@ class Call(msgspec.Struct, frozen=True):
     images: tuple[Image, ...] = ()
     output_tokens_least: int = 0
     headers: HeaderBlock = NO_HEADERS
+    input_windows: int = 1
+    events_beside: int = 0
+    context_tokens: int = 0
+    service_tier: str = ""
+    searches_max: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What an answer says about itself: its meters (None: no usable usage), names, and whether
-    it is the provider's error instead, said with status 200 before any output."""
+    """What an answer says about itself: its meters (None: no usable usage), names, whether it is
+    the provider's error instead, said with status 200 before any output, and what decides its price
+    beside the meters."""
 
     meters: Meters | None
     model_served: str = ""
     finish_reason: str = ""
     is_error: bool = False
+    facts: Facts = STANDARD
 
 
 class StreamReader(Protocol):
@@ -103,8 +116,9 @@ class Dialect(Protocol):
         """The request as it is sent: the provider enforces our bound."""
         ...
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
-        """What a whole answer says, and its raw usage object (empty: none)."""
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
+        """What a whole answer says, and its raw usage object (empty: none). `biller`: as in
+        Route."""
         ...
 
     def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
@@ -112,8 +126,8 @@ class Dialect(Protocol):
         have it. Raises UpstreamFailed for one that no client could read."""
         ...
 
-    def stream_reader(self, call: Call) -> StreamReader:
-        """A reader for one streamed answer."""
+    def stream_reader(self, call: Call, biller: str) -> StreamReader:
+        """A reader for one streamed answer. `biller`: as in Route."""
         ...
 
     def streamed_tokens_max(self, received: bytes) -> int:

@@ -14,6 +14,7 @@ from gateway.errors import InvalidRequest
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 FIELDS_MAX = 200
+MODEL_CHARS_MAX = 256
 
 
 def parse_object(body: bytes) -> dict[str, msgspec.Raw]:
@@ -63,6 +64,23 @@ def decoded(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  
         raise InvalidRequest(f"{name} is not valid JSON: {error}", param=name) from None
     except RecursionError:
         raise InvalidRequest(f"{name} is nested too deeply", param=name) from None
+
+
+def rewritten(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  # any JSON value
+    """A field's value, which from here on is what is forwarded: a key that is there twice inside
+    it would else be one thing to us and another to the provider's parser."""
+    value = decoded(fields, name)
+    if name in fields:
+        fields[name] = msgspec.Raw(_encode(value))
+    return value
+
+
+def model_name(fields: dict[str, msgspec.Raw]) -> str:
+    """The field `model`. Raises InvalidRequest."""
+    model = decoded(fields, "model")
+    if not isinstance(model, str) or not 1 <= len(model) <= MODEL_CHARS_MAX:
+        raise InvalidRequest("model is the name of a model, see GET /v1/models", param="model")
+    return model
 
 
 def whole_number(fields: dict[str, msgspec.Raw], name: str, least: int, most: int) -> int | None:

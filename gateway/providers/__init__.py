@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.contract import Provider, Wire
 from gateway.providers.openai import OPENAI
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
-    {name: each for each in (OPENAI,) for name in each.names}
+    {name: each for each in (OPENAI, ANTHROPIC) for name in each.names}
 )
 """LiteLLM's name of a provider, as in `<provider>/<model>` -> how it is spoken to."""
 

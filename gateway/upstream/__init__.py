@@ -13,12 +13,12 @@ from gateway.upstream.contract import (
     UpstreamRequest,
     UpstreamResponse,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnknown,
 )
 from gateway.upstream.environment import upstream_from_environment
 from gateway.upstream.head import NO_HEADERS, header_block
 from gateway.upstream.pool import PooledUpstream, default_ssl_context
-from gateway.upstream.proxied import ProxiedUpstream
 
 __all__ = [
     "NO_HEADERS",
@@ -26,7 +26,6 @@ __all__ = [
     "Origin",
     "OwnedUpstream",
     "PooledUpstream",
-    "ProxiedUpstream",
     "Timeouts",
     "Upstream",
     "UpstreamAborted",
@@ -36,6 +35,7 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamResponse",
     "UpstreamTimeout",
+    "UpstreamTooLarge",
     "UpstreamUnknown",
     "default_ssl_context",
     "header_block",

@@ -8,7 +8,8 @@ give it.
     UpstreamError
     |- UpstreamNotReached     nothing of the request was sent: release the reservation
     |- UpstreamUnknown        sent, or maybe sent, and no whole answer came: charge it whole
-    |  `- UpstreamTimeout     the same, because a time limit passed
+    |  |- UpstreamTimeout     the same, because a time limit passed
+    |  `- UpstreamTooLarge    the same, because it is longer than its reader takes
     `- UpstreamAborted        we gave the answer up ourselves
 """
 
@@ -48,6 +49,14 @@ class UpstreamTimeout(UpstreamUnknown):
         super().__init__(f"{what} within {limit_ms} ms", bytes_received=bytes_received)
         self.phase: Phase = phase
         self.limit_ms = limit_ms
+
+
+class UpstreamTooLarge(UpstreamUnknown):
+    """The answer is longer than its reader takes, `bytes_max`."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"the answer is larger than {bytes_max} bytes", bytes_received=True)
+        self.bytes_max = bytes_max
 
 
 class UpstreamAborted(UpstreamError):
@@ -116,7 +125,7 @@ class UpstreamResponse(Protocol):
         """
 
     async def read_all(self, bytes_max: int) -> bytes:
-        """The rest of the body at once. A larger one is cut and raises UpstreamUnknown."""
+        """The rest of the body at once. A larger one is cut and raises UpstreamTooLarge."""
 
     def abort(self) -> bool:
         """Give the answer up: the connection is closed, reading raises UpstreamAborted. Whether

@@ -23,7 +23,6 @@ from gateway.upstream.contract import (
     bracketed,
 )
 from gateway.upstream.pool import PooledUpstream, default_ssl_context
-from gateway.upstream.proxied import ProxiedUpstream
 
 
 def upstream_from_environment(
@@ -40,6 +39,8 @@ def upstream_from_environment(
     proxies = proxies_by_scheme(settings)
     if not proxies:
         return direct
+    from gateway.upstream.proxied import ProxiedUpstream  # noqa: PLC0415  # httpx: few need it
+
     return ChosenUpstream(direct, ProxiedUpstream(proxies, limits, context), settings)
 
 

@@ -9,7 +9,11 @@ connection that already serves somebody else.
 import asyncio
 from typing import Protocol
 
-from gateway.upstream.contract import UpstreamAborted, UpstreamError, UpstreamUnknown
+from gateway.upstream.contract import (
+    UpstreamAborted,
+    UpstreamError,
+    UpstreamTooLarge,
+)
 
 
 class Line(Protocol):
@@ -78,8 +82,7 @@ class Exchange:
             self._resume()
             await self._arrival()
         if len(self.body) > bytes_max:
-            message = f"the answer is larger than {bytes_max} bytes"
-            self._give_up(UpstreamUnknown(message, bytes_received=True))
+            self._give_up(UpstreamTooLarge(bytes_max))
         if self._error is not None:
             raise self._error
         return self._take()

@@ -23,6 +23,7 @@ from gateway.upstream.contract import (
     UpstreamRequest,
     UpstreamResponse,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnknown,
     bracketed,
 )
@@ -188,9 +189,8 @@ class _ProxiedResponse:
         while piece := await self.read():
             body += piece
             if len(body) > bytes_max:
-                message = f"the answer is larger than {bytes_max} bytes"
-                self._give_up(UpstreamUnknown(message, bytes_received=True))
-                raise UpstreamUnknown(message, bytes_received=True)
+                self._give_up(UpstreamTooLarge(bytes_max))
+                raise UpstreamTooLarge(bytes_max)
         return bytes(body)
 
     def abort(self) -> bool:

@@ -67,6 +67,8 @@ def read_usage(
     _check_output(output)
     used = _api(provider, read, api).read(read, output)
     reported = reported_cost_nusd(provider, read)
+    if reported is None:
+        return used
     return replace(used, facts=replace(used.facts, reported_cost_nusd=reported))
 
 

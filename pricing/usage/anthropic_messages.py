@@ -28,7 +28,9 @@ def _read(usage: Counters, _output: Output) -> Used:
     own, subs = _uses(usage)
     own = _with_thinking(own, usage)
     calls = calls_in_usage(usage)
-    meters = own.plus(Meters(search_calls=calls.searches, tool_calls=calls.tool_calls))
+    meters = own
+    if calls.searches or calls.tool_calls:  # few, and this is on the way of each answer
+        meters = own.plus(Meters(search_calls=calls.searches, tool_calls=calls.tool_calls))
     for sub in subs:
         meters = meters.plus(sub.meters)
     tier, geography = usage.text("service_tier"), usage.text("inference_geo")
@@ -106,6 +108,8 @@ def _writes(usage: Counters) -> tuple[int, int]:
 
 def _with_thinking(meters: Meters, usage: Counters) -> Meters:
     """Thinking costs what other output costs; how much of it other models did is not told."""
+    if usage.values.get("output_tokens_details") is None:
+        return meters
     output = usage.count("output_tokens", required=True)
     thinking = usage.inside("output_tokens_details").part("thinking_tokens", output)
     thinking = min(thinking, meters.text_output)

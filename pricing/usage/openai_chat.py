@@ -6,14 +6,16 @@ others add to it: DeepSeek's, Mistral's and xAI's API references, OpenRouter's "
 
 from collections.abc import Mapping
 
-from pricing.facts import Facts, Used
+from pricing.facts import STANDARD, Facts, Used
 from pricing.meters import Meters
 from pricing.usage.contract import Api
 from pricing.usage.counts import Counters, Output, counters
 from pricing.usage.openai_tokens import CHAT, read_tokens
-from pricing.usage.server_tools import calls_in_usage
+from pricing.usage.server_tools import CALL_KEYS, calls_in_usage
 
 _MS_PER_S = 1000
+_HEARD = "prompt_audio_seconds"  # Mistral's, of Voxtral models
+_BESIDE_TOKENS = frozenset((_HEARD, *CALL_KEYS))
 
 
 def meters_from_openai_chat(usage: Mapping[str, object]) -> Meters:
@@ -32,16 +34,16 @@ def _recognises(usage: Mapping[str, object]) -> bool:
 
 
 def _read(usage: Counters, _output: Output) -> Used:
+    meters, tier = read_tokens(usage, CHAT), usage.text("service_tier")
+    if usage.values.keys().isdisjoint(_BESIDE_TOKENS):  # nearly all, and on the way of each answer
+        return Used(meters, Facts(service_tier=tier) if tier else STANDARD)
     calls = calls_in_usage(usage)
     heard = Meters(
         search_calls=calls.searches,
         tool_calls=calls.tool_calls,
-        audio_ms=usage.count("prompt_audio_seconds") * _MS_PER_S,  # Mistral's, of Voxtral models
+        audio_ms=usage.count(_HEARD) * _MS_PER_S,
     )
-    return Used(
-        read_tokens(usage, CHAT).plus(heard),
-        Facts(service_tier=usage.text("service_tier"), tools=calls.by_kind),
-    )
+    return Used(meters.plus(heard), Facts(service_tier=tier, tools=calls.by_kind))
 
 
 API = Api("openai-chat", _recognises, _read)

@@ -19,7 +19,10 @@ _SEARCHES = ("web_search", "x_search")
 # Billed by their tokens alone: Anthropic, "Web fetch tool" and "Tool search tool"; xAI, "Remote MCP
 # tools". OpenAI's guide "MCP and connectors" has the same.
 _FREE = ("web_fetch", "tool_search", "mcp")
+_SOURCES = "num_sources_used"
 _LIVE_SEARCH = "live_search_source"
+CALL_KEYS = (*_COUNTED_IN, _SOURCES)
+"""Where a usage object counts calls."""
 _KINDS_MAX = 64
 
 
@@ -42,7 +45,7 @@ def counts_calls(usage: Counters) -> bool:
 
 def calls_in_usage(usage: Counters) -> Calls:
     """The calls that a usage object counts. Raises UsageInvalid."""
-    searches, kinds = 0, {_LIVE_SEARCH: usage.count("num_sources_used")}
+    searches, kinds = 0, {_LIVE_SEARCH: usage.count(_SOURCES)}
     for name in _COUNTED_IN:
         counted = usage.inside(name)
         if len(counted.values) > _KINDS_MAX:

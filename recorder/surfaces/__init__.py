@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from recorder.surfaces.chat import ChatSurface
+from recorder.surfaces.completions import CompletionsSurface
 from recorder.surfaces.contract import (
     ASSEMBLED_CALLS_MAX,
     RESULTS_MAX,
@@ -13,8 +14,19 @@ from recorder.surfaces.contract import (
     ToolCall,
     ToolResult,
 )
+from recorder.surfaces.embeddings import EmbeddingsSurface
+from recorder.surfaces.messages import MessagesSurface
+from recorder.surfaces.responses import ResponsesSurface
 
-SURFACES: Mapping[str, Surface] = MappingProxyType({"/v1/chat/completions": ChatSurface()})
+SURFACES: Mapping[str, Surface] = MappingProxyType(
+    {
+        "/v1/chat/completions": ChatSurface(),
+        "/v1/completions": CompletionsSurface(),
+        "/v1/embeddings": EmbeddingsSurface(),
+        "/v1/messages": MessagesSurface(),
+        "/v1/responses": ResponsesSurface(),
+    }
+)
 
 
 def surface_of(endpoint: str) -> Surface | None:

@@ -11,15 +11,9 @@ What an assembled answer lacks is said in its field `comptroller`, which is ther
 that name is dropped. Of streamed audio the id, transcript and expiry are kept, not the sound.
 """
 
-import hashlib
-import json
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-
-import msgspec
 
 from recorder.surfaces.contract import (
     ASSEMBLED_CALLS_MAX,
@@ -29,21 +23,21 @@ from recorder.surfaces.contract import (
     ToolResult,
 )
 from recorder.surfaces.sse import events, is_event_stream
+from recorder.surfaces.values import (
+    MARK,
+    decoded,
+    encoded,
+    field_of,
+    may_hold,
+    measured,
+    name_of,
+    objects,
+)
 
 CHOICES_MAX = 128  # OpenAI's largest n
-NAME_CHARS_MAX = 256  # OpenAI's names have 64 at most; longer ones are cut
-DEPTH_MAX = 256  # far from the interpreter's limit: what is readable must not hang on who calls
-MARK = "comptroller"
 _DONE = b"[DONE]"
 _WHOLE_STRINGS = frozenset({"id", "type", "role"})  # sent whole, by some servers in every event
 _JOINED_LISTS = frozenset({"content", "annotations", "images", "reasoning_details"})
-# What msgspec refuses and a record can keep: half a surrogate pair, bytes that are no UTF-8, NaN,
-# numbers out of range. Standard JSON has no name for the last two: they become null.
-_LOOSE = re.compile(rb"[\x80-\xff]|\\u|NaN|Infinity|[0-9][eE]|[0-9]{17}")
-_loose_json = json.JSONDecoder(
-    parse_constant=lambda _: None,
-    parse_float=lambda digits: number if math.isfinite(number := float(digits)) else None,
-)
 
 
 class ChatSurface:
@@ -63,23 +57,23 @@ class ChatSurface:
                 answer.done = True
                 break
             answer.take(data, whole=whole)
-        return _encoded(answer.finished()) if seen else body
+        return encoded(answer.finished()) if seen else body
 
     def finish_reason(self, answer: bytes) -> str:
         """See Surface."""
-        choices = _objects(_field(_decoded(answer), "choices"))
-        return _name(choices[0].get("finish_reason")) if choices else ""
+        choices = objects(field_of(decoded(answer), "choices"))
+        return name_of(choices[0].get("finish_reason")) if choices else ""
 
     def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:
         """See Surface."""
-        if not _may_hold(answer, b"tool_calls", b"function_call"):
+        if not may_hold(answer, b"tool_calls", b"function_call"):
             return ()
         found: list[ToolCall] = []
         left_out = 0
-        for choice in _objects(_field(_decoded(answer), "choices")):
+        for choice in objects(field_of(decoded(answer), "choices")):
             for call in _calls_of(choice.get("message")):
                 if len(found) < TOOL_CALLS_MAX:
-                    found.append(ToolCall(*call[:2], *_measured(call[2])))
+                    found.append(ToolCall(*call[:2], *measured(call[2])))
                 else:
                     left_out += 1
         if left_out:
@@ -88,24 +82,18 @@ class ChatSurface:
 
     def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:
         """See Surface."""
-        if not _may_hold(request, b'"tool"', b'"function"'):
+        if not may_hold(request, b'"tool"', b'"function"'):
             return ()
-        asking, answers = _newest(_objects(_field(_decoded(request), "messages")))
+        asking, answers = _newest(objects(field_of(decoded(request), "messages")))
         names = {call_id: name for call_id, name, _ in _calls_of(asking) if call_id}
         found: list[ToolResult] = []
         for message in answers[:RESULTS_MAX]:
-            call_id = _name(message.get("tool_call_id"))
-            name = names.get(call_id) or _name(message.get("name"))
-            found.append(ToolResult(call_id, name, *_measured(message.get("content"))))
+            call_id = name_of(message.get("tool_call_id"))
+            name = names.get(call_id) or name_of(message.get("name"))
+            found.append(ToolResult(call_id, name, *measured(message.get("content"))))
         if len(answers) > RESULTS_MAX:
             found[-1] = replace(found[-1], left_out=len(answers) - RESULTS_MAX)
         return tuple(found)
-
-
-def _may_hold(body: bytes, *names: bytes) -> bool:
-    """Whether it is worth parsing: most bodies have no tools. A name may also be written with
-    escapes, so whatever has any is parsed."""
-    return b"\\u" in body or any(name in body for name in names)
 
 
 class _Pieces(list[str]):
@@ -163,7 +151,7 @@ class _ToolCalls:
 
     def take(self, deltas: Any) -> None:  # noqa: ANN401  # any JSON value
         """The calls, or pieces of them, of one event."""
-        for delta in _objects(deltas):
+        for delta in objects(deltas):
             call = self._call(delta)
             if call is None:
                 continue
@@ -211,7 +199,7 @@ class _Answer:
 
     def take(self, data: bytes, *, whole: bool) -> None:
         """One event. Half a JSON text at the end of a cut stream is what the cut cost, no fault."""
-        chunk = _decoded(data)
+        chunk = decoded(data)
         if type(chunk) is not dict:
             self._unreadable += whole
             return
@@ -246,8 +234,9 @@ class _Answer:
         calls_left_out, answer = 0, self._fields
         if "choices" in answer:
             for choice in self._choices.values():
-                calls = choice.child("message").get("tool_calls")
-                calls_left_out += calls.left_out if type(calls) is _ToolCalls else 0
+                if not _is_text(choice):
+                    calls = choice.child("message").get("tool_calls")
+                    calls_left_out += calls.left_out if type(calls) is _ToolCalls else 0
             answer["choices"] = [_whole(self._choices[index]) for index in sorted(self._choices)]
         answer.pop(MARK, None)
         mark = {
@@ -272,6 +261,8 @@ def _take_choice(choice: _Fields, delta: dict[str, Any]) -> None:
                 _take_delta(choice.child("message"), value)
         elif name == "logprobs":
             _take_logprobs(choice, value)
+        elif name == "text":
+            choice.merge(name, value)
         elif name != "index" and (name not in choice or value is not None):
             choice[name] = value
 
@@ -317,13 +308,20 @@ def _take_logprobs(choice: _Fields, value: Any) -> None:  # noqa: ANN401  # any 
 def _whole(choice: _Fields) -> dict[str, Any]:
     """A choice with the fields that a whole answer always has."""
     whole = choice.finished()
+    whole.setdefault("finish_reason", None)
+    if _is_text(choice):
+        return whole
     message = {"role": "assistant", **whole["message"]}
     message.setdefault("content", None)
     if message["content"] == "" and message.get("tool_calls"):
         message["content"] = None  # an answer in one piece has no empty text beside its calls
     whole["message"] = message
-    whole.setdefault("finish_reason", None)
     return whole
+
+
+def _is_text(choice: _Fields) -> bool:
+    """Whether it is one of the legacy completions, which say a text and no message."""
+    return "text" in choice and "message" not in choice
 
 
 def _finished(value: Any) -> Any:  # noqa: ANN401  # any JSON value
@@ -334,29 +332,17 @@ def _finished(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     return value
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
-    return [each for each in value if type(each) is dict] if type(value) is list else []
-
-
-def _field(value: Any, name: str) -> Any:  # noqa: ANN401  # any JSON value
-    return value.get(name) if type(value) is dict else None
-
-
-def _name(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    return _utf8(value[:NAME_CHARS_MAX]).decode() if type(value) is str else ""
-
-
 def _calls_of(message: Any) -> Iterator[tuple[str, str, Any]]:  # noqa: ANN401  # any JSON value
     """Id, name and arguments of each call of a message, the older `function_call` too."""
-    for call in _objects(_field(message, "tool_calls")):
+    for call in objects(field_of(message, "tool_calls")):
         function, custom = call.get("function"), call.get("custom")
         if type(function) is dict:
-            yield _name(call.get("id")), _name(function.get("name")), function.get("arguments")
+            yield name_of(call.get("id")), name_of(function.get("name")), function.get("arguments")
         elif type(custom) is dict:
-            yield _name(call.get("id")), _name(custom.get("name")), custom.get("input")
-    older = _field(message, "function_call")
+            yield name_of(call.get("id")), name_of(custom.get("name")), custom.get("input")
+    older = field_of(message, "function_call")
     if type(older) is dict:
-        yield "", _name(older.get("name")), older.get("arguments")
+        yield "", name_of(older.get("name")), older.get("arguments")
 
 
 def _newest(messages: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -371,50 +357,3 @@ def _newest(messages: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[s
         if message.get("role") in ("tool", "function"):
             results.append(message)
     return {}, []
-
-
-def _measured(value: Any) -> tuple[int, str]:  # noqa: ANN401  # any JSON value
-    """Bytes and SHA-256 of a text, or of the JSON of what is none; null is nothing."""
-    data = b"" if value is None else _utf8(value) if type(value) is str else _encoded(value)
-    return len(data), hashlib.sha256(data).hexdigest()
-
-
-def _utf8(text: str) -> bytes:
-    """The bytes of a text. Halves of a surrogate pair that came in two pieces are put together."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-def _encoded(value: Any) -> bytes:  # noqa: ANN401  # any JSON value
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return _utf8(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _decoded(data: bytes) -> Any:  # noqa: ANN401  # any JSON value
-    """The value of a JSON text; None where there is none to be had or it is nested too deeply."""
-    try:
-        value = msgspec.json.decode(data)
-    except RecursionError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        if _LOOSE.search(data) is None:
-            return None
-        try:
-            value = _loose_json.decode(data.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            return None
-    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and _is_deep(value):
-        return None
-    return value
-
-
-def _is_deep(value: Any) -> bool:  # noqa: ANN401  # any JSON value
-    level = [value]
-    for _ in range(DEPTH_MAX):
-        nested = [each for each in level if type(each) is dict or type(each) is list]
-        level = [one for each in nested for one in (each.values() if type(each) is dict else each)]
-    return bool(level)

@@ -170,6 +170,8 @@ class ContractModel:
         if refusal:
             return refusal
         output = self._granted_output(bindings, ask)
+        if ask.tells_lowered and output < ask.output_wanted:
+            return Answer("LOWERED", output=output)
         held: dict[str, tuple[Dimension, int]] = {}
         for binding in bindings:
             dimension = binding.limit.dimension

@@ -49,6 +49,7 @@ def asks(draw: st.DrawFn) -> Ask:
         draw(st.integers(0, 2)),
         wanted,
         least,
+        tells_lowered=draw(st.booleans()),
     )
 
 

@@ -4,6 +4,7 @@ never falls, a new route is on probation until its bound has held."""
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -37,12 +38,12 @@ class Worker:
         """The scope of the only route."""
         return route_scope(self.desk.organisation, "p:m~1")
 
-    async def reserve(self) -> Reservation | Refusal:
+    async def reserve(self, ask_for: Callable[[Plan], Ask] | None = None) -> Reservation | Refusal:
         """One request."""
         return await self.ledger.reserve(
             ScopePath(f"{self.desk.organisation}/a"),
             "m",
-            asked,
+            ask_for or asked,
             recorded(),
             self.desk.session.new_id(),
             None,

@@ -4,6 +4,7 @@ grants than a budget is worth, whoever asks at once."""
 import asyncio
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -47,6 +48,25 @@ async def test_while_others_are_open_a_grant_takes_a_share_of_what_is_free(desk:
     for reservation in (first, second, third, fourth):
         await desk.ledger.release(org, reservation.id, b"")
     assert granted(await desk.ask(dollars(100, 64_000, 10))).output_tokens == 9900
+
+
+async def test_a_caller_who_can_ask_for_less_is_told_of_a_lowered_grant(desk: Desk) -> None:
+    """Nothing is set aside and no event written: the same id asks again, once it knows better. What
+    fits as it is wanted is granted at once, and what does not fit at all is refused as ever."""
+    org = desk.organisation
+    await desk.set_budget(org, [{"usd": "0.000001000"}])
+    asked = msgspec.structs.replace(dollars(400, 900, 10), tells_lowered=True)
+    before = await desk.outbox()
+    id_ = desk.session.new_id()
+    told = refused(await desk.ask(asked, id_=id_), "LOWERED")
+    assert (told.fits_output, told.bound) == (600, None)
+    assert (await desk.totals(), await desk.outbox()) == ((0, 0), before)
+    assert granted(await desk.ask(dollars(200, 900, 10), id_=id_)).output_tokens == 800
+    await desk.ledger.release(org, id_, b"")
+    whole = msgspec.structs.replace(dollars(100, 20, 10), tells_lowered=True)
+    assert granted(await desk.ask(whole)).output_tokens == 20
+    large = msgspec.structs.replace(dollars(1000, 20, 10), tells_lowered=True)
+    refused(await desk.ask(large), "TOO_LARGE")
 
 
 async def test_what_is_spent_leaves_the_whole_rest_to_a_lone_request(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from clickhouse.errors import (
 from clickhouse.reading import format_of, texts
 
 HEAVY = "SELECT sum(sipHash64(sipHash64(sipHash64(number)))) FROM numbers(1999000000)"
+SOON_S_MAX = 7  # far less than that takes
 
 
 def read(engine: Engine, query: str, format_name: str = "TSV", **settings: int) -> bytes:
@@ -114,7 +115,7 @@ while b"sipHash64" not in engine.select(
     pass
 began = time.monotonic()
 engine.close()
-print(time.monotonic() - began < 2)
+print(time.monotonic() - began < {SOON_S_MAX})
 taking.join()
 """
     assert in_process(script, str(tmp_path)).splitlines() in (["394", "True"], ["True", "394"])
@@ -219,9 +220,9 @@ def test_a_read_is_cancelled_from_another_thread(engine: Engine) -> None:
         cancelling = threading.Thread(target=reading.cancel)
         cancelling.start()
         with pytest.raises(StoreRefused) as caught:
-            taking.result(5)
+            taking.result(30)
         assert caught.value.code == 394
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < SOON_S_MAX
         reading.close()
         cancelling.join()
     with engine.read("SELECT number FROM numbers(19000000)", "TSV") as reading:

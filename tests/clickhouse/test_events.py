@@ -7,38 +7,58 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from clickhouse.chain import GENESIS, link
 from clickhouse.events import (
     CHARGING_TYPES,
     COLUMNS,
     DERIVED_COLUMNS,
     EVENT_TYPES,
+    FIRST_COLUMNS,
+    LATER_COLUMNS,
     EventRow,
     WrittenEvent,
     canonical,
     decode_written,
+    whole,
 )
 from gateway.events import RequestEvent, ResponseEvent
 
 _COLUMN = re.compile(r"^    (\w+) +(\S+(?: '\w+'\))?)", re.MULTILINE)
+_ADDED = re.compile(r"ADD COLUMN IF NOT EXISTS (\w+) +(\S+)")
 _RANGES = {
     "UInt8": (0, 2**8 - 1),
     "UInt16": (0, 2**16 - 1),
     "UInt32": (0, 2**32 - 1),
     "UInt64": (0, 2**64 - 1),
     "Int64": (-(2**63), 2**63 - 1),
+    "Nullable(Int64)": (-(2**63), 2**63 - 1),
 }
+KNOWN_HASH = "e3823b3060ee99431d265dbbf03fdf2d5ddf648bb750d7c891f3695a54a1d348"
 # Providers say these, at any length: refusing them would refuse the whole event.
-_CUT_BY_THE_RECORDER = {"model_served", "finish_reason", "error"}
+_CUT_BY_THE_RECORDER = {"model_served", "finish_reason", "error", "service_tier"}
 # Of the ledger's own: Redis stream ids and Lua's exact integers.
 _OF_THE_LEDGER = {"epoch": 2**31, "seq": 2**53, "output_tokens_max": 2**53}
 
 
 def table_columns() -> dict[str, str]:
-    """Columns of the log with their types, from the migration's text."""
-    text = (resources.files("clickhouse") / "migrations" / "0001_events.sql").read_text("utf-8")
+    """Columns of the log with their types, from the migrations' texts."""
+    folder = resources.files("clickhouse") / "migrations"
+    text = (folder / "0001_events.sql").read_text("utf-8")
     table = text[text.index("(\n") : text.index("INDEX")]
-    return dict(_COLUMN.findall(table))
+    added = (folder / "0014_meters.sql").read_text("utf-8")
+    return dict([*_COLUMN.findall(table), *_ADDED.findall(added)])
+
+
+def kinds_of(annotated: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, bool]:
+    """A field's type where it says anything, and whether it may say nothing."""
+    if not isinstance(annotated, msgspec.inspect.UnionType):
+        return annotated, False
+    kind, nothing = annotated.types
+    assert isinstance(nothing, msgspec.inspect.NoneType)
+    return kind, True
 
 
 def bounds_of(annotated: msgspec.inspect.Type) -> tuple[int, int]:
@@ -70,11 +90,13 @@ def test_columns_hold_whatever_a_writer_may_say() -> None:
     """Each number's bounds lie inside its column's type; each text has a text column."""
     columns = table_columns()
     checked = 0
-    for name, annotated in written_types().items():
+    for name, said in written_types().items():
         if name == "body_sha256":
             assert columns["request_sha256"] == columns["response_sha256"] == "String"
             continue
         kind = columns[name]
+        annotated, may_be_null = kinds_of(said)
+        assert may_be_null == kind.startswith("Nullable("), name
         if isinstance(annotated, msgspec.inspect.StrType):
             assert kind in ("String", "LowCardinality(String)"), name
             assert annotated.max_length == (None if name in _CUT_BY_THE_RECORDER else 4096), name
@@ -95,9 +117,11 @@ def test_every_field_of_a_row_has_a_column_of_its_kind() -> None:
     assert isinstance(info, msgspec.inspect.StructType)
     for field in info.fields:
         kind = columns[field.name]
-        if isinstance(field.type, msgspec.inspect.IntType):
+        annotated, may_be_null = kinds_of(field.type)
+        assert may_be_null == kind.startswith("Nullable("), field.name
+        if isinstance(annotated, msgspec.inspect.IntType):
             assert kind in _RANGES, field.name
-        elif isinstance(field.type, msgspec.inspect.StrType):
+        elif isinstance(annotated, msgspec.inspect.StrType):
             assert kind in ("String", "LowCardinality(String)"), field.name
         else:
             assert field.name == "counters"
@@ -113,7 +137,7 @@ def distinct(struct: type[msgspec.Struct]) -> dict[str, Any]:
             values[field.name] = "redacted"
         elif isinstance(field.type, msgspec.inspect.BoolType):
             values[field.name] = True
-        elif isinstance(field.type, msgspec.inspect.IntType):
+        elif isinstance(kinds_of(field.type)[0], msgspec.inspect.IntType):
             values[field.name] = number
         else:
             values[field.name] = f"text-{number}"
@@ -158,8 +182,27 @@ def test_the_canonical_text_is_pinned() -> None:
         ',"","",0,0,0,0,0,0,0,"","","","",[["c:1.0:0",1,-5,7]],""'
     )
     text = canonical(row).decode()
-    assert len(msgspec.json.decode(text)) == len(COLUMNS) == 57
+    assert len(msgspec.json.decode(text)) == FIRST_COLUMNS == 57
     assert text == f'["acme",1,2,3,"correction","r",{rest}]'
+    tiered = msgspec.structs.replace(row, service_tier="flex", pages=2)
+    later = f'["acme",1,2,3,"correction","r",{rest},0,0,0,0,2,0,"flex"]'
+    assert canonical(tiered).decode() == later
+
+
+def test_the_hash_of_an_event_from_before_the_later_columns_is_pinned() -> None:
+    """One that the first version has written, text and hash taken from it: a change of what is left
+    out, or of an empty value, breaks every log there is."""
+    text = (
+        b'["acme",1,2,1795000000000,"llm_response","r-1","","acme/p","p","",0,"","",0,"","key-1",'
+        b'"","","/v1/chat/completions","openai","small","small-1","",0,200,"stop","",7,3,0,0,0,0,'
+        b'5,2,0,0,0,0,0,100,40,"p1","provider",0,0,0,12,0,0,0,"","","","",[["c:1.0:0",1,100,40]],'
+        b'""]'
+    )
+    row = msgspec.json.decode(text, type=EventRow)
+    assert (row.service_tier, row.reported_nusd) == ("", None)
+    assert canonical(row) == text
+    assert link(GENESIS, text) == KNOWN_HASH
+    assert link(GENESIS, canonical(msgspec.structs.replace(row, computed_nusd=0))) != KNOWN_HASH
 
 
 def test_the_canonical_text_is_the_row_and_nothing_else() -> None:
@@ -171,9 +214,37 @@ def test_the_canonical_text_is_the_row_and_nothing_else() -> None:
     seen = {canonical(row)}
     for name in COLUMNS:
         value = getattr(row, name)
-        other: Any = (("c", 1, 2, 3),) if name == "counters" else value + type(value)("1")
+        other: Any = (("c", 1, 2, 3),) if name == "counters" else 0
+        if name != "counters" and value is not None:
+            other = value + type(value)("1")
         seen.add(canonical(msgspec.structs.replace(row, **{name: other})))
     assert len(seen) == len(COLUMNS) + 1
+
+
+@given(st.data())
+def test_later_columns_are_left_out_at_the_end_only(data: st.DataObject) -> None:
+    """Whatever stands in them and before: the text is `whole` without the empty ones at its end,
+    reads back as the same row, and no text of a value is taken for the end."""
+    tricky = st.sampled_from(["", ",0", ',""', "null", ",null,null", '\\"', "0", '",0,0'])
+    numbers = st.sampled_from([0, 10, 100])
+    values: dict[str, Any] = {
+        name: data.draw(
+            tricky
+            if name == "service_tier"
+            else numbers | st.none()
+            if name.endswith("_nusd")
+            else numbers
+        )
+        for name in LATER_COLUMNS
+    }
+    row = EventRow("acme", 1, 2, 3, "llm_response", "r", detail=data.draw(tricky), **values)
+    text = canonical(row)
+    assert msgspec.json.decode(text, type=EventRow) == row
+    said, everything = msgspec.json.decode(text), msgspec.json.decode(whole(row))
+    assert everything[: len(said)] == said
+    empty = msgspec.structs.astuple(EventRow("", 1, 1, 1, "", ""))
+    assert everything[len(said) :] == list(empty[len(said) :])
+    assert len(said) == FIRST_COLUMNS or said[-1] != empty[len(said) - 1]
 
 
 def test_an_event_that_nobody_wrote_is_empty() -> None:

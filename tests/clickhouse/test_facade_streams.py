@@ -17,6 +17,7 @@ from tests.clickhouse.wire import code_of, decoded
 # Neither ends within the engine's 10 s, nor is refused for its size.
 HEAVY = "SELECT sum(sipHash64(sipHash64(sipHash64(sipHash64(number))))) FROM numbers(1999000000)"
 ENDLESS = "SELECT number FROM numbers(19990000)"
+SOON_S_MAX = 7
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def running(served: Served, aio: httpx.AsyncClient, text: str) -> int:
 
 async def until_running(served: Served, aio: httpx.AsyncClient, text: str, count: int) -> None:
     """Waits until so many run."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while await running(served, aio, text) != count:  # noqa: ASYNC110  # another process
             await asyncio.sleep(0)  # the question itself takes its milliseconds
 
@@ -113,7 +114,7 @@ async def test_a_client_that_hangs_up_ends_its_query(
         await asking
     began = time.monotonic()
     await until_running(served, aio, query[:40], 0)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON_S_MAX
 
 
 async def test_a_client_that_does_not_read_is_given_up(

@@ -16,6 +16,10 @@ from pricing.catalog import Catalog, ModelUnknown
 from pricing.catalog.overlay import Overlay
 from pricing.catalog.source import Listed
 
+OWN = (
+    "{input_cost_per_token: 0.000001, output_cost_per_token: 0.000002, max_input_tokens: 1000, "
+    "max_output_tokens: 100}"
+)
 DEEPSEEK = '{model: openai/deepseek-flash, api_base: "https://api.deepseek.com/v1", api_key: k}'
 
 
@@ -57,6 +61,36 @@ def test_base_model_names_a_listed_one(tmp_path: Path) -> None:
     found = entry(tmp_path, params, "{base_model: azure/gpt-5-mini}")
     assert found.price.rates.output_nusd_per_mtok == 2_000_000_000
     assert found.upstream_model == "our-deployment"
+
+
+@pytest.mark.parametrize(
+    ("params", "info", "whose"),
+    [
+        ("{model: openai/gpt-5-mini, api_key: k}", "", "openai"),
+        ('{model: openai/grok-4.3, api_base: "https://api.x.ai/v1", api_key: k}', "", "xai"),
+        (
+            '{model: openai/x, api_base: "https://openrouter.ai/api/v1", api_key: k}',
+            OWN,
+            "openrouter",
+        ),
+        ('{model: openai/x, api_base: "https://llm.example.com/v1", api_key: k}', OWN, "openai"),
+        ('{model: openai/x, api_base: "http://127.0.0.1:9/v1", api_key: k}', OWN, "openai"),
+        ('{model: openai/x, api_base: "http://gpu-7/v1", api_key: k}', OWN, "openai"),
+        (
+            '{model: openai/x, api_base: "http://127.0.0.1:9/v1", api_key: k}',
+            OWN.replace("}", ", base_model: openrouter/x}"),
+            "openrouter",
+        ),
+    ],
+)
+def test_who_bills_is_whose_word_about_a_cost_counts(
+    tmp_path: Path, params: str, info: str, whose: str
+) -> None:
+    """As the list, the server or the file says, also where the file gives the prices; their version
+    is that of the wire format all the same."""
+    found = entry(tmp_path, params, info)
+    assert found.biller == whose
+    assert found.sheet.price().version == found.price.version
 
 
 def test_who_gives_both_prices_means_them(tmp_path: Path) -> None:
@@ -112,6 +146,40 @@ def test_a_file_with_all_prices_asks_no_list() -> None:
         *("max_input_tokens", "max_output_tokens"),
     ]
     assert missing({"tiered_pricing": [], "max_input_tokens": 1}) == ["max_output_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("model", "endpoints"),
+    [
+        ("text-embedding-3-small", ["/v1/embeddings"]),
+        ("gpt-3.5-turbo-instruct", ["/v1/completions"]),
+        ("gpt-5-mini", ["/v1/chat/completions"]),
+    ],
+)
+def test_a_listed_model_is_served_where_its_kind_is(
+    tmp_path: Path, model: str, endpoints: list[str]
+) -> None:
+    """By the mode that the list says, also where the file has the prices: or the first request
+    would find out."""
+    params = f"{{model: openai/{model}, api_key: k}}"
+    costs = "{input_cost_per_token: 0.1, output_cost_per_token: 0.1}"
+    for info in ("", costs):
+        found = entry(tmp_path, params, info)
+        assert set(endpoints) <= {wire.endpoint for wire in found.wires}
+        assert ("/v1/embeddings" in endpoints) == any(not wire.cap_field for wire in found.wires)
+
+
+def test_an_embedding_model_of_one_s_own_needs_the_price_of_its_input(tmp_path: Path) -> None:
+    """`mode: embedding` in the file says that there is no output: no list is asked for one."""
+    params = "{model: hosted_vllm/bge, api_base: 'http://127.0.0.1:9/v1'}"
+    info = "mode: embedding, input_cost_per_token: 0, max_input_tokens: 512"
+    found = entry(tmp_path, params, f"{{{info}}}")
+    assert [wire.target for wire in found.wires] == [b"/embeddings"]
+    assert found.price.is_free
+    assert found.listed is None
+    with pytest.raises(ConfigInvalid, match="lacks input_cost_per_token;"):
+        entry(tmp_path, params, "{mode: embedding, max_input_tokens: 512}")
+    assert missing({"mode": "embedding"}) == ["input_cost_per_token", "max_input_tokens"]
 
 
 class Rising:

@@ -6,44 +6,25 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
 from comptroller.exits import FAILED, NOT_VERIFIED
+from tests.comptroller.commands.commanding import COMPTROLLER, Ran
+from tests.comptroller.commands.forked import forked
+from tests.comptroller.standing import recorded, until
 from tests.gateway.processes import Running, comptroller_up
 
 ORGANISATION = "demo"
-RECORDED_S_MAX = 20
 CALLS = 3
 COST_NUSD = 36_200  # what the demo model says to "hello"
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 async def command(data_dir: Path, *arguments: str) -> Ran:
     """`comptroller ...` on a data dir."""
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).parent / "comptroller"),
-        *arguments,
-        *("--data-dir", str(data_dir)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"]},
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return await forked(*arguments, "--data-dir", str(data_dir))
 
 
 async def ask(running: Running, *, stream: bool = False) -> None:
@@ -66,13 +47,11 @@ async def ask(running: Running, *, stream: bool = False) -> None:
 
 async def until_recorded(running: Running, count: int) -> None:
     """Nothing tells but asking."""
-    async with asyncio.timeout(RECORDED_S_MAX):
-        while True:
-            ran = await command(
-                running.data_dir, "sql", "SELECT count() FROM requests", "--format", "TSV"
-            )
-            if ran.out.strip() == str(count):
-                return
+
+    async def is_so() -> bool:
+        return await recorded(running, "SELECT count() FROM requests") == [count]
+
+    await until(is_so)
 
 
 @pytest.fixture
@@ -117,7 +96,7 @@ async def test_tail_shows_what_comes(running: Running) -> None:
     assert ran.code == 0, ran.err
     assert [line.split()[2] for line in ran.out.splitlines()] == ["llm_request", "llm_response"]
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).parent / "comptroller"),
+        COMPTROLLER,
         *("tail", "-n", "1", "--json", "--data-dir", str(running.data_dir)),
         stdout=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"]},

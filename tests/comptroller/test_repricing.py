@@ -11,8 +11,9 @@ import pytest
 from comptroller.catalogued import installed
 from comptroller.repricing import ListedTariff
 from comptroller.settings import load_settings
-from console.charges import Charged, NotPriced
-from pricing import DEMO_PRICES, cost_nusd
+from console.charges import Charged, NotPriced, Owed
+from gateway.facts_record import facts_detail
+from pricing import DEMO_PRICES, Facts, cost_nusd
 from pricing.catalog import Catalog, Entry
 from tests.console.test_charges import charged
 
@@ -118,8 +119,9 @@ def test_whoever_served_it_must_be_in_the_file(tmp_path: Path, changes: dict[str
 
 
 def test_what_events_do_not_tell_is_not_guessed(tmp_path: Path) -> None:
-    """Video in the column of images and generated images in that of text, where their prices
-    differ; where they do not differ, or were not used, there is nothing to tell."""
+    """Of events from before: video in the column of images and generated images in that of text,
+    where their prices differ; where they do not differ, or were not used, there is nothing to tell.
+    """
     video = OWN.replace("}", ", input_cost_per_video_token: 0.000009}")
     with pytest.raises(NotPriced, match="video"):
         tariff(tmp_path, PLAIN, video).owed(used(image_input=1))
@@ -131,9 +133,71 @@ def test_what_events_do_not_tell_is_not_guessed(tmp_path: Path) -> None:
         prices.owed(used())
 
 
+TIERS = OWN.replace(
+    "}",
+    ", input_cost_per_token_priority: 0.000003, output_cost_per_token_priority: 0.000004, "
+    "file_search_cost_per_1k_calls: 2.5, input_cost_per_video_token: 0.000009, "
+    "code_interpreter_cost_per_session: 0.03}",
+)
+
+
+def test_an_event_that_tells_all_is_priced_by_what_it_tells(tmp_path: Path) -> None:
+    """Its tier, its video apart from its images, and each kind of tool at its own fee."""
+    prices = tariff(tmp_path, PLAIN, TIERS)
+    assert prices.owed(used(service_tier="default")).cost_nusd == 10 * 1000 + 7 * 2000
+    priority = prices.owed(used(service_tier="priority"))
+    assert priority.cost_nusd == 10 * 3000 + 7 * 4000
+    assert priority.price_version != prices.owed(used(service_tier="default")).price_version
+    apart = used(service_tier="default", image_input=1, video_input=2)
+    assert prices.owed(apart).cost_nusd == 11 * 1000 + 2 * 9000 + 7 * 2000
+    facts = Facts(tools=(("code_interpreter", 1), ("file_search", 2)))
+    tools = used(service_tier="default", tool_calls=3, detail=facts_detail(facts, bool))
+    assert prices.owed(tools).cost_nusd == 24_000 + 30_000_000 + 2 * 2_500_000
+
+
+def test_what_the_provider_has_billed_stays(tmp_path: Path) -> None:
+    """Whatever it costs by a list, also where a correction had been booked, and where it was
+    nothing."""
+    prices = tariff(tmp_path, PLAIN, TIERS)
+    for reported in (0, 17):
+        owed = prices.owed(used(service_tier="default", reported_nusd=reported, charged_nusd=5))
+        assert owed == Owed(reported, "old")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"service_tier": "ultrafast"}, "'ultrafast' has no price"),
+        ({"service_tier": "default", "search_calls": 1}, "no fee"),
+        ({"service_tier": "default", "detail": '{"facts":{"left_out":true}}'}, "left out"),
+        ({"service_tier": "default", "detail": "nonsense"}, "no facts"),
+        (
+            {
+                "service_tier": "default",
+                "detail": '{"facts":{"sub_uses":[["other",{"text_input":1}]]}}',
+            },
+            "whose price is needed",
+        ),
+        (
+            {
+                "service_tier": "default",
+                "detail": '{"facts":{"sub_uses":[["other",{"text_input":99}]]}}',
+            },
+            "text_input",
+        ),
+    ],
+)
+def test_an_event_that_tells_what_has_no_price_is_left(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    """And says why; nothing is guessed."""
+    with pytest.raises(NotPriced, match=why):
+        tariff(tmp_path, PLAIN, TIERS).owed(used(**changes))
+
+
 def test_meters_that_do_not_come_to_the_charge_are_left(tmp_path: Path) -> None:
     """By the price that was charged: then the gateway has billed what no column tells. Once it was
-    corrected its charge is another price's."""
+    corrected its charge is another price's; an event that names its tier tells everything."""
     prices = tariff(tmp_path, PLAIN, OWN)
     version = prices.owed(used()).price_version
     assert prices.owed(used(price_version=version, charged_nusd=24_000)).cost_nusd == 24_000
@@ -141,3 +205,5 @@ def test_meters_that_do_not_come_to_the_charge_are_left(tmp_path: Path) -> None:
         prices.owed(used(price_version=version, charged_nusd=24_001))
     corrected = used(price_version=version, charged_nusd=24_001, last_seq=12)
     assert prices.owed(corrected).cost_nusd == 24_000
+    whole = used(price_version=version, charged_nusd=24_001, service_tier="default")
+    assert prices.owed(whole).cost_nusd == 24_000

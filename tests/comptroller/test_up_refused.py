@@ -22,6 +22,7 @@ from tests.gateway.processes import (
 )
 
 QUICK_S_MAX = 10
+BEGUN_S_MAX = 60
 ENGINE = """
 import sys
 from pathlib import Path
@@ -162,7 +163,7 @@ async def test_a_stop_during_the_start(folder: Path, number: signal.Signals, mom
     """At whatever moment: no process is left, and once the ledger runs the exit code is 0."""
     running = await started(folder, record=True, admin=True)
     try:
-        async with asyncio.timeout(QUICK_S_MAX):
+        async with asyncio.timeout(BEGUN_S_MAX):
             while not _is_there(running, moment):  # noqa: ASYNC110  # a process has no event
                 await asyncio.sleep(0.001)
         running.process.send_signal(number)

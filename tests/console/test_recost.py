@@ -11,6 +11,7 @@ from budgets.answers import Truth
 from budgets.ledger import LedgerOptions
 from comptroller.admin_client import AdminAddress, AdminClient
 from comptroller.commands.recost import _gone_through
+from pricing import Meters
 from tests.console.desk import ADMIN_SECRET, Console, listening
 from tests.console.recosting import (
     CALLS,
@@ -157,6 +158,30 @@ async def test_truth_that_came_late_is_priced_again(recosting: Console, prices: 
     assert prices.asked[-1].charged_nusd == 40
     assert await desk.totals() == (RIGHT_NUSD, 0)
     assert await booked(recosting, caller) == 0
+
+
+async def test_what_an_event_tells_is_what_is_priced(recosting: Console, prices: Prices) -> None:
+    """Every meter, the tier, what was reported and the detail of the log, as they were written; of
+    an event without them, that it has none."""
+    caller = await recosting.caller()
+    await wrongly_charged(caller, 1)
+    desk, id_ = caller.desk, caller.desk.session.new_id()
+    meters = {name: n for n, name in enumerate(Meters.__slots__, 1)}
+    more = {
+        **meters,
+        "service_tier": "flex",
+        "reported_nusd": 0,
+        "detail": '{"facts":{"fast":true}}',
+    }
+    await caller.reserve(id_)
+    told = response_event(id_, desk.organisation, RESERVED_NUSD, 40, **more)
+    await desk.ledger.settle(desk.organisation, id_, Truth(40, 15), told, b"")
+    assert await booked(recosting, caller) == 2
+    before, whole = prices.asked[-2:]
+    assert (before.is_told_whole, before.reported_nusd, before.video_input) == (False, None, 0)
+    assert whole.is_told_whole
+    assert whole.meters == Meters(**meters)
+    assert (whole.reported_nusd, whole.facts.service_tier, whole.facts.fast) == (0, "flex", True)
 
 
 async def test_pages_come_to_the_same(recosting: Console) -> None:

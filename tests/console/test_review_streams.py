@@ -20,7 +20,7 @@ def options() -> ConsoleOptions:
 
 async def first_place(answer: httpx.Response) -> str:
     """The id that a client has before any event."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for block in blocks(answer):
             assert "data" not in block
             return block["id"]

@@ -121,7 +121,7 @@ ROUTING = [
 ]
 TIERS = [
     Case(f"service_tier {tier}", with_field("service_tier", tier), "model_not_priced")
-    for tier in ("priority", "flex", "scale", "AUTO", "", 5, ["default"])
+    for tier in ("priority", "flex", "batch", "AUTO", "x" * 300, "", 5, ["default"])
 ]
 UNPRICED = [
     Case("web search", with_field("web_search_options", {}), "model_not_priced"),

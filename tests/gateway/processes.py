@@ -7,11 +7,12 @@ machine's environment reaches it but where programs and modules are.
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -21,9 +22,10 @@ from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
 
 PASSED_ON = ("PATH", "PYTHONPATH")  # the latter where the code under test is not what is installed
-READY_S_MAX = 30
-STOPPED_S_MAX = 30
-LEFT_S_MAX = 3
+OWN_PORTS = range(12_000, 30_000)  # below Linux's own, from 32768 on (ip_local_port_range)
+READY_S_MAX = 60
+STOPPED_S_MAX = 60
+LEFT_S_MAX = 20
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Running:
     port: int
     output_file: Path
     printed_before: int = 0
+    views: list[LedgerView] = field(default_factory=list)
 
     @property
     def output(self) -> str:
@@ -42,8 +45,16 @@ class Running:
         return self.output_file.read_text(encoding="utf-8")
 
     def view(self, organisation: str) -> LedgerView:
-        """Eyes into its ledger."""
-        return LedgerView(self.data_dir / "ledger.sock", organisation)
+        """Eyes into its ledger, which are closed with it at the latest."""
+        view = LedgerView(self.data_dir / "ledger.sock", organisation)
+        self.views.append(view)
+        return view
+
+    async def close_views(self) -> None:
+        """Also those that a test which failed has left open: an open connection would be found
+        much later, and blamed on a test that has nothing to do with it."""
+        while self.views:
+            await self.views.pop().close()
 
     def parts(self, named: str) -> set[int]:
         """Process ids of the parts with this in their command line."""
@@ -93,7 +104,8 @@ class Running:
             return await self.process.wait()
 
     async def kill_all(self) -> None:
-        """For a test that has failed: nothing may be left running."""
+        """For a test that has failed: nothing may be left running, or open."""
+        await self.close_views()
         family = [*descendants(self.process.pid), self.process.pid]
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
@@ -133,6 +145,7 @@ async def comptroller_up(
         assert await running.ended() == 0, running.output
         await all_gone(family)
     finally:
+        await running.close_views()
         if running.process.returncode is None:
             await running.kill_all()
 
@@ -200,9 +213,12 @@ def fake_config(provider: Provider, **more: object) -> dict[str, object]:
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """A port on which nobody listens now. Not one that the kernel gives away by itself, which any
+    connection of the machine may have got before whoever is told to listen there does."""
+    while True:
+        port = secrets.choice(OWN_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def children(pid: int) -> list[int]:

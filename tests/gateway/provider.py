@@ -76,6 +76,11 @@ class Reply:
         """One chunk."""
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the other side has not taken yet, beyond what the kernel holds."""
+        return self._transport.get_write_buffer_size()
+
     def raw(self, data: bytes) -> None:
         """Bytes as they are."""
         self._transport.write(data)

@@ -6,12 +6,13 @@ timeouts and options, and can reach the ledger's administration.
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,19 @@ from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.corked import CorkedHttpProtocol
-from gateway.demo import DemoUpstream
-from gateway.dialects import CHAT
+from gateway.counters import COUNTERS
+from gateway.demo import DemoUpstream, wires_of
+from gateway.dialects import CHAT, RESPONSES
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
-from gateway.routes import Route, Routes
+from gateway.routes import CounterPlace, Route, Routes
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
-from pricing import DEMO_PRICES, Price, Rates
+from pricing import DEMO_PRICES, Price, PriceSheet, Rates
+from pricing.rates import NO_FEES
 from tests.gateway.behaviours import answers
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
@@ -59,6 +62,7 @@ USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD  # of the answer that `behaviours
 COUNTED = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]  # a budget in every dimension
 CAP = 50
 NEVER_MS = 3_600_000
+MoreRoutes = Callable[[Origin, Upstream], list[Route]]
 
 
 def chat_body(*, stream: bool, model: str = "plain") -> bytes:
@@ -107,8 +111,11 @@ def fake_route(
     bills_after_cancel: bool = False,
     cap_field: str = "max_tokens",
     model: str = "upstream-model",
+    sheet: PriceSheet | None = None,
+    biller: str = "",
+    default_tier: str = "",
 ) -> Route:
-    """A model of the fake provider."""
+    """A model of the fake provider; with a sheet, at its prices."""
     headers = [
         (b"content-type", b"application/json"),
         (b"authorization", b"Bearer " + PROVIDER_SECRET.encode()),
@@ -118,7 +125,7 @@ def fake_route(
         endpoint=CHAT.endpoint,
         provider="openai",
         model=model,
-        price=price(output_nusd, model),
+        price=price(output_nusd, model) if sheet is None else sheet.price(),
         upstream=upstream,
         origin=origin,
         target=b"/base/v1/chat/completions",
@@ -128,12 +135,40 @@ def fake_route(
         cap_field=cap_field,
         reasons_unseen=reasons_unseen,
         bills_after_cancel=bills_after_cancel,
+        sheet=sheet,
+        biller=biller,
+        default_tier=default_tier,
     )
+
+
+def counted_route(name: str, origin: Origin, upstream: Upstream) -> Route:
+    """One whose provider counts input, as Anthropic does, beside OpenAI's wire format."""
+    counter = COUNTERS["anthropic"]
+    target = counter.target(b"/base/v1", "claude-x")
+    headers = [(b"content-type", b"application/json"), *counter.headers(PROVIDER_SECRET)]
+    place = CounterPlace(counter, origin, target, header_block(headers))
+    return dataclasses.replace(fake_route(name, origin, upstream, model="claude-x"), counter=place)
+
+
+def responses_routes(origin: Origin, upstream: Upstream) -> list[Route]:
+    """The same at /v1/responses; `searching` has a fee for searches of $10 a thousand."""
+    plain = fake_route("plain", origin, upstream, cap_field="max_output_tokens")
+    plain = replace(plain, endpoint=RESPONSES.endpoint, target=b"/base/v1/responses")
+    searching = replace(plain.price, fees=replace(NO_FEES, search_calls_nusd_per_m=10**13))
+    return [
+        plain,
+        replace(plain, name="dear", price=price(DEAR_OUTPUT_NUSD)),
+        replace(plain, name="hasty", timeouts=HASTY, stream_timeouts=HASTY),
+        replace(plain, name="thinker", reasons_unseen=True),
+        replace(plain, name="known", model="gpt-4o"),
+        replace(plain, name="searching", price=searching),
+    ]
 
 
 def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[Route]:
     """`plain` streams what it bills; the others differ in what their names say (`known`: whose
-    tokenizer and rule for pictures are). `nobody` is where nothing listens."""
+    tokenizer and rule for pictures are; `counted`: whose provider counts). `nobody` is where
+    nothing listens."""
     origin = provider.origin
     return [
         fake_route("plain", origin, upstream),
@@ -144,23 +179,27 @@ def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[R
         fake_route("absent", nobody, upstream, timeouts=HASTY),
         fake_route("newer", origin, upstream, cap_field="max_completion_tokens"),
         fake_route("known", origin, upstream, model="gpt-4o"),
+        counted_route("counted", origin, upstream),
+        *responses_routes(origin, upstream),
         *(
             Route(
                 name=name,
-                endpoint=CHAT.endpoint,
+                endpoint=wire.endpoint,
                 provider="demo",
                 model=name,
                 price=each,
                 upstream=DemoUpstream(chunk_delay_ms=1),
                 origin=Origin("http", "demo", 80),
-                target=b"/v1/chat/completions",
+                target=wire.target,
                 headers=NO_HEADERS,
                 timeouts=PATIENT,
                 stream_timeouts=PATIENT,
                 reasons_unseen=False,
                 bills_after_cancel=False,
+                cap_field=wire.cap_field,
             )
             for name, each in DEMO_PRICES.items()
+            for wire in wires_of(name)
         ),
     ]
 
@@ -203,6 +242,7 @@ class Stack:
     ledger: LedgerView
     administration: Administration
     keyring: KeyRing
+    lines: WaitingLines
     client: httpx.AsyncClient
     keys: dict[str, Key] = field(default_factory=dict)
 
@@ -210,6 +250,12 @@ class Stack:
     def base_url(self) -> str:
         """For SDKs."""
         return f"http://127.0.0.1:{self.port}/v1"
+
+    async def until_waiting(self, count: int) -> None:
+        """Until so many requests stand in line for a budget: nothing tells of it."""
+        async with asyncio.timeout(20):
+            while self.lines._waiting != count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
     async def set_budget(self, scope: str, document: object) -> None:
         """Sets a policy as a user writes it; `scope` is below the organisation, "" is itself."""
@@ -283,9 +329,10 @@ async def running_stack(
     ledger_options: LedgerOptions | None = None,
     call_timeout_ms: int = 10_000,
     refusals_flush_ms: int = NEVER_MS,
+    more_routes: MoreRoutes | None = None,
 ) -> AsyncIterator[Stack]:
     """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
-    the test wants them sooner."""
+    the test wants them sooner. `more_routes`: those of the surface that is tested."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     session = Session(
@@ -306,7 +353,9 @@ async def running_stack(
     learning = Learning(session, administration, events, concurrency)
     ledger = Ledger(session, ledger_options, learning.load)
     keyring = KeyRing(session, administration, KeyEvents("test"))
-    routes = Routes(all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody)))
+    served = all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody))
+    if more_routes is not None:
+        served += more_routes(provider.origin, upstream)
 
     async def close() -> None:
         await upstream.close()
@@ -318,7 +367,7 @@ async def running_stack(
         endings=Endings(ledger),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
-        routes=routes,
+        routes=Routes(served),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
@@ -332,7 +381,9 @@ async def running_stack(
     view = LedgerView(socket_path, organisation)
     try:
         async with _client(port) as client:
-            yield Stack(organisation, port, provider, view, administration, keyring, client)
+            yield Stack(
+                organisation, port, provider, view, administration, keyring, parts.lines, client
+            )
     finally:
         await view.close()
         try:

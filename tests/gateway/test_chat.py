@@ -320,10 +320,10 @@ async def test_tool_calls_pass_streamed_and_plain(stack: Stack) -> None:
 
 
 async def test_a_surface_that_is_not_metered_is_refused(stack: Stack) -> None:
-    """`/v1/messages` and other routes that nobody prices are 404 with a body that says what is
+    """`/v1/batches` and other routes that nobody prices are 404 with a body that says what is
     served, and are not forwarded."""
     secret = await stack.key(budget=[{"usd": "1"}])
-    for path in ("/v1/messages", "/v1/responses", "/v1/embeddings", "/chat/completions", "/"):
+    for path in ("/v1/batches", "/v1/audio/speech", "/v1/images", "/chat/completions", "/"):
         answer = await stack.call(secret, {"model": "plain", "messages": GREETING}, path)
         assert answer.status_code == 404, path
         assert answer.headers["x-should-retry"] == "false"

@@ -96,7 +96,7 @@ async def test_a_killed_workers_request_is_not_made_again(folder: Path, provider
             await provider.arrivals(1)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
-            await asyncio.wait_for(provider.last.gone.wait(), 5)
+            await asyncio.wait_for(provider.last.gone.wait(), 30)
         await running.until_replaced(before, 2)
         await running.until_ready()
         assert reason(await post(running.port, SECRET, DOCUMENT, NAMED)) in ("in_flight", "expired")

@@ -18,7 +18,7 @@ async def models_of(stack: Stack, secret: str) -> list[dict[str, Any]]:
 async def test_models_have_openais_shape_and_a_price(stack: Stack) -> None:
     """id, object, created, owned_by; limits and prices beside; nothing of where they are served."""
     models = {model["id"]: model for model in await models_of(stack, await stack.key())}
-    assert {"plain", "dear", "demo/small", "demo/large", "demo/reasoner"} <= set(models)
+    assert {"plain", "dear", "demo/small", "demo/large", "demo/embedder"} <= set(models)
     plain = models["plain"]
     assert plain["object"] == "model"
     assert isinstance(plain["created"], int)
@@ -35,7 +35,7 @@ async def test_a_key_sees_its_own_models_only(stack: Stack) -> None:
     """The list is that of the models which a call would not refuse."""
     secret = await stack.key(models=("demo/*", "plain"))
     names = {model["id"] for model in await models_of(stack, secret)}
-    assert names == {"demo/small", "demo/large", "demo/reasoner", "plain"}
+    assert names == {"demo/small", "demo/large", "demo/reasoner", "demo/embedder", "plain"}
 
 
 async def test_listing_changes_nothing(stack: Stack) -> None:

@@ -167,7 +167,7 @@ def test_what_the_provider_adds_is_counted_once() -> None:
         tool_framing_tokens=1_000,
     )
     framed = fake_route("x", Origin("http", "127.0.0.1", 1), DemoUpstream(), model="gpt-4o")
-    framed = Route(**{name: getattr(framed, name) for name in Route.__slots__} | {"price": price})
+    framed = replace(framed, price=price)
     call = parsed([{"role": "user", "content": "hello"}])
     with_tools = parsed([{"role": "user", "content": "hello"}], tools=[{"type": "function"}])
     quoted = Quoting.by_bytes(call, framed, OPTIONS).input_tokens_max

@@ -8,6 +8,7 @@ import pytest
 from splintr import Tokenizer
 
 from bench.cookbook import messages_tokens
+from budgets.ledger import Ledger
 from gateway.counting import InputCounting
 from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, held
@@ -151,6 +152,74 @@ async def test_a_spent_budget_is_counted_against_what_is_left(stack: Stack) -> N
         statuses.append(answer.status_code)
     assert statuses[-1] == 402
     assert len(statuses) == 1 + (room - 100) // (tokens + CAP)
+    await stack.ledger.at_rest()
+
+
+@pytest.mark.parametrize("dimension", ["usd", "tokens"])
+async def test_a_lowered_grant_is_counted_and_asked_for_once_more(
+    stack: Stack, counted_calls: list[str], dimension: str
+) -> None:
+    """Where the bytes would fit with less output, the count gives the caller more of it: one
+    reservation. The quote says the same."""
+    secret = await stack.key()
+    wanted, room = 16_000, 20_000  # of tokens: 15,400 of bytes leave 4,600, the count 16,000
+    limit: dict[str, Any] = {"tokens": room}
+    if dimension == "usd":
+        nusd = (room - wanted) * INPUT_NUSD + wanted * OUTPUT_NUSD
+        limit = {"usd": f"{nusd / 10**9:.9f}"}
+    await stack.set_budget("research", {"limits": [limit]})
+    fields: dict[str, Any] = {"messages": MESSAGES, "max_tokens": wanted}
+    quoted = await stack.quote(secret, "known", **fields)
+    assert (quoted["fits"], quoted["output_tokens_max"]) == (True, wanted)
+    stack.provider.behaviour = answers(prompt=billed_tokens(), completion=wanted)
+    answer = await stack.chat(secret, "known", **fields)
+    assert answer.status_code == 200, answer.text
+    assert "x-comptroller-max-output-tokens" not in answer.headers
+    assert json.loads(stack.provider.last.body)["max_tokens"] == wanted
+    assert counted_calls == ["known", "known"]
+    (asked,) = await stack.ledger.requests()
+    assert json.loads(asked.event)["input_tokens_max"] == quoted["input_tokens_max"]
+    await stack.ledger.at_rest()
+
+
+async def test_a_grant_that_stays_lowered_is_asked_for_once_more_at_most(
+    stack: Stack, counted_calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be counted is asked for once; what can, twice, whatever comes of it."""
+    asks: list[str] = []
+    plain = Ledger.reserve
+
+    async def noted(self: Ledger, *arguments: Any) -> Any:
+        asks.append(arguments[1])
+        return await plain(self, *arguments)
+
+    monkeypatch.setattr(Ledger, "reserve", noted)
+    secret = await stack.key()
+    await stack.set_budget("research", {"limits": [{"tokens": 18_000}]})
+    lowered: dict[str, int] = {}
+    for model in ("plain", "known"):
+        stack.provider.behaviour = answers(prompt=0, completion=0)
+        answer = await stack.chat(secret, model, messages=MESSAGES, max_tokens=16_000)
+        assert answer.status_code == 200, answer.text
+        lowered[model] = int(answer.headers["x-comptroller-max-output-tokens"])
+    assert asks == ["plain", "known", "known"]
+    assert counted_calls == ["known"]
+    assert lowered["plain"] < 3_000
+    assert 15_000 < lowered["known"] < 16_000
+    await stack.ledger.at_rest()
+
+
+async def test_a_short_input_is_not_worth_a_second_call(
+    stack: Stack, counted_calls: list[str]
+) -> None:
+    """A grant that is lowered whatever the input is: granted at once."""
+    secret = await stack.key()
+    await stack.set_budget("research", {"limits": [{"usd": "0.005"}]})
+    messages = [{"role": "user", "content": "hi"}]
+    answer = await stack.chat(secret, "known", messages=messages, max_tokens=16_000, n=2)
+    assert answer.status_code == 200
+    assert int(answer.headers["x-comptroller-max-output-tokens"]) < 2_000
+    assert counted_calls == []
     await stack.ledger.at_rest()
 
 

@@ -57,6 +57,11 @@ class Wire:
         async with asyncio.timeout(10):
             return await self._reader.readuntil(mark)
 
+    async def read(self, bytes_max: int) -> bytes:
+        """At most so many bytes of what is there."""
+        async with asyncio.timeout(10):
+            return await self._reader.read(bytes_max)
+
     async def answer(self) -> Answer:
         """Reads a whole answer: to its length, or until the server closes (requests say
         `connection: close`)."""

@@ -98,9 +98,9 @@ WORKER = (
     ),
     Mutant(
         "a reserve without an answer is not given back",
-        "gateway/path.py",
-        '                await parts.endings.release(path.organisation, id_, b"", name)\n',
-        "                assert name is not None\n",
+        "gateway/asking.py",
+        '            await parts.endings.release(path.organisation, self._id, b"", name)\n',
+        "            assert name is not None\n",
         (
             "tests/gateway/test_idempotent_endings.py::test_a_name_is_free_after_a_reserve_without_an_answer",
         ),

@@ -7,10 +7,12 @@ and so must the tests that are quicker to read.
 from pathlib import Path
 
 from tests.mutants.around import RECORDER, WORKER
+from tests.mutants.charges import CHARGES
 from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
 from tests.mutants.routes import ROUTES
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
+from tests.mutants.text_inputs import TEXT_INPUTS
 from tests.simulation.mutations import IN_SCRIPTS, InScript
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +43,18 @@ def _simulated() -> tuple[Mutant, ...]:
     )
 
 
-MUTANTS = (*_simulated(), *DECIDING, *ENDING, *RECORDING, *RECORDER, *WORKER, *QUOTES, *ROUTES)
+MUTANTS = (
+    *_simulated(),
+    *DECIDING,
+    *ENDING,
+    *RECORDING,
+    *RECORDER,
+    *WORKER,
+    *QUOTES,
+    *ROUTES,
+    *CHARGES,
+    *TEXT_INPUTS,
+)
 
 
 def missing(mutant: Mutant) -> str:

@@ -47,6 +47,13 @@ DECIDING = (
         ("tests/budgets/test_reserve_grant.py",),
     ),
     Mutant(
+        "a lowered grant is set aside all the same",
+        f"{LUA}/reserve.lua",
+        "if tells_lowered == 1 and output < wanted then return {'LOWERED', output} end",
+        "",
+        ("tests/budgets/test_reserve_grant.py",),
+    ),
+    Mutant(
         "money is rounded down",
         f"{LUA}/reserve.lua",
         "local product = output * per[dimension] + 999",

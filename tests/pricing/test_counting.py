@@ -197,6 +197,10 @@ def test_the_cookbooks_formula_gives_what_the_api_billed(encoding: str, billed: 
         ("groq", "openai/gpt-oss-120b", "o200k_base"),
         ("openai", "gpt-4-0613", "cl100k_base"),
         ("openai", "gpt-3.5-turbo-0125", "cl100k_base"),
+        ("openai", "gpt-3.5-turbo-instruct-0914", "cl100k_base"),
+        ("openai", "davinci-002", "cl100k_base"),
+        ("openai", "text-embedding-3-large", "cl100k_base"),
+        ("openai", "text-embedding-ada-002", "cl100k_base"),
     ],
 )
 def test_families_whose_tokenizer_is_published(provider: str, model: str, encoding: str) -> None:

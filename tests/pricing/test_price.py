@@ -105,6 +105,23 @@ def test_max_tokens_bounds_the_output_only() -> None:
         parse(info | {"max_input_tokens": 1})
 
 
+def test_an_embedding_needs_nothing_of_an_output() -> None:
+    """Neither its price nor its bound: it has none. What is said of it holds all the same, but for
+    LiteLLM's 0, which would be refused of any other model."""
+    info = {"mode": "embedding", "input_cost_per_token": "1e-6", "max_input_tokens": 512}
+    for more in ({}, {"max_output_tokens": 0}, {"max_tokens": 512}):
+        read = parse(info | more)
+        assert read.rates.input_nusd_per_mtok == 10**9
+        assert read.rates.output_nusd_per_mtok == 0
+        assert read.max_output_tokens == 512
+    assert parse(info | {"output_cost_per_token": "2e-6"}).rates.output_nusd_per_mtok == 2 * 10**9
+    for missing in ("input_cost_per_token", "max_input_tokens"):
+        with pytest.raises(PriceInvalid, match=f"{missing} is missing"):
+            parse({key: value for key, value in info.items() if key != missing})
+    with pytest.raises(PriceInvalid, match="output_cost_per_token is missing"):
+        parse(info | {"mode": "completion", "max_output_tokens": 1})
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "many", TOKENS_MAX + 1, []])
 @pytest.mark.parametrize("key", ["max_input_tokens", "max_output_tokens"])
 def test_hostile_limits_are_refused(key: str, value: object) -> None:

@@ -235,6 +235,23 @@ def test_the_models_own_limits_bound_a_quote() -> None:
     assert quoted.output_least == 16_384
 
 
+def test_of_a_batch_each_input_has_a_window() -> None:
+    """So many windows bound the sum; without any, nothing but the input does."""
+    price = DEMO_PRICES["demo/small"]
+    for windows, expected in ((1, 128_000), (3, 384_000), (0, 10**6)):
+        quoted = quote(
+            *(price, 10**6),
+            output_tokens_wanted=0,
+            output_tokens_least=0,
+            n=1,
+            input_windows=windows,
+        )
+        assert quoted.input_tokens_max == expected
+        assert quoted.ceiling_nusd(0) == quoted.fixed_nusd == expected * 200
+    with pytest.raises(ValueError, match="no negative"):
+        quote(price, 1, output_tokens_wanted=0, output_tokens_least=0, n=1, input_windows=-1)
+
+
 def test_long_context_counts_only_where_the_bound_reaches_it() -> None:
     """At the threshold the base rates hold; one token more and both sides have the dearer ones."""
     base, long = Rates(*[10**9] * len(RATE_NAMES)), Rates(*[2 * 10**9] * len(RATE_NAMES))

@@ -103,6 +103,8 @@ def as_list(row: EventRow) -> list[Any]:
 
 def other(column: str, value: Any) -> Any:
     """Another value for a column."""
+    if value is None:
+        return 0
     if isinstance(value, int):
         return value + 1
     if isinstance(value, str):

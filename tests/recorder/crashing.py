@@ -1,16 +1,13 @@
 """Processes that a test may kill: records behind HTTP, and a recorder that kills itself at a point
 of its loop. Each is a process of its own, because only then does a SIGKILL leave what it leaves.
 
-    python -m tests.recorder.crashing serve <folder> <port>
-    python -m tests.recorder.crashing record <JSON of Run>
+    python -m tests.recorder.crashing <JSON of Run>
 """
 
 import asyncio
 import contextlib
 import functools
-import multiprocessing
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -40,6 +37,7 @@ from clickhouse.store import EmbeddedStore, HttpStore, HttpTimeouts, Store
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from tests.budgets.harness import SystemClock
+from tests.forking import warm
 from tests.gateway.processes import free_port
 from tests.pausing import pause
 from tests.recorder.hooks import Call, HookedStore, HookedTransport
@@ -49,7 +47,8 @@ TRUSTS = SessionOptions(trusts=True)
 
 ROOT = Path(__file__).parents[2]
 _COMMAND = (sys.executable, "-m", "tests.recorder.crashing")
-READY_S_MAX = 30
+READY_S_MAX = 60
+READY = b"ready"
 RUN_S_MAX = 60
 COMPLAINT = "last-words"
 _LAYOUT = Layout(fsync=False)  # a kill loses nothing that was written
@@ -212,8 +211,8 @@ def _say(outcome: Outcome) -> None:
 
 def one_life(run: Run) -> Outcome:
     """A recorder's process from start to end. Blocks."""
-    reading, writing = _processes().Pipe(duplex=False)
-    process = _processes().Process(target=_live, args=(writing, msgspec.json.encode(run)))
+    reading, writing = warm().Pipe(duplex=False)
+    process = warm().Process(target=_live, args=(writing, msgspec.json.encode(run)))
     process.start()
     writing.close()
     with reading, os.fdopen(os.dup(reading.fileno()), "rb") as told:
@@ -221,14 +220,6 @@ def one_life(run: Run) -> Outcome:
     process.join(RUN_S_MAX)
     assert process.exitcode in (0, -signal.SIGKILL), (process.exitcode, _complaint(run))
     return msgspec.json.decode(answer, type=Outcome)
-
-
-@functools.cache
-def _processes() -> Any:
-    """Forks them off a process that has imported what they need, and opened nothing."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([__name__])
-    return processes
 
 
 def _live(writing: Connection, run: bytes) -> None:
@@ -251,7 +242,7 @@ def _complaint(run: Run) -> str:
 def paused(run: Run) -> Iterator[subprocess.Popen[bytes]]:
     """A recorder's process that has stopped itself, until it gets SIGCONT. Blocks until then."""
     process = subprocess.Popen(
-        [*_COMMAND, "record", msgspec.json.encode(msgspec.structs.replace(run, by=signal.SIGSTOP))],
+        [*_COMMAND, msgspec.json.encode(msgspec.structs.replace(run, by=signal.SIGSTOP))],
         cwd=ROOT,
         stdout=subprocess.PIPE,
     )
@@ -280,7 +271,7 @@ class RecordsServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Any = None
 
     @property
     def url(self) -> str:
@@ -293,15 +284,15 @@ class RecordsServer:
 
     def start(self) -> None:
         """Returns when it answers."""
-        self._process = subprocess.Popen(
-            [*_COMMAND, "serve", str(self.folder), str(self.port)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
+        reading, writing = warm().Pipe(duplex=False)
+        self._process = warm().Process(
+            target=_serve_alone, args=(writing, self.folder, self.port), daemon=True
         )
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], READY_S_MAX)
-        assert ready, "the records did not start"
-        assert self._process.stdout.readline() == b"ready\n"
+        self._process.start()
+        writing.close()
+        with reading:
+            assert reading.poll(READY_S_MAX), "the records did not start"
+            assert reading.recv_bytes() == READY
 
     def pause(self) -> None:
         """It says nothing until `go_on`."""
@@ -311,15 +302,13 @@ class RecordsServer:
     def go_on(self) -> None:
         """After `pause`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        os.kill(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL: connections break, later ones are refused."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._process.join()
 
 
 @contextlib.contextmanager
@@ -331,7 +320,12 @@ def _listening(port: int) -> Any:
         listening.close()
 
 
-async def _serve(folder: Path, port: int) -> None:
+def _serve_alone(ready: Connection, folder: Path, port: int) -> None:
+    die_with_parent()
+    asyncio.run(_serve(ready, folder, port))
+
+
+async def _serve(ready: Connection, folder: Path, port: int) -> None:
     with Engine(folder / "records") as engine, _listening(port) as listening:
         store = EmbeddedStore(engine)
         await migrate(store, _LAYOUT)
@@ -340,14 +334,11 @@ async def _serve(folder: Path, port: int) -> None:
         server = uvicorn.Server(
             uvicorn.Config(facade, http="httptools", log_level="critical", access_log=False)
         )
-        os.write(1, b"ready\n")
+        ready.send_bytes(READY)
         await server.serve([listening])
         await store.close()
 
 
 if __name__ == "__main__":
     die_with_parent()
-    if sys.argv[1] == "serve":
-        asyncio.run(_serve(Path(sys.argv[2]), int(sys.argv[3])))
-    else:
-        asyncio.run(_record(msgspec.json.decode(sys.argv[2], type=Run)))
+    asyncio.run(_record(msgspec.json.decode(sys.argv[1], type=Run)))

@@ -94,7 +94,7 @@ async def _stopped_alone(
 ) -> str:
     """Waits for the alarm about an organisation; another one goes on meanwhile. The alarm."""
     other = await stage.caller()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not alarms(caplog):  # noqa: ASYNC110  # nothing tells of a line in the log
             await asyncio.sleep(0.01)
     waiting = await broken.waiting()

@@ -19,7 +19,8 @@ from recorder.surfaces import (
     ToolCall,
     surface_of,
 )
-from recorder.surfaces.chat import CHOICES_MAX, DEPTH_MAX, MARK, ChatSurface
+from recorder.surfaces.chat import CHOICES_MAX, ChatSurface
+from recorder.surfaces.values import DEPTH_MAX, MARK
 
 CHAT = ChatSurface()
 TOOL = {"name": "look", "parameters": {"properties": {"where": {"type": "string"}}}}
@@ -33,7 +34,7 @@ JSON = st.recursive(
 # Objects with the names that the code looks at, and anything as their values.
 READ = """choices delta message tool_calls function function_call custom name arguments id index
 role content refusal logprobs audio usage error object messages tool_call_id
-finish_reason comptroller"""
+finish_reason comptroller text"""
 NAMES = st.sampled_from(READ.split())
 HOSTILE = st.recursive(
     JSON | st.sampled_from(["assistant", "tool", 10**9, -1]),

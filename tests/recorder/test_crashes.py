@@ -163,7 +163,7 @@ async def test_killed_after_it_spooled_and_another_recorded(
     await second.stop()
     await caller.make(CALLS)
     first = await stage.recorder(store, Path(run.folder).name)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await finished(store, caller, second, first)
     assert not alarms(caplog)
 

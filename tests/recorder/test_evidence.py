@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickhouse.events import COLUMNS, canonical
+from clickhouse.events import COLUMNS, FIRST_COLUMNS, canonical
 from recorder import verify_evidence
 from recorder.evidence import FORMAT, write_evidence
 from recorder.verification import RowUnreadable
@@ -24,6 +24,8 @@ from tests.recorder.chains import (
     KEY,
     ORG,
     OTHER_KEY,
+    PLACES,
+    SIGNED,
     TAMPERINGS,
     as_list,
     chained,
@@ -81,6 +83,7 @@ def test_the_file_says_what_it_is() -> None:
         "organisation": ORG,
         "public_key": KEY.public_hex,
         "columns": list(COLUMNS),
+        "columns_least": FIRST_COLUMNS,
     }
     assert [json.loads(line)["head"]["seq"] for line in rest[:3]] == [4, 8, 14]
     expected = [b'["%b",%b]' % (each.hash.encode(), canonical(each.event)) for each in log]
@@ -210,15 +213,43 @@ def test_what_is_added_after_the_last_head_is_not_called_signed() -> None:
 
 
 def test_the_parts_of_the_file_have_their_places() -> None:
-    """Heads come first, events have the columns that the file names, and empty lines of the answer
-    are no rows."""
-    log, heads = clean()
+    """Heads come first, events have the columns that the file names, at least those of the first
+    version, and empty lines of the answer are no rows."""
+    log = chained(event(*place, reported_nusd=5, computed_nusd=0) for place in PLACES)
+    heads = signed(log, SIGNED)
     content = evidence(log, heads).splitlines(keepends=True)
     assert said_wrong(b"".join([*content[:3], *content[4:], content[3]]))
     assert said_wrong(b"".join([content[0].replace(b',"detail"', b""), *content[1:]]))
+    assert said_wrong(b"".join([content[0].replace(b":57", b":67"), *content[1:]]))
     file = io.BytesIO()
     assert write_evidence(file, ORG, KEY.public_hex, heads, [*lines(log), b"", b"\n"]) == 12
     assert file.getvalue() == b"".join(content)
+
+
+def test_evidence_of_the_first_version_is_read_and_old_events_stand_beside_new(
+    tmp_path: Path,
+) -> None:
+    """A file that names 57 columns and no least, as the first version wrote it; and one in which a
+    log goes on with events that fill the later columns, which a reader without them refuses."""
+    log, heads = clean()
+    about, *rest = evidence(log, heads).splitlines(keepends=True)
+    said = json.loads(about)
+    assert len(rest[3].split(b",", 1)[1]) == len(canonical(log[0].event)) + len(b"]\n")
+    old = {**said, "columns": said["columns"][:FIRST_COLUMNS]}
+    del old["columns_least"]
+    file = tmp_path / "evidence.jsonl"
+    file.write_bytes(json.dumps(old).encode() + b"\n" + b"".join(rest))
+    assert run(file)[0] == 0
+    later = [
+        event(*place, service_tier="flex", video_input=3, reported_nusd=None if n % 2 else 7)
+        for n, place in enumerate(PLACES[6:])
+    ]
+    mixed = chained([*(each.event for each in log[:6]), *later])
+    content = evidence(mixed, signed(mixed, SIGNED))
+    file.write_bytes(content)
+    assert run(file)[0] == 0
+    file.write_bytes(json.dumps(old).encode() + b"\n" + content.split(b"\n", 1)[1])
+    assert run(file)[0] == 4
 
 
 def test_a_row_that_no_event_makes_is_refused() -> None:

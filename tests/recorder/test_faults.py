@@ -116,6 +116,7 @@ async def test_records_that_die_and_come_back(stage: Stage, tmp_path: Path) -> N
         load = asyncio.create_task(caller.make(40))
         await asyncio.to_thread(server.kill)
         await load
+        await caller.make(5)  # after the kill, however late that was
         await caller.recorded()
         assert spooled(running.folder)
         await asyncio.to_thread(server.start)

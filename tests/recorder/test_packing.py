@@ -368,7 +368,7 @@ def test_a_batch_is_the_same_in_another_process() -> None:
     )
     batch = pack(ORG, BEFORE_ALL, one_of_each())
     expected = f"{hashlib.sha256(batch.events + batch.bodies).hexdigest()} {batch.head.hash}"
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
-        assert said.strip() == expected
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # ours is drawn, or another
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert said.strip() == expected

@@ -16,7 +16,9 @@ from recorder.writer import Writer
 from tests.recorder.hooks import Call, happens
 from tests.recorder.rig import QUICK, SHORT_LEASE, Stage, alarms, find, finished, spooled, until
 
-SLEEPY = dataclasses.replace(QUICK, linger_ms=60_000)
+LONG_LEASE = dataclasses.replace(QUICK, owner_lease_ms=120_000)
+SLEEPY = dataclasses.replace(LONG_LEASE, linger_ms=60_000)
+SOON_S_MAX = 30  # whoever waits for the lease of the one before comes later
 
 
 async def test_organisations_under_load(stage: Stage, store: Store) -> None:
@@ -76,7 +78,7 @@ async def test_a_stop_records_what_waits(stage: Stage, store: Store) -> None:
     await caller.judge(await find(store, caller.organisation), first.folder)
     await caller.make(2)
     second = await stage.recorder(store, "b")
-    async with asyncio.timeout(3):  # its predecessor's lease would have lasted five seconds
+    async with asyncio.timeout(SOON_S_MAX):
         await caller.recorded(second.folder)
     await finished(store, caller, first, second)
 
@@ -109,12 +111,12 @@ async def test_a_successor_on_the_same_disk_does_not_wait(stage: Stage, store: S
     """kill -9 and a start: one recorder has the disk, so the lease of the one before is its own."""
     caller = await stage.caller()
     await caller.make(2)
-    first = await stage.recorder(store)
+    first = await stage.recorder(store, options=LONG_LEASE)
     await caller.recorded()
     await first.kill()
     await caller.make(2)
-    second = await stage.recorder(store)
-    async with asyncio.timeout(3):
+    second = await stage.recorder(store, options=LONG_LEASE)
+    async with asyncio.timeout(SOON_S_MAX):
         await finished(store, caller, second)
 
 

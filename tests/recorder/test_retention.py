@@ -177,7 +177,8 @@ async def test_the_archive_is_what_the_events_were(store: StoreProcess, log: Log
         "count() AS events, sum(charged_nusd), sum(reserved_nusd), sum(text_input), "
         "sum(cached_input), sum(cache_write_5m), sum(cache_write_1h), sum(audio_input), "
         "sum(image_input), sum(text_output), sum(reasoning_output), sum(audio_output), "
-        "sum(tool_calls), sum(overrun), sum(duration_ms)"
+        "sum(tool_calls), sum(overrun), sum(duration_ms), sum(video_input), sum(image_output), "
+        "sum(search_calls), sum(audio_ms), sum(pages), sum(characters)"
     )
     before = await store.rows(
         f"SELECT toStartOfHour(time) AS hour, {names}, {sums} FROM comptroller.events "

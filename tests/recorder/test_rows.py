@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from budgets.learned import route_scope
-from clickhouse.events import COLUMNS, EventRow
+from clickhouse.events import COLUMNS, LATER_COLUMNS, EventRow
 from clickhouse.query import load_query
 from gateway.events import KeyEvent, PolicyEvent, RefusalEvent, encode
 from gateway.route_events import RouteEvent
-from recorder.rows import DETAIL_BYTES_MAX, Rows, rows_of
+from recorder.rows import DETAIL_BYTES_MAX, NAME_CHARS_MAX, Rows, rows_of
 from tests.recorder.workbench import entry, request_event, response_event
 
 ORG = "acme"
@@ -170,13 +170,26 @@ def test_an_adjustment_is_what_it_says() -> None:
 def test_what_was_not_booked_is_told_and_adds_up_to_nothing() -> None:
     """A settlement that the ledger did not know any more: who and what as columns, every amount in
     the detail alone, so that no sum over the log has it."""
-    said = response_event("r-1", SCOPE, 200, 500, tool_calls=1)
+    more = {"pages": 3, "video_input": 4, "reported_nusd": 500, "computed_nusd": 400}
+    said = response_event("r-1", SCOPE, 200, 500, tool_calls=1, **more)
     row = rows("settlement_unbooked", said, counters=()).event
     assert (row.request_id, row.scope, row.key_id, row.model) == ("r-1", SCOPE, "key-1", "small-1")
     assert len(SUMMED) > 10
     assert not any(getattr(row, name) for name in SUMMED)
+    assert (row.reported_nusd, row.computed_nusd) == (None, None)
     assert json.loads(row.detail) == json.loads(said)
     assert json.loads(row.detail)["charged_nusd"] == 500
+
+
+def test_what_an_answer_says_of_its_price_is_in_columns() -> None:
+    """Each later column as it was written, the tier cut as all that providers write."""
+    counts = {name: 100 + n for n, name in enumerate(LATER_COLUMNS) if name != "service_tier"}
+    said = response_event("r-1", SCOPE, 200, 500, **counts, service_tier="t" * 1_000)
+    row = rows("llm_response", said).event
+    assert {name: getattr(row, name) for name in counts} == counts
+    assert row.service_tier == "t" * NAME_CHARS_MAX
+    free = rows("llm_response", response_event("r-1", SCOPE, 2, 0, reported_nusd=0)).event
+    assert (free.reported_nusd, free.computed_nusd) == (0, None)
 
 
 def test_an_event_that_nobody_wrote_has_the_ledger_s_part() -> None:

@@ -92,7 +92,7 @@ async def test_a_batch_that_another_finishes_while_it_is_read(
     gate.opened.set()
     await until(lambda: _at_most(caller, 4))
     reads.opened.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await caller.recorded()
     await caller.make(1)
     await finished(store, caller, first, second)
@@ -121,7 +121,7 @@ async def test_a_recorder_that_sleeps_until_another_came_and_went(
     await caller.make(3)
     await caller.lease_runs_out()
     gate.opened.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await finished(store, caller, first)
     assert not alarms(caplog)
 
@@ -154,7 +154,7 @@ async def test_a_recorder_that_wakes_and_spools_what_another_recorded(
     assert "spooler" not in await caller.mark(), "the other's events wait nowhere"
     await second.stop()
     await caller.make(3)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await finished(store, caller, second, first)
     assert not alarms(caplog)
 
@@ -195,7 +195,7 @@ async def test_a_recorder_that_wakes_does_not_hide_the_spool_of_another(
     first.store.hook = second.store.hook = happens
     await caller.recorded(second.folder)
     await second.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await finished(store, caller, first, second)
 
 
@@ -251,7 +251,7 @@ async def test_a_spool_on_another_disk(
     waiting = await caller.waiting()
     second = await stage.recorder(store, "b", options)
     node = (first.folder / "node").read_text()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not any(node in each.message for each in caplog.records):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await caller.waiting() == waiting

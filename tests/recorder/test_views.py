@@ -110,17 +110,23 @@ async def test_usage_has_input_and_output_of_all_kinds(store: StoreProcess) -> N
             (
                 *("text_input", "cached_input", "cache_write_5m", "cache_write_1h"),
                 *("audio_input", "image_input", "text_output", "reasoning_output"),
-                *("audio_output", "tool_calls"),
+                *("audio_output", "tool_calls", "video_input", "image_output", "search_calls"),
+                *("audio_ms", "pages"),
             )
         )
     }
+    meters |= {"characters": 7, "service_tier": "flex", "reported_nusd": 0}
     log = Log(store)
     log.add(NOW_MS, "llm_response", response_event("a", SCOPE, 1, 1, **meters))
     await log.write()
     names = "input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, tool_calls"
-    expected = [[111_111, 10, 111_000_000, 10_000_000, 10**9]]
+    names += ", search_calls, audio_ms, pages, characters"
+    tokens = [111_111 + 10**10, 10, 111_000_000 + 10**11, 10_000_000]
+    expected = [[*tokens, 10**9, 10**12, 10**13, 10**14, 7]]
     assert await store.rows(f"SELECT {names} FROM comptroller.usage") == expected
     assert await store.rows(f"SELECT {names} FROM comptroller.requests") == expected
+    served = "SELECT service_tier, reported_nusd, computed_nusd FROM comptroller.requests"
+    assert await store.rows(served) == [["flex", 0, None]]
 
 
 async def test_requests_are_the_calls_that_ended(told: StoreProcess) -> None:

@@ -6,21 +6,19 @@ process; so the schema under test lives in a child, and a pipe carries the store
 """
 
 import asyncio
-import os
+import contextlib
 import secrets
-import struct
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
-from budgets.embedded import EmbeddedServer
+from budgets.embedded import EmbeddedServer, die_with_parent
 from budgets.ledger import LedgerOptions
 from budgets.memory import Memory
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
@@ -35,6 +33,7 @@ from gateway.events import RequestEvent, ResponseEvent, encode
 from recorder.batch import Batch, Head
 from recorder.packing import INSERT_BODIES, INSERT_EVENTS, INSERT_STATES, pack
 from tests.budgets.harness import ManualClock, TimedDesk, timed_desk_for
+from tests.forking import warm
 
 ENDPOINT = "/v1/chat/completions"
 BEFORE_ALL = Head(0, 0, GENESIS, 0)
@@ -42,7 +41,7 @@ LEASE_MS = 60_000
 NOON_MS = int(datetime(2027, 3, 10, 12, 0, 0, tzinfo=UTC).timestamp()) * 1000
 DAY_MS = 86_400_000
 TABLES = ("events", "bodies", "balances", "hours", "states", "snapshots")
-_LENGTH = struct.Struct("<I")
+ENDED_S_MAX = 60
 _IN_ROWS = {
     "time_ms": "toUnixTimestamp64Milli(time)",
     # A named tuple is an object in JSON; the chain has it as an array.
@@ -55,8 +54,10 @@ class StoreProcess:
     it happens, as a crash in between would."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "tests.recorder.workbench", str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._pipe, theirs = warm().Pipe()
+        self._process = warm().Process(target=_served, args=(theirs, folder), daemon=True)
+        self._process.start()
+        theirs.close()
         self._lock = threading.Lock()
         self.refuse_next = ""
 
@@ -89,22 +90,15 @@ class StoreProcess:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the child; it leaves by itself when its input ends."""
-        stdin, stdout = self._pipes()
-        stdin.close()
-        assert self._process.wait(timeout=30) == 0
-        stdout.close()
-
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        return self._process.stdin, self._process.stdout
+        """Ends the child; it leaves by itself when its pipe ends."""
+        self._pipe.close()
+        self._process.join(ENDED_S_MAX)
+        assert self._process.exitcode == 0
 
     def _call(self, *call: Any) -> Any:
-        stdin, stdout = self._pipes()
         with self._lock:
-            write_frame(stdin, call)
-            outcome, value = read_frame(stdout)
+            self._pipe.send_bytes(msgspec.msgpack.encode(call))
+            outcome, value = msgspec.msgpack.decode(self._pipe.recv_bytes())
         if outcome == "refused":
             raise StoreRefused(*value)
         assert outcome == "done", value
@@ -139,21 +133,6 @@ async def begin_anew(store: StoreProcess) -> None:
     await migrate(store, Layout(fsync=False))
     for table in TABLES:
         await store.command(f"TRUNCATE TABLE comptroller.{table}")
-
-
-def read_frame(pipe: IO[bytes]) -> Any:
-    """One message; None at the end."""
-    head = pipe.read(_LENGTH.size)
-    if not head:
-        return None
-    return msgspec.msgpack.decode(pipe.read(_LENGTH.unpack(head)[0]))
-
-
-def write_frame(pipe: IO[bytes], message: Any) -> None:
-    """One message."""
-    encoded = msgspec.msgpack.encode(message)
-    pipe.write(_LENGTH.pack(len(encoded)) + encoded)
-    pipe.flush()
 
 
 @asynccontextmanager
@@ -272,24 +251,30 @@ class Log:
         self.head, self.entries = batch.head, []
 
 
-async def _serve(folder: Path, answers: IO[bytes]) -> None:
+def _served(pipe: Connection, folder: Path) -> None:
+    die_with_parent()
+    asyncio.run(_serve(pipe, folder))
+
+
+async def _serve(pipe: Connection, folder: Path) -> None:
     with Engine(folder) as engine:
         store = EmbeddedStore(engine)
-        calls: dict[str, Callable[..., Awaitable[Any]]] = {
-            "select": store.select,
-            "insert": store.insert,
-            "command": store.command,
-        }
-        while (message := read_frame(sys.stdin.buffer)) is not None:
-            name, *arguments = message
-            try:
-                write_frame(answers, ("done", await calls[name](*arguments)))
-            except StoreRefused as error:
-                write_frame(answers, ("refused", (error.code, error.message)))
+        with contextlib.suppress(EOFError):  # nobody asks any more
+            await _answer(pipe, store)
         await store.close()
 
 
-if __name__ == "__main__":
-    pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever the engine prints must not come between the frames
-    asyncio.run(_serve(Path(sys.argv[1]), pipe))
+async def _answer(pipe: Connection, store: EmbeddedStore) -> None:
+    calls: dict[str, Callable[..., Awaitable[Any]]] = {
+        "select": store.select,
+        "insert": store.insert,
+        "command": store.command,
+    }
+    while True:
+        name, *arguments = msgspec.msgpack.decode(pipe.recv_bytes())
+        answer: tuple[str, Any]
+        try:
+            answer = ("done", await calls[name](*arguments))
+        except StoreRefused as error:
+            answer = ("refused", (error.code, error.message))
+        pipe.send_bytes(msgspec.msgpack.encode(answer))

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from budgets.calibration import NOT_CALIBRATED
 from budgets.learned import route_scope
 from budgets.policy import Policy, ancestors
 from budgets.windows import window_bounds
@@ -128,8 +129,29 @@ def learned(
         was, now = policy.learned, changed.learned
         must(now is not None and now.or_more(was) == now, "%s forgets %s: %s", scope, was, now)
         tally["rare:factor raised"] += now != was
+        tally.update(_calibrated(scope, policy, changed, must))
         tally["rare:probation ended"] += bool(policy.limits) and not changed.limits
     return tally
+
+
+def is_calibrated(account: "Account", route: str) -> bool:
+    """Whether a bound of this route was ever learned: that may be wrong, by design, and requests
+    that were reserved by it may still be under way when it was given up."""
+    policy = account.policies.get(route_scope(account.name, route))
+    return policy is not None and policy.calibration is not None
+
+
+def _calibrated(
+    scope: str, before: Policy, after: Policy, must: Callable[..., None]
+) -> Counter[str]:
+    """A learned bound is above all that was seen, and what was seen is never forgotten."""
+    was, now = before.calibration or NOT_CALIBRATED, after.calibration or NOT_CALIBRATED
+    bound, seen = now.bound_thousandths, now.seen_thousandths
+    must(seen >= was.seen_thousandths, "%s forgets what it saw: %s, %s", scope, was, now)
+    must(not bound or bound >= seen, "%s is bounded below what it saw: %s", scope, now)
+    gained = bound and not was.bound_thousandths
+    lost = was.bound_thousandths and not bound
+    return Counter({"rare:bound learned": bool(gained), "rare:bound given up": bool(lost)})
 
 
 def line_of(entry_id: bytes, fields: list[bytes]) -> Line:

@@ -18,7 +18,7 @@ from tests.simulation.clockwork import SimulationFailed
 
 CONCURRENCY, USD = 4, 1
 _PAIR = struct.Struct("<2q")
-_RESERVE = struct.Struct("<14q")
+_RESERVE = struct.Struct("<15q")
 CUTS = ("FROZEN", "CLOSED", "GONE", "EXPIRED", "FENCED", "BEYOND_GRANT", "client gone")
 
 

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from clickhouse.events import COLUMNS, DERIVED_COLUMNS
+import msgspec
+
+from clickhouse.events import COLUMNS, DERIVED_COLUMNS, FIRST_COLUMNS, EventRow
 from clickhouse.query import load_query
 from recorder.openrequests import OPEN_NAMES
 
 _EVENT = ("hash", "prev_hash", *DERIVED_COLUMNS, *COLUMNS)
+_EMPTY = msgspec.structs.astuple(EventRow("", 1, 1, 1, "", ""))
 _AT = {name: place for place, name in enumerate(_EVENT)}
 _ENDINGS = ("llm_response", "reservation_expired")
 _NOT_ENDED = ("llm_request", "budget_exceeded", "settlement_unbooked")
@@ -261,9 +264,12 @@ def column(row: list[Any], name: str) -> Any:
     return row[_AT[name]]
 
 
-def canonical_part(row: list[Any]) -> list[Any]:
-    """What the chain covers of a row."""
-    return row[2 + len(DERIVED_COLUMNS) :]
+def canonical_part(row: list[Any]) -> bytes:
+    """What the chain covers of a row: later columns that are empty at its end are not in it."""
+    said = row[2 + len(DERIVED_COLUMNS) :]
+    while len(said) > FIRST_COLUMNS and said[-1] == _EMPTY[len(said) - 1]:
+        said = said[:-1]
+    return msgspec.json.encode(said)
 
 
 def _place(row: list[Any]) -> _Place:

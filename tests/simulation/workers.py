@@ -41,6 +41,8 @@ NEVER_WAITS = SessionOptions(reopen_ms=0)
 SKEWS_MS = (0, 0, 0, 700, -400, 45_000, -30_000)
 TIMEOUTS = Timeouts(connect_ms=1_000, first_byte_ms=9_000, idle_ms=3_000)
 LEARNED_KINDS = ("dear", "biller")
+CALIBRATED_KINDS = ("biller",)
+CALIBRATED_AFTER = 4
 GATEWAY = GatewayOptions(output_tokens_least=8, output_tokens_default=400, drain_ms=4_000)
 LEDGER_OPTIONS = LedgerOptions(lease_ms=LEASE_MS, outbox_events_max=400, bodies_bytes_max=60_000)
 RECORDER = RecorderOptions(
@@ -91,7 +93,7 @@ class Worker:
         upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         administration = Administration(session)
         events, concurrency = RouteEvents("simulation"), GATEWAY.probation_concurrency
-        learning = Learning(session, administration, events, concurrency)
+        learning = Learning(session, administration, events, concurrency, CALIBRATED_AFTER)
         ledger = Ledger(session, LEDGER_OPTIONS, learning.load)
         _notes_answers(world, self.process, ledger)
 
@@ -194,7 +196,11 @@ def _route(kind: str, upstream: PooledUpstream) -> Route:
         reasons_unseen=kind == "thinker",
         bills_after_cancel=kind == "biller",
     )
-    return dataclasses.replace(route, learned_as=kind if kind in LEARNED_KINDS else "")
+    return dataclasses.replace(
+        route,
+        learned_as=kind if kind in LEARNED_KINDS else "",
+        calibrated=kind in CALIBRATED_KINDS,
+    )
 
 
 def _notes_answers(world: World, process: Process, ledger: Ledger) -> None:

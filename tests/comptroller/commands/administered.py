@@ -10,11 +10,12 @@ from pathlib import Path
 import httpx
 
 from comptroller.data_dir import admin_token_file, admin_url_file
-from tests.comptroller.commands.commanding import Ran, comptroller
+from tests.comptroller.commands.commanding import Ran
+from tests.comptroller.commands.forked import forked
+from tests.comptroller.standing import recorded, until
 from tests.gateway.processes import Running, comptroller_up
 
 READY_S_MAX = 30
-RECORDED_S_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Administered:
         """A command that finds it by its data dir, behind a proxy that nobody may use."""
         proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
         where = ("--data-dir", str(self.running.data_dir))
-        return await comptroller(
+        return await forked(
             *arguments, *where, stdin=stdin.encode(), environment=proxy | environment
         )
 
@@ -51,9 +52,11 @@ class Administered:
 
     async def until_recorded(self, query: str, count: int) -> None:
         """Waits until a query counts so many: nothing tells but asking."""
-        async with asyncio.timeout(RECORDED_S_MAX):
-            while (await self("sql", query, "--format", "TSV")).out.strip() != str(count):
-                pass
+
+        async def is_so() -> bool:
+            return await recorded(self.running, query) == [count]
+
+        await until(is_so)
 
 
 @contextlib.asynccontextmanager

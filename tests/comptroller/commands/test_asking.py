@@ -15,7 +15,8 @@ from clickhouse.query import load_query
 from comptroller.commands.report import load_reports
 from comptroller.exits import FAILED, REFUSED_BY_BUDGET, USAGE_ERROR
 from tests.comptroller.commands.administered import Administered
-from tests.comptroller.commands.commanding import COMPTROLLER, comptroller
+from tests.comptroller.commands.commanding import COMPTROLLER
+from tests.comptroller.commands.forked import forked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -84,7 +85,7 @@ async def test_mistakes_of_a_quote_are_told(stack: Administered, tmp_path: Path)
         ran = await stack("quote", *arguments, **gateway(stack))
         assert ran.code == USAGE_ERROR, arguments
         assert ran.next_command
-    no_key = await comptroller("quote", "demo/small", "--prompt", "x", "--data-dir", str(tmp_path))
+    no_key = await forked("quote", "demo/small", "--prompt", "x", "--data-dir", str(tmp_path))
     assert no_key.code == USAGE_ERROR
     assert "COMPTROLLER_KEY" in no_key.err
 

@@ -8,7 +8,7 @@ import pytest
 from comptroller.commands.declared import declared, warnings
 from comptroller.exits import USAGE_ERROR
 from comptroller.settings import load_settings
-from tests.comptroller.commands.commanding import comptroller
+from tests.comptroller.commands.forked import forked
 
 SECRET = "a-secret-of-some-length"
 TEXT = """
@@ -31,7 +31,7 @@ async def test_it_prints_models_budgets_and_keys_but_no_secret(tmp_path: Path) -
     file = tmp_path / "comptroller.yaml"
     file.write_text(TEXT)
     environment = {"BASE": "http://127.0.0.1:1/v1", "KEY": "sk-provider-0123456789", "CI": SECRET}
-    ran = await comptroller("check", "--config", str(file), "--json", environment=environment)
+    ran = await forked("check", "--config", str(file), "--json", environment=environment)
     assert ran.code == 0, ran.err
     document = ran.document
     assert document["models"][0]["input_usd_per_mtok"] == "1.00"
@@ -51,7 +51,7 @@ async def test_it_prints_models_budgets_and_keys_but_no_secret(tmp_path: Path) -
         }
     ]
     assert document["warnings"] == []
-    table = await comptroller("check", "--config", str(file), environment=environment)
+    table = await forked("check", "--config", str(file), environment=environment)
     assert "acme/research\t600 requests per minute\t$0.50" in table.out
     for text in (ran.out, ran.err, table.out, table.err):
         assert SECRET not in text
@@ -64,12 +64,12 @@ async def test_variables_that_are_not_set_are_warnings_and_the_rest_is_checked(
     """A file can be checked where its secrets are not; a mistake behind them is still found."""
     file = tmp_path / "comptroller.yaml"
     file.write_text(TEXT)
-    ran = await comptroller("check", "--config", str(file), "--json")
+    ran = await forked("check", "--config", str(file), "--json")
     assert ran.code == 0, ran.err
     missing = [each.split()[2] for each in ran.document["warnings"]]
     assert missing == ["BASE", "KEY", "CI"]
     file.write_text(f"{TEXT}    agnet: x\n")
-    ran = await comptroller("check", "--config", str(file))
+    ran = await forked("check", "--config", str(file))
     assert ran.code == USAGE_ERROR
     assert ran.out == ""
 
@@ -78,7 +78,7 @@ async def test_a_mistake_is_a_usage_error_that_names_its_line(tmp_path: Path) ->
     """Exit 2 as `up` would, and the command to type once it is corrected."""
     file = tmp_path / "comptroller.yaml"
     file.write_text("port: 4000\nbugdets: {}\n")
-    ran = await comptroller("check", "--config", str(file))
+    ran = await forked("check", "--config", str(file))
     assert ran.code == USAGE_ERROR
     assert "comptroller.yaml:2: unknown field 'bugdets'" in ran.err
     assert "did you mean 'budgets'?" in ran.err
@@ -89,7 +89,7 @@ async def test_a_variable_in_a_wrong_place_is_named(tmp_path: Path) -> None:
     """Where the stand-in of a missing variable cannot pass, the complaint says what is not set."""
     file = tmp_path / "comptroller.yaml"
     file.write_text(TEXT.replace("openai/gpt-5-mini", "os.environ/MODEL"))
-    ran = await comptroller("check", "--config", str(file))
+    ran = await forked("check", "--config", str(file))
     assert ran.code == USAGE_ERROR
     assert "not set in this environment: MODEL" in ran.err
 

@@ -19,7 +19,7 @@ from comptroller.commands.stack import free_ports, stack_findings
 from comptroller.exits import FAILED
 from comptroller.settings import load_settings
 from tests.comptroller.commands.administered import Administered
-from tests.comptroller.commands.commanding import comptroller
+from tests.comptroller.commands.forked import forked
 from tests.gateway.processes import free_port
 
 ON_THIS_MACHINE = ("python", "data dir", "socket path", "disk", "file descriptors")
@@ -72,9 +72,7 @@ async def test_nothing_runs_is_no_fault(folder: Path) -> None:
         "COMPTROLLER_PORT": str(free_port()),
         "COMPTROLLER_CLICKHOUSE_PORT": str(free_port()),
     }
-    ran = await comptroller(
-        "doctor", "--data-dir", str(folder / "new"), "--json", environment=ports
-    )
+    ran = await forked("doctor", "--data-dir", str(folder / "new"), "--json", environment=ports)
     found = {each["check"]: each for each in ran.documents}
     assert "will be made" in found["data dir"]["message"]
     assert "not running" in found["stack"]["message"]

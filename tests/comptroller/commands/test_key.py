@@ -6,7 +6,7 @@ import pytest
 
 from comptroller.exits import FAILED, USAGE_ERROR
 from tests.comptroller.commands.administered import Administered
-from tests.comptroller.commands.commanding import comptroller
+from tests.comptroller.commands.forked import forked
 from tests.gateway.wire import post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -104,7 +104,7 @@ async def test_the_stack_is_found(stack: Administered, tmp_path: Path, way: str)
             ran = await stack("key", "list")
         case "variables":
             variables = {"COMPTROLLER_ADMIN_URL": stack.url, "COMPTROLLER_ADMIN_TOKEN": stack.token}
-            ran = await comptroller("key", "list", *elsewhere, environment=variables)
+            ran = await forked("key", "list", *elsewhere, environment=variables)
         case _:
             ran = await stack(
                 *("key", "list", "--admin-url", stack.url), COMPTROLLER_ADMIN_TOKEN=stack.token

@@ -105,6 +105,7 @@ def test_a_cost_needs_no_more_than_provider_model_and_usage(tmp_path: Path) -> N
         ('{"provider": "openai", "model": "gpt-9x", "usage": {}}', FAILED, "gpt-9x"),
         ('{"provider": "hosted_vllm", "model": "m", "usage": {}}', FAILED, "model_info"),
         ('{"provider": "openai", "model": "gpt-5-mini", "usage": {}}', FAILED, ""),
+        ('{"provider": "o", "model": "m", "usage": {}, "model_info": []}', USAGE_ERROR, "_info"),
         (ULTRAFAST, FAILED, "ultrafast"),
     ],
 )
@@ -115,6 +116,39 @@ def test_what_has_no_cost_is_an_error_with_what_to_type(asked: str, code: int, s
     assert says in said
     assert following.startswith("comptroller prices ")
     assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "key"),
+    [
+        ("eu", "regional_processing_uplift_multiplier_eu"),
+        ("fedramp", "fedramp_uplift_multiplier"),
+        ("ap-southeast-1", "regional_endpoint_uplift_multiplier"),
+    ],
+)
+def test_a_region_that_no_list_has_a_factor_for_is_an_error_that_names_the_key(
+    region: str, key: str
+) -> None:
+    """It is never priced as anywhere else, in silence; with the key that is named it has a price,
+    and 1 is one."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 50}
+    asked: dict[str, Any] = {"provider": "mistral", "model": "mistral-large-latest", "usage": usage}
+    plain_nusd = document("cost", "-", stdin=json.dumps(asked))["cost_nusd"]
+    asked["region"] = region
+    ran = run("cost", "-", "--json", stdin=json.dumps(asked))
+    said, _ = complaint(ran, FAILED)
+    assert f"give {key} in model_info" in said
+    assert ran.stdout == ""
+    for factor in (1, 2):
+        asked["model_info"] = {key: factor}
+        assert document("cost", "-", stdin=json.dumps(asked))["cost_nusd"] == factor * plain_nusd
+
+
+def test_a_region_that_costs_no_more_by_a_list_has_a_price() -> None:
+    """An explicit 1 is a factor."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 50}
+    asked = {"provider": "openai", "model": "gpt-5-mini", "usage": usage, "region": "eu"}
+    assert document("cost", "-", stdin=json.dumps(asked))["cost_nusd"] == 350_000
 
 
 def test_show_says_what_where_from_and_since_when() -> None:
@@ -175,6 +209,25 @@ def test_check_says_the_worst_of_each_model(tmp_path: Path) -> None:
     }
     assert rows["cheap"]["says"] == "input $0.10 for $0.25 per 1M"
     assert rows["cheap"]["line"] == 5
+
+
+def test_a_bound_that_can_be_wrong_is_said(tmp_path: Path) -> None:
+    """By `prices check` and by `doctor`, of the model that opted in and of no other."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(
+        "model_list:\n"
+        "  - model_name: sure\n    litellm_params: {model: openai/gpt-5-mini, api_key: k}\n"
+        "  - model_name: opted\n    litellm_params: {model: openai/gpt-5-mini, api_key: k}\n"
+        "    model_info: {bound: calibrated}\n"
+    )
+    ran = run("check", "--config", str(file), "--json")
+    said = {row["model"]: row["says"] for row in map(json.loads, ran.stdout.splitlines())}
+    assert "bound: calibrated" in said["opted"]
+    assert "calibrated" not in said["sure"]
+    asked = ["doctor", "--config", str(file), "--data-dir", str(tmp_path), "--json"]
+    ran = CliRunner().invoke(app, asked)
+    found = [row for row in map(json.loads, ran.stdout.splitlines()) if row["check"] == "bound"]
+    assert [(each["status"], "opted" in each["message"]) for each in found] == [("warn", True)]
 
 
 def test_check_fails_where_a_model_has_no_price(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from comptroller.commands.gateway import base_url
 from comptroller.data_dir import admin_token_file, gateway_url_file, held
 from comptroller.exits import FAILED, USAGE_ERROR
 from tests.comptroller.commands.administered import Administered
-from tests.comptroller.commands.commanding import COMPTROLLER, ENDED_S_MAX
+from tests.comptroller.commands.commanding import ENDED_S_MAX
+from tests.comptroller.commands.forked import to_its_end
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,21 +29,20 @@ async def on_terminal(
     os.write(ours, typed)
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, 0, 0))
     where = ("--data-dir", str(stack.running.data_dir))
-    process = await asyncio.create_subprocess_exec(
-        *(COMPTROLLER, *arguments, *where),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={"PATH": os.environ["PATH"], "TERM": "xterm"},
-    )
+    variables = {"PATH": os.environ["PATH"], "TERM": "xterm"}
+    reading = asyncio.create_task(asyncio.to_thread(_all_sent, ours))
+    await to_its_end((*arguments, *where), variables, theirs, theirs, theirs)
     os.close(theirs)
-    sent = bytearray()
-    async with asyncio.timeout(ENDED_S_MAX):
-        while piece := await asyncio.to_thread(_read, ours):
-            sent += piece
-        await process.wait()
+    sent = await asyncio.wait_for(reading, ENDED_S_MAX)
     os.close(ours)
     return sent.decode()
+
+
+def _all_sent(fd: int) -> bytes:
+    sent = bytearray()
+    while piece := _read(fd):
+        sent += piece
+    return bytes(sent)
 
 
 def _read(fd: int) -> bytes:

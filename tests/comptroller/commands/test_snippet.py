@@ -10,7 +10,8 @@ import pytest
 from comptroller.commands.snippet import filled, load_snippets
 from comptroller.data_dir import held
 from comptroller.exits import USAGE_ERROR
-from tests.comptroller.commands.commanding import comptroller, run
+from tests.comptroller.commands.commanding import run
+from tests.comptroller.commands.forked import forked
 from tests.gateway.processes import Running, comptroller_up
 
 SECRET = "ck-of-a-test-0123456789"
@@ -32,7 +33,7 @@ async def running(folder: Path) -> AsyncIterator[Running]:
 async def printed(name: str, running: Running) -> str:
     """The snippet for that stack."""
     base = f"http://127.0.0.1:{running.port}/v1"
-    ran = await comptroller("snippet", name, "--base-url", base)
+    ran = await forked("snippet", name, "--base-url", base)
     assert ran.code == 0, ran.err
     assert base in ran.out
     return ran.out
@@ -52,7 +53,7 @@ async def test_those_that_can_run_here_get_an_answer(running: Running) -> None:
     ask = "from openai import OpenAI; print(len(OpenAI().models.list().data))"
     script = f"{await printed('env', running)}\n'{sys.executable}' -c '{ask}'"
     env = await run("sh", "-c", script, environment=WITH_KEY)
-    assert env.out == "3\n", env.err
+    assert env.out == "4\n", env.err
 
 
 async def test_the_key_is_what_the_variable_holds(running: Running) -> None:
@@ -97,10 +98,10 @@ async def test_what_could_end_a_quote_is_refused(tmp_path: Path) -> None:
         ("--base-url", 'http://h/"'),
         ("--base-url", "file:///etc/passwd"),
     ):
-        ran = await comptroller("snippet", "curl", *arguments)
+        ran = await forked("snippet", "curl", *arguments)
         assert (ran.code, ran.out) == (USAGE_ERROR, "")
         assert ran.next_command
-    ran = await comptroller("snippet", "cobol")
+    ran = await forked("snippet", "cobol")
     assert (ran.code, ran.next_command) == (USAGE_ERROR, "comptroller snippet")
 
 
@@ -109,10 +110,10 @@ async def test_the_address_is_the_settings_or_what_up_has_left(tmp_path: Path) -
     wins over them while it runs."""
     config = tmp_path / "comptroller.yaml"
     config.write_text(f"host: 0.0.0.0\nport: 4123\ndata_dir: {tmp_path}\n")
-    ran = await comptroller("snippet", "curl", "--config", str(config), "--json")
+    ran = await forked("snippet", "curl", "--config", str(config), "--json")
     assert '"http://127.0.0.1:4123/v1/chat/completions"' in ran.document["text"]
     assert '"model": "demo/' in ran.document["text"]
     (tmp_path / "gateway.url").write_text("http://127.0.0.1:4999/v1")
     with held(tmp_path):
-        ran = await comptroller("snippet", "curl", "--config", str(config))
+        ran = await forked("snippet", "curl", "--config", str(config))
     assert '"http://127.0.0.1:4999/v1/chat/completions"' in ran.out

@@ -38,6 +38,19 @@ def test_an_event_without_end_is_linear_work() -> None:
     assert passed >= 4 * 1024 * 1024 - EVENT_BYTES_MAX - len(piece)
 
 
+def test_the_count_of_one_choice_is_not_that_of_all() -> None:
+    """Of several choices one has ended and its count came with it (vLLM's continuous_usage_stats):
+    a connection that breaks there has not said what is billed, and nothing is held back for it."""
+    reader = ChatStreamReader(wants_usage=True, choices=2)
+    ended = WORD.replace(b'"choices"', b'"usage":' + USAGE + b',"choices"')
+    ended = ended.replace(b"null", b'"stop"')
+    assert reader.feed(ended) == ended
+    assert reader.feed(WORD) == WORD
+    assert not reader.usage_is_final
+    reader.feed(LAST)
+    assert reader.usage_is_final
+
+
 def test_a_count_so_far_is_not_the_usage() -> None:
     """Servers that count in every chunk have not said the whole before they finish."""
     reader = ChatStreamReader(wants_usage=True)

@@ -165,7 +165,7 @@ class ScriptedServer:
 
     async def until(self, connections: int = 0, requests: int = 0) -> None:
         """Waits until so many connections and requests have come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.peers) < connections or len(self.received) < requests:
                 self._news.clear()
                 await self._news.wait()

@@ -321,5 +321,5 @@ async def test_surplus_bytes_poison_the_connection(
     server, upstream = await serve(handler), pooled()
     response = await upstream.send(request_to(server.origin))
     assert await response.read_all(10) == b"ok"
-    await asyncio.wait_for(client_closed.wait(), 5)
+    await asyncio.wait_for(client_closed.wait(), 30)
     assert upstream.counts(server.origin).open == 0

@@ -116,7 +116,7 @@ async def test_abort_cuts_the_stream(serve: Serve, pooled: Pooled) -> None:
     with pytest.raises(UpstreamAborted):
         await response.read_all(10)
     assert upstream.counts(server.origin).open == 0
-    await asyncio.wait_for(stream.client_gone.wait(), 5)
+    await asyncio.wait_for(stream.client_gone.wait(), 30)
 
 
 async def test_abort_drops_what_was_not_read(serve: Serve, pooled: Pooled) -> None:
@@ -157,7 +157,7 @@ async def test_a_cancelled_read_closes_the_connection(serve: Serve, pooled: Pool
         with pytest.raises((asyncio.CancelledError, UpstreamAborted)):
             await reading
         assert upstream.counts(server.origin).open == 0
-    await asyncio.wait_for(stream.client_gone.wait(), 5)
+    await asyncio.wait_for(stream.client_gone.wait(), 30)
 
 
 async def test_a_thrown_away_read_closes_the_connection(serve: Serve, pooled: Pooled) -> None:

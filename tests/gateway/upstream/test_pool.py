@@ -62,7 +62,7 @@ async def test_a_connection_closed_while_idle_is_replaced(serve: Serve, pooled: 
     server, upstream = await serve(handler), pooled()
     for number in range(1, 4):
         assert await ask(upstream, server) == b"ok"
-        await asyncio.wait_for(upstream._pools[server.origin]._until_gone(), 5)
+        await asyncio.wait_for(upstream._pools[server.origin]._until_gone(), 30)
         counts = upstream.counts(server.origin)
         assert (counts.open, counts.idle) == (0, 0)
         assert [len(peer.received) for peer in server.peers] == [1] * number
@@ -183,7 +183,7 @@ async def test_connect_timeout_is_not_reached(serve: Serve, pooled: Pooled) -> N
     with pytest.raises(UpstreamNotReached, match="60 ms"):
         await upstream.send(request_to(origin, timeouts=timeouts))
     assert upstream.counts(origin).open == 0
-    await asyncio.wait_for(silent.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(silent.peers[0].finished.wait(), 30)
 
 
 async def test_a_peer_that_talks_first_is_dropped(serve: Serve, pooled: Pooled) -> None:
@@ -198,7 +198,7 @@ async def test_a_peer_that_talks_first_is_dropped(serve: Serve, pooled: Pooled) 
 
     server, upstream = await serve(handler), pooled()
     assert await ask(upstream, server) == b"ok"
-    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 30)
     assert upstream.counts(server.origin).open == 0
 
 
@@ -220,7 +220,7 @@ async def test_idle_connections_are_closed_in_time(serve: Serve, pooled: Pooled)
     assert await ask(upstream, server) == b"ok"
     assert upstream.counts(server.origin).idle == 1
     started = asyncio.get_running_loop().time()
-    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 30)
     assert 0.03 < asyncio.get_running_loop().time() - started < 2
     assert upstream.counts(server.origin).open == 0
 
@@ -274,7 +274,7 @@ async def test_close_ends_everything(serve: Serve, pooled: Pooled) -> None:
     for origin in (server.origin, Origin("http", "127.0.0.1", 1)):
         with pytest.raises(UpstreamNotReached, match="shutting down"):
             await upstream.send(request_to(origin))
-    await asyncio.wait_for(server.peers[0].gone(), 5)
+    await asyncio.wait_for(server.peers[0].gone(), 30)
     assert upstream.counts(server.origin).open == 0
     await upstream.close()
 
@@ -288,7 +288,7 @@ async def test_close_while_connecting(serve: Serve, pooled: Pooled) -> None:
     with pytest.raises(UpstreamNotReached):
         await sending
     await server.until(connections=1)
-    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 30)
     assert server.received == []
     assert upstream.counts(server.origin).open == 0
 

@@ -8,7 +8,6 @@ import pytest
 
 from gateway.upstream import (
     Origin,
-    ProxiedUpstream,
     Timeouts,
     UpstreamAborted,
     UpstreamNotReached,
@@ -16,6 +15,7 @@ from gateway.upstream import (
     UpstreamUnknown,
     header_block,
 )
+from gateway.upstream.proxied import ProxiedUpstream
 
 from .proxies import forward
 from .servers import OK, Certificates, Peer, answering, answering_once, request_to
@@ -201,7 +201,7 @@ async def test_abort_cuts_the_stream(
     for read in (reading, response.read()):
         with pytest.raises(UpstreamAborted):
             await asyncio.wait_for(read, 2)
-    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 30)
 
 
 async def test_cancelling_closes_the_connection(serve: Serve, through: Through) -> None:
@@ -215,14 +215,14 @@ async def test_cancelling_closes_the_connection(serve: Serve, through: Through) 
         await reading
     with pytest.raises(UpstreamAborted):
         await response.read()
-    await asyncio.wait_for(server.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(server.peers[0].finished.wait(), 30)
     silent = await serve(answering())
     sending = asyncio.ensure_future(through(proxy.origin).send(request_to(silent.origin)))
     await silent.until(requests=1)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    await asyncio.wait_for(silent.peers[0].finished.wait(), 5)
+    await asyncio.wait_for(silent.peers[0].finished.wait(), 30)
 
 
 async def test_cookies_are_not_kept(serve: Serve, through: Through) -> None:

@@ -1,0 +1,91 @@
+"""POST /v1/responses/input_tokens: how many tokens a request's input is, as its provider says.
+
+It costs nothing (OpenAI's API reference, "Get input token counts"), so it reserves nothing; but the
+caller is authenticated, and may ask for its own models only.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from budgets.keys import Key
+from budgets.plan import ScopePath
+from gateway.dialects import RESPONSES
+from gateway.dialects.jsonbody import decoded, model_name, parse_object
+from gateway.endpoints import checked_path
+from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.parts import Parts
+from gateway.relay import (
+    ERROR_BODY_BYTES_MAX,
+    OPERATOR_STATUSES,
+    PASSED_HEADERS,
+    upstream_failure,
+)
+from gateway.request import Request, respond
+from gateway.routes import Route
+from gateway.subscopes import counting_at
+from gateway.upstream import UpstreamError, UpstreamRequest, UpstreamResponse
+
+PATH = "/v1/responses/input_tokens"
+_SUFFIX = b"/input_tokens"
+# What the reference lists; all else could be anything to somebody's server.
+FIELDS = frozenset(
+    (
+        *("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls"),
+        *("text", "reasoning", "truncation", "personality", "previous_response_id"),
+        *("conversation",),
+    )
+)
+_log = logging.getLogger("comptroller.upstream")
+
+
+class InputTokens:
+    """Asks the provider of the model's route."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
+        """`{object: "response.input_tokens", input_tokens}`, as the provider says it."""
+        parts = self._parts
+        fields = parse_object(await request.body(parts.options.body_bytes_max))
+        for name in sorted(fields.keys() - FIELDS):
+            raise InvalidRequest(f"{name} is no field of {PATH}: remove it", param=name)
+        _check_tools(decoded(fields, "tools"))
+        route = parts.routes.find(key, model_name(fields), RESPONSES.endpoint)
+        path = counting_at(request, key, path, None)
+        await checked_path(parts, path, route.name)
+        fields["model"] = msgspec.Raw(msgspec.json.encode(route.model))
+        body = msgspec.json.encode(fields)
+        try:
+            response = await route.upstream.send(
+                UpstreamRequest(
+                    *(route.origin, "POST", route.target + _SUFFIX, route.headers, body),
+                    route.timeouts,
+                )
+            )
+            await _relay(request, route, response)
+        except UpstreamError as error:
+            raise upstream_failure(error, "") from error
+
+
+async def _relay(request: Request, route: Route, response: UpstreamResponse) -> None:
+    """As it came, apart from what is about the operator's account."""
+    try:
+        body = route.without_secret(await response.read_all(ERROR_BODY_BYTES_MAX))
+    finally:
+        response.abort()  # after a whole answer this closes nothing
+    status = response.status
+    headers = [each for each in response.headers if each[0] in PASSED_HEADERS]
+    if status in OPERATOR_STATUSES:
+        _log.error("the provider refuses this gateway: status %d; check its api_key", status)
+        raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
+    if not dict(headers).get(b"content-type", b"").startswith(b"application/json"):
+        raise UpstreamFailed(f"the provider's side answered with status {status}")
+    await respond(request.send, status, headers, body)
+
+
+def _check_tools(tools: Any) -> None:  # noqa: ANN401  # any JSON value
+    if tools is not None and not isinstance(tools, list):
+        raise InvalidRequest("tools is a list of tools", param="tools")

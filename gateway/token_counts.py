@@ -1,0 +1,84 @@
+"""POST /v1/messages/count_tokens: how many input tokens a message would have, as its provider says.
+
+It costs nothing (Anthropic, guide "Token counting": free, with a rate limit of its own), so nothing
+is reserved and nothing is recorded. It takes a key whose path is open, as the list of models does.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from budgets.keys import Key
+from budgets.plan import ScopePath
+from gateway.dialects import MESSAGES
+from gateway.dialects.chat import REFUSED_FIELDS
+from gateway.dialects.jsonbody import model_name, parse_object
+from gateway.dialects.messages_betas import spoken
+from gateway.endpoints import checked_path
+from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.parts import Parts
+from gateway.relay import (
+    ERROR_BODY_BYTES_MAX,
+    OPERATOR_STATUSES,
+    PASSED_HEADERS,
+    upstream_failure,
+)
+from gateway.request import Request, respond
+from gateway.routes import Route
+from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest, UpstreamResponse
+
+BELOW_MESSAGES = b"/count_tokens"
+COUNT_TOKENS_PATH = MESSAGES.endpoint + BELOW_MESSAGES.decode()
+_log = logging.getLogger("comptroller.upstream")
+
+
+class CountTokens:
+    """Asks the provider of the model."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
+        """`{"input_tokens"}`, or the provider's own refusal."""
+        parts = self._parts
+        body = await request.body(parts.options.body_bytes_max)
+        fields = parse_object(body)
+        for name in REFUSED_FIELDS & fields.keys():
+            raise InvalidRequest(f"{name} is the gateway's to decide: remove it", param=name)
+        route = parts.routes.find(key, model_name(fields), MESSAGES.endpoint)
+        await checked_path(parts, path)
+        asked = _asked(route, fields, request.headers)
+        try:
+            response = await route.upstream.send(asked)
+            counted = await response.read_all(ERROR_BODY_BYTES_MAX)
+        except UpstreamError as error:
+            raise upstream_failure(error, "") from error
+        headers = [each for each in response.headers if each[0] in PASSED_HEADERS]
+        _check(response, dict(headers))
+        await respond(request.send, response.status, headers, route.without_secret(counted))
+
+
+def _asked(
+    route: Route, fields: dict[str, msgspec.Raw], headers: Mapping[bytes, bytes]
+) -> UpstreamRequest:
+    named = fields | {"model": msgspec.Raw(msgspec.json.encode(route.model))}
+    return UpstreamRequest(
+        route.origin,
+        "POST",
+        route.target + BELOW_MESSAGES,
+        HeaderBlock(route.headers + spoken(headers).headers),
+        msgspec.json.encode(named),
+        route.timeouts,
+    )
+
+
+def _check(response: UpstreamResponse, headers: dict[bytes, bytes]) -> None:
+    """What is about the operator's account, or came from between us and the provider, is not for
+    the caller. Raises UpstreamFailed."""
+    status = response.status
+    if status in OPERATOR_STATUSES:
+        _log.error("the provider refuses this gateway: status %d; check its api_key", status)
+        raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
+    if not headers.get(b"content-type", b"").startswith(b"application/json"):
+        raise UpstreamFailed(f"the provider's side answered with status {status}")
