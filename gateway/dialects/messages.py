@@ -146,8 +146,10 @@ class MessagesDialect:
             return Usage(None, is_error=True), b""
         return usage_from(used, answer.model or "", answer.stop_reason or "", biller), raw
 
-    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
+    def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect."""
+        if cost_usd is None:
+            return body
         at = body.rfind(raw_usage)
         end = at + len(raw_usage) - 1
         return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
@@ -171,6 +173,10 @@ class MessagesDialect:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 tokens += len(data)
         return tokens
+
+    def provider_error(self, _status: int, body: bytes) -> bytes:
+        """See Dialect."""
+        return body
 
     def error_body(self, error: GatewayError) -> bytes:
         """See Dialect."""

@@ -130,9 +130,9 @@ class ResponsesDialect:
             return Usage(None), b""
         return usage_of(answer, biller), bytes(answer.usage)
 
-    def with_cost(self, body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
+    def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect."""
-        return with_cost(body, raw_usage, cost_usd)
+        return body if cost_usd is None else with_cost(body, raw_usage, cost_usd)
 
     def stream_reader(
         self,
@@ -145,6 +145,10 @@ class ResponsesDialect:
     def streamed_tokens_max(self, received: bytes) -> int:
         """See Dialect."""
         return streamed_tokens_max(received)
+
+    def provider_error(self, _status: int, body: bytes) -> bytes:
+        """See Dialect."""
+        return body
 
     def error_body(self, error: GatewayError) -> bytes:
         """See Dialect: as in chat."""

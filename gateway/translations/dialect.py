@@ -26,7 +26,9 @@ class TranslatedDialect:
         """The client's call as the provider gets it, with its bound and everything. Raises
         InvalidRequest, NotPriced."""
         sent = self._wire.parse(self._translation.request(call), {})
-        return msgspec.structs.replace(sent, output_cap=call.output_cap, wants_usage=True)
+        return msgspec.structs.replace(
+            sent, output_cap=call.output_cap, wants_usage=call.wants_usage
+        )
 
     def parse(self, body: bytes, headers: Mapping[bytes, bytes]) -> Call:
         """See Dialect: of the client's body, as the provider gets it."""
@@ -44,17 +46,18 @@ class TranslatedDialect:
         """See Dialect."""
         return self._wire.with_cap(encoded, cap_field, output_tokens)
 
-    def usage(self, body: bytes) -> tuple[Usage, bytes]:
+    def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
-        return self._wire.usage(body)
+        return self._wire.usage(body, biller)
 
     def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect. Raises UpstreamFailed."""
         return self._translation.answer(self._wire.told(body, raw_usage, cost_usd))
 
-    def stream_reader(self, call: Call) -> "TranslatedReader":
-        """See Dialect."""
-        reader, stream = self._wire.stream_reader(call), self._translation.stream(call)
+    def stream_reader(self, call: Call, biller: str) -> "TranslatedReader":
+        """See Dialect. The translation gets the usage, whether the client asked for it or not."""
+        stream = self._translation.stream(call)
+        reader = self._wire.stream_reader(msgspec.structs.replace(call, wants_usage=True), biller)
         return TranslatedReader(reader, stream, self._error_told)
 
     def streamed_tokens_max(self, received: bytes) -> int:

@@ -86,7 +86,7 @@ def test_usage_is_read_and_the_cost_put_into_it() -> None:
     assert (usage.meters.input_tokens, usage.meters.output_tokens) == (11, 0)
     assert usage.model_served == "served-embedder"
     assert raw == EMBEDDING_USAGE
-    priced = DIALECT.with_cost(answer, raw, "0.5")
+    priced = DIALECT.told(answer, raw, "0.5")
     assert priced == answer.replace(b"11 }", b'11 ,"cost":0.5}')
 
 

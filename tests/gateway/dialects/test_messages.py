@@ -367,5 +367,5 @@ def test_the_usage_of_a_whole_answer(body: bytes, is_error: bool, tokens: int | 
     assert usage.is_error is is_error
     assert (usage.meters.total_tokens if usage.meters else None) == tokens
     if tokens:
-        priced = MESSAGES.with_cost(body, raw, "0.5")
+        priced = MESSAGES.told(body, raw, "0.5")
         assert msgspec.json.decode(priced)["usage"]["cost"] == 0.5
