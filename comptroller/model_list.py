@@ -15,9 +15,11 @@ from urllib.parse import SplitResult, urlsplit
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
 from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
+from comptroller.translated import INSTALL, check, extra_params, is_installed, is_translated
+from comptroller.translated import PARAMS as TRANSLATED_PARAMS
 from gateway.counters import COUNTERS
 from gateway.demo import wires_of as demo_wires_of
-from gateway.providers import PROVIDERS, Wire
+from gateway.providers import LITELLM, PROVIDERS, Wire
 from pricing import (
     DEMO_PRICES,
     Price,
@@ -62,7 +64,8 @@ class ModelEntry:
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
     own; `default_tier`: the service tier that the account has there where a request names none, ""
     for the standard. `input_counter`: the name of the provider's counter that may be asked
-    (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned."""
+    (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned;
+    `params`: those of litellm_params that are for LiteLLM alone."""
 
     name: str
     provider: str
@@ -73,6 +76,7 @@ class ModelEntry:
     api_key: str = field(default="", repr=False)
     timeout_ms: int = 0
     stream_timeout_ms: int = 0
+    params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     reasons_unseen: bool = True
     source: PriceSource | None = field(default=None, repr=False, compare=False)
     input_counter: str = ""
@@ -158,6 +162,7 @@ def read_entry(
     name = fields["model_name"].text("model_name")
     provider, model = _provider(params["model"], environment)
     info = fields.get("model_info")
+    check(provider, params, params_value, info)
     if provider == "demo":
         return _demo(name, model, info, params)
     served = provider, model, _host(params, environment)
@@ -170,17 +175,26 @@ def read_entry(
         provider=provider,
         upstream_model=model,
         price=price,
-        wires=PROVIDERS[provider].wires(urlsplit(api_base).hostname or "", source.whole.info),
+        wires=_wires(provider, api_base, source, info or item),
         api_base=api_base,
         api_key=api_key.credential("api_key", environment) if api_key else "",
         timeout_ms=timeout_ms,
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
+        params=extra_params(params, environment),
         reasons_unseen=_reasons_unseen(info),
         source=source,
         input_counter=_input_counter(info),
         calibrated=_calibrated(info),
         default_tier=_default_tier(info, source),
     )
+
+
+def _wires(provider: str, api_base: str, source: PriceSource, owner: Value) -> tuple[Wire, ...]:
+    try:
+        host = urlsplit(api_base).hostname or ""
+        return PROVIDERS.get(provider, LITELLM).wires(host, source.whole.info)
+    except ValueError as error:
+        raise owner.error(str(error)) from None
 
 
 def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]) -> ModelEntry:
@@ -204,15 +218,19 @@ def _params(value: Value) -> dict[str, Value]:
     for name, param in value.fields().items():
         if name not in _PARAMS and _is_price_field(name):
             raise param.error(f"{shown(name)} is read in model_info: move it there")
-    return _given(value.known_fields(_PARAMS, "litellm_params"))
+    return _given(value.known_fields((*_PARAMS, *TRANSLATED_PARAMS), "litellm_params"))
 
 
 def _provider(value: Value, environment: Mapping[str, str]) -> tuple[str, str]:
     provider, _, model = value.resolved("model", environment).partition("/")
-    if not model or provider not in ("demo", *PROVIDERS):
+    served = provider in ("demo", *PROVIDERS) or is_translated(provider)
+    if not model or not served:
+        beside = " and what LiteLLM speaks to" if is_installed() else ""
+        hint = "" if is_installed() else f"; others need LiteLLM: {INSTALL}"
         raise value.error(
-            f"model must be <provider>/<model>, and this version serves {', '.join(PROVIDERS)} and "
-            "demo: for a server that speaks OpenAI's API write openai/<model> with an api_base"
+            f"model must be <provider>/<model>, and this version serves {', '.join(PROVIDERS)}, "
+            f"demo{beside}: for a server that speaks OpenAI's API write openai/<model> with an "
+            f"api_base{hint}"
         )
     return provider, model
 
@@ -222,6 +240,8 @@ def _api_base(
 ) -> str:
     if "api_base" in params:
         return _checked_base(params["api_base"], environment)
+    if is_translated(provider):
+        return ""  # where it is, LiteLLM knows
     # Or the key of somebody's own server would be sent to the provider of that name.
     if provider in PROVIDERS[provider].own_servers:
         raise owner.error(f"api_base is missing: {provider} has no server of its own")

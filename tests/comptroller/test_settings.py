@@ -124,7 +124,7 @@ def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path: Path) -
         (f"model_list:{MODEL}{MODEL}", 7, "'mini' is there already, in line 2"),
         ("model_list:\n  - model_name: x", 2, "needs litellm_params"),
         (
-            "model_list:\n  - model_name: x\n    litellm_params: {model: gemini/flash}",
+            "model_list:\n  - model_name: x\n    litellm_params: {model: nobody/flash}",
             3,
             "speaks OpenAI",
         ),
