@@ -8,12 +8,13 @@ import uvicorn
 from comptroller.process import SaysReady, begin, inherited_socket
 from comptroller.settings import Settings
 from comptroller.translated import deployment, is_translated
-from comptroller.work import KEEP_ALIVE_S
 from translator import gate
 from translator.app import TranslatorApp
 from translator.deployment import Deployment
 from translator.engine import Engine
 from translator.rehearsal import rehearse
+
+KEEP_ALIVE_S = 75  # longer than the gateway keeps a connection, so that it closes it, not we
 
 
 class _Server(SaysReady):
