@@ -53,7 +53,7 @@ class InputTokens:
         for name in sorted(fields.keys() - FIELDS):
             raise InvalidRequest(f"{name} is no field of {PATH}: remove it", param=name)
         _check_tools(decoded(fields, "tools"))
-        route = parts.routes.find(key, model_name(fields), RESPONSES.endpoint)
+        route = parts.routes.find(key, model_name(fields), RESPONSES.endpoint).deployments[0]
         path = counting_at(request, key, path, None)
         await checked_path(parts, path, route.name)
         fields["model"] = msgspec.Raw(msgspec.json.encode(route.model))
