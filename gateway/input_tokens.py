@@ -15,10 +15,10 @@ from gateway.dialects import RESPONSES
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.endpoints import checked_path
 from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.failures import OPERATOR_STATUSES
 from gateway.parts import Parts
 from gateway.relay import (
     ERROR_BODY_BYTES_MAX,
-    OPERATOR_STATUSES,
     PASSED_HEADERS,
     upstream_failure,
 )
