@@ -24,6 +24,7 @@ from comptroller.settings import ModelEntry, Settings
 from comptroller.translated import deployment, is_translated
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.cooldowns import Cooldowns
 from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents, acts_of, without_body
@@ -97,18 +98,8 @@ def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: 
         endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
-        routes=Routes(
-            [
-                route(
-                    entry,
-                    wire,
-                    translator if is_translated(entry.provider) else upstream,
-                    settings.gateway,
-                )
-                for entry in settings.models
-                for wire in entry.wires
-            ]
-        ),
+        routes=routes_of(settings, upstream, translator),
+        cooldowns=Cooldowns(settings.router.rules, session.clock, session.transport),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
@@ -132,6 +123,29 @@ def _closer(transport: LedgerTransport, *upstreams: OwnedUpstream) -> Callable[[
         await transport.close()
 
     return close
+
+
+def routes_of(settings: Settings, upstream: OwnedUpstream, translator: OwnedUpstream) -> Routes:
+    """What model_list serves. Where any deployment of a model has a weight, one without has none
+    (LiteLLM's simple-shuffle)."""
+    weighted = {each.name for each in settings.models if each.weight is not None}
+    routes = [
+        dataclasses.replace(
+            route(
+                entry,
+                wire,
+                translator if is_translated(entry.provider) else upstream,
+                settings.gateway,
+            ),
+            weight=int(entry.name not in weighted) if entry.weight is None else entry.weight,
+            order=entry.order,
+            retries=entry.retries,
+            deployment=entry.deployment or entry.name,
+        )
+        for entry in settings.models
+        for wire in entry.wires
+    ]
+    return Routes(routes, settings.router.rules, settings.router.aliases)
 
 
 def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: GatewayOptions) -> Route:

@@ -100,7 +100,7 @@ class _Stack:
             "COMPTROLLER_TRUST_LEDGER": str(settings.trust_ledger).lower(),
             **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
         }
-        self._token = environment.get(ADMIN_TOKEN_VARIABLE, "")
+        self._token = environment.get(ADMIN_TOKEN_VARIABLE, "") or settings.admin_token
         self._first_key: FirstKey | None = None
         self._tiers: list[list[Keeper]] = []  # in the order of their start
 
