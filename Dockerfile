@@ -20,6 +20,7 @@ COPY gateway gateway
 COPY recorder recorder
 COPY budgets budgets
 COPY clickhouse clickhouse
+COPY translator translator
 COPY pricing pricing
 RUN tools/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --no-index --wheel-dir dist . \
  && tools/bin/pip --python /opt/comptroller/bin/python install --quiet --no-cache-dir --no-deps \

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from translator.hop import SOCKET_NAME
+
 FORMAT = 1
 """Of everything in the folder. Raised when an older version could not read it any more; what the
 records' own migrations and the ledger's scripts bring up to date is no reason."""
@@ -44,6 +46,11 @@ def secret_file(data_dir: Path) -> Path:
 def url_file(data_dir: Path) -> Path:
     """The address of the running recorder's HTTP port; absent while none runs."""
     return data_dir / "records.url"
+
+
+def translator_socket(data_dir: Path) -> Path:
+    """Where the translator listens for the gateway."""
+    return data_dir / SOCKET_NAME
 
 
 def declared_file(data_dir: Path) -> Path:

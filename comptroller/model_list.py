@@ -6,18 +6,22 @@ ignored in silence is worse than a file that does not load.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.document import DecimalText, Value, shown
 from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
+from comptroller.translated import INSTALL, check, extra_params, is_installed, is_translated
+from comptroller.translated import PARAMS as TRANSLATED_PARAMS
 from gateway.counters import COUNTERS
 from gateway.demo import wires_of as demo_wires_of
-from gateway.providers import PROVIDERS, Wire
+from gateway.providers import LITELLM, PROVIDERS, Wire
 from pricing import (
     DEMO_PRICES,
     Price,
@@ -35,9 +39,23 @@ TIMEOUT_S_MAX: Final = 7200
 BOUNDS: Final = ("bytes", "calibrated")
 """How the input of a model's requests is bounded: by what holds, or by what was seen."""
 _CHAT: Final = "/v1/chat/completions"
+ORDER_LAST: Final = 10**9
+WEIGHT_MAX: Final = 10**6
+RETRIES_MAX: Final = 10
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
-_PARAMS = ("model", "api_base", "api_key", "timeout", "stream_timeout")
+_PARAMS = (
+    *("model", "api_base", "api_key", "timeout", "stream_timeout"),
+    *("weight", "order", "max_retries", "num_retries"),
+)
+# A budget holds each of these exactly, and over all workers.
+_LIMITS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "rpm": "{requests: 600, window: minute, models: [<this model_name>]}",
+        "tpm": "{tokens: 100000, window: minute, models: [<this model_name>]}",
+        "max_parallel_requests": "{concurrency: 20, models: [<this model_name>]}",
+    }
+)
 # What model_info may say besides prices. Fields that LiteLLM obeys (blocked, access_groups, rpm,
 # team_id ...) are not among them: a pause or a restriction must not be ignored in silence.
 _INFO_FIELDS = (
@@ -62,7 +80,11 @@ class ModelEntry:
     catalogue said, where it was asked; `source`: where the price comes from, None for the demo's
     own; `default_tier`: the service tier that the account has there where a request names none, ""
     for the standard. `input_counter`: the name of the provider's counter that may be asked
-    (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned."""
+    (`gateway.counters`), "" for none; `calibrated`: the bound of its input is to be learned;
+    `params`: those of litellm_params that are for LiteLLM alone.
+
+    Among entries of one name: `weight` in thousandths (None: not said), `order`, `retries`
+    and `deployment`, which no other entry has, as in `gateway.routes.Route`."""
 
     name: str
     provider: str
@@ -73,7 +95,12 @@ class ModelEntry:
     api_key: str = field(default="", repr=False)
     timeout_ms: int = 0
     stream_timeout_ms: int = 0
+    params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     reasons_unseen: bool = True
+    weight: int | None = None
+    order: int = ORDER_LAST
+    retries: int | None = None
+    deployment: str = ""
     source: PriceSource | None = field(default=None, repr=False, compare=False)
     input_counter: str = ""
     calibrated: bool = False
@@ -102,22 +129,25 @@ def read_models(
     value: Value | None,
     environment: Mapping[str, str],
     looked_up: LookedUp = NOTHING_LOOKED_UP,
+    timeouts_ms: tuple[int, int] = (0, 0),
 ) -> tuple[ModelEntry, ...]:
-    """The entries of `model_list`; without it the demo models. Prices that are among `looked_up`
-    are not looked up again. Raises ConfigInvalid."""
+    """The entries of `model_list`; without it the demo models. Several of one name are deployments
+    of one model. Prices that are among `looked_up` are not looked up again; `timeouts_ms`: for
+    whole answers and for streams, of entries that say nothing. Raises ConfigInvalid."""
     if value is None:
         return tuple(_demo_entry(name, name, price) for name, price in DEMO_PRICES.items())
     entries: list[ModelEntry] = []
-    lines: dict[str, int] = {}
+    names: Counter[str] = Counter()
     for item in value.items():
-        entry = read_entry(item, environment, looked_up)
-        if entry.name in lines:
-            raise item.error(
-                f"model_name {shown(entry.name)} is there already, in line {lines[entry.name]}: "
-                "several deployments of one name are not supported by this version"
-            )
-        lines[entry.name] = item.line
-        entries.append(entry)
+        entry = read_entry(item, environment, looked_up, timeouts_ms)
+        name = entry.deployment or " ".join(
+            (entry.name, f"{entry.provider}/{entry.upstream_model}", entry.api_base)
+        )
+        if names[name] and entry.deployment:
+            raise item.error(f"model_info has the id {shown(name)} of an earlier entry")
+        names[name] += 1
+        name = name if names[name] == 1 else f"{name} {names[name]}"
+        entries.append(replace(entry, deployment=name))
     if not entries:
         raise value.error("model_list is empty: leave it out to serve the demo models")
     return tuple(entries)
@@ -141,9 +171,13 @@ def _demo_entry(
 
 
 def read_entry(
-    item: Value, environment: Mapping[str, str], looked_up: LookedUp = NOTHING_LOOKED_UP
+    item: Value,
+    environment: Mapping[str, str],
+    looked_up: LookedUp = NOTHING_LOOKED_UP,
+    timeouts_ms: tuple[int, int] = (0, 0),
 ) -> ModelEntry:
     """One entry of `model_list`, as `read_models` has it. Raises ConfigInvalid."""
+    _refuse_limits(item)
     fields = item.known_fields(_ENTRY_FIELDS, "an entry of model_list")
     for needed in _ENTRY_FIELDS[:2]:
         if needed not in fields:
@@ -158,29 +192,40 @@ def read_entry(
     name = fields["model_name"].text("model_name")
     provider, model = _provider(params["model"], environment)
     info = fields.get("model_info")
+    check(provider, params, params_value, info)
     if provider == "demo":
-        return _demo(name, model, info, params)
+        return replace(_demo(name, model, info, params), **_routing(params, info))
     served = provider, model, _host(params, environment)
     price, source = _price(name, served, info or item, looked_up)
     api_base = _api_base(provider, params, params_value, environment)
-    timeout_ms = _seconds_ms(params.get("timeout"))
+    timeout_ms = _seconds_ms(params.get("timeout")) or timeouts_ms[0]
     api_key = params.get("api_key")
     return ModelEntry(
         name=name,
         provider=provider,
         upstream_model=model,
         price=price,
-        wires=PROVIDERS[provider].wires(urlsplit(api_base).hostname or "", source.whole.info),
+        wires=_wires(provider, api_base, source, info or item),
         api_base=api_base,
         api_key=api_key.credential("api_key", environment) if api_key else "",
         timeout_ms=timeout_ms,
-        stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeout_ms,
+        stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeouts_ms[1] or timeout_ms,
+        params=extra_params(params, environment),
         reasons_unseen=_reasons_unseen(info),
         source=source,
         input_counter=_input_counter(info),
         calibrated=_calibrated(info),
         default_tier=_default_tier(info, source),
+        **_routing(params, info),
     )
+
+
+def _wires(provider: str, api_base: str, source: PriceSource, owner: Value) -> tuple[Wire, ...]:
+    try:
+        host = urlsplit(api_base).hostname or ""
+        return PROVIDERS.get(provider, LITELLM).wires(host, source.whole.info)
+    except ValueError as error:
+        raise owner.error(str(error)) from None
 
 
 def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]) -> ModelEntry:
@@ -200,19 +245,68 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
     return _demo_entry(name, full_name, price, source)
 
 
+def _refuse_limits(item: Value) -> None:
+    """LiteLLM reads them in litellm_params and beside it."""
+    params = item.fields().get("litellm_params")
+    places = [item.fields(), params.fields() if params is not None else {}]
+    for name, budget in _LIMITS.items():
+        for fields in places:
+            if name in fields and fields[name].content is not None:
+                raise fields[name].error(
+                    f"{name} is not supported, remove it: a budget with {budget} holds it exactly"
+                )
+
+
+def _routing(params: Mapping[str, Value], info: Value | None) -> dict[str, Any]:
+    """weight, order, retries and deployment of an entry. LiteLLM's SDK clients have max_retries,
+    its router num_retries: here there is one place that tries again."""
+    found: dict[str, Any] = {}
+    if "weight" in params:
+        found["weight"] = _weight(params["weight"])
+    if "order" in params:
+        found["order"] = _whole(params["order"], ORDER_LAST)
+    retries = params.get("num_retries") or params.get("max_retries")
+    if retries is not None:
+        found["retries"] = _whole(retries, RETRIES_MAX)
+    id_ = info.fields().get("id") if info is not None else None
+    if id_ is not None and id_.content is not None:
+        found["deployment"] = id_.text("id")
+    return found
+
+
+def _whole(value: Value, most: int) -> int:
+    if type(value.content) is not int or not 0 <= value.content <= most:
+        raise value.error(f"{value.name} is a whole number from 0 to {most}")
+    return value.content
+
+
+def _weight(value: Value) -> int:
+    """In thousandths, and not 0 for what is more than 0."""
+    plain = value.content
+    if isinstance(plain, DecimalText | int) and not isinstance(plain, bool):
+        weight = Decimal(plain)
+        if 0 <= weight <= WEIGHT_MAX:
+            return int((weight * 1000).to_integral_value(ROUND_CEILING))
+    raise value.error(f"weight is a number from 0 to {WEIGHT_MAX}")
+
+
 def _params(value: Value) -> dict[str, Value]:
     for name, param in value.fields().items():
         if name not in _PARAMS and _is_price_field(name):
             raise param.error(f"{shown(name)} is read in model_info: move it there")
-    return _given(value.known_fields(_PARAMS, "litellm_params"))
+    return _given(value.known_fields((*_PARAMS, *TRANSLATED_PARAMS), "litellm_params"))
 
 
 def _provider(value: Value, environment: Mapping[str, str]) -> tuple[str, str]:
     provider, _, model = value.resolved("model", environment).partition("/")
-    if not model or provider not in ("demo", *PROVIDERS):
+    served = provider in ("demo", *PROVIDERS) or is_translated(provider)
+    if not model or not served:
+        beside = " and what LiteLLM speaks to" if is_installed() else ""
+        hint = "" if is_installed() else f"; others need LiteLLM: {INSTALL}"
         raise value.error(
-            f"model must be <provider>/<model>, and this version serves {', '.join(PROVIDERS)} and "
-            "demo: for a server that speaks OpenAI's API write openai/<model> with an api_base"
+            f"model must be <provider>/<model>, and this version serves {', '.join(PROVIDERS)}, "
+            f"demo{beside}: for a server that speaks OpenAI's API write openai/<model> with an "
+            f"api_base{hint}"
         )
     return provider, model
 
@@ -222,6 +316,8 @@ def _api_base(
 ) -> str:
     if "api_base" in params:
         return _checked_base(params["api_base"], environment)
+    if is_translated(provider):
+        return ""  # where it is, LiteLLM knows
     # Or the key of somebody's own server would be sent to the provider of that name.
     if provider in PROVIDERS[provider].own_servers:
         raise owner.error(f"api_base is missing: {provider} has no server of its own")

@@ -52,6 +52,12 @@ OPTIONS = (
         "probation_concurrency", "gateway", 4, "Requests at once of a new route; 0: any.", 0, 10**6
     ),
     Option("usage_cost", "gateway", True, "Whether answers carry usage.cost in dollars."),
+    Option(
+        "retry_unknown",
+        "gateway",
+        False,
+        "Whether what may have worked is tried again, and paid twice.",
+    ),
     Option("wait_ms", "gateway", 2_000, "Wait for a budget that others hold.", 0, 60_000),
     Option("replay_answers_max", "gateway", 1_000, "Answers a worker can replay.", 0, 10**6),
     Option("replay_bytes_max", "gateway", 16 * 2**20, "Memory for all of them.", 0, 2**33),

@@ -18,17 +18,21 @@ from budgets.redisurl import parse_redis_url
 from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from budgets.transport import LedgerTransport
-from comptroller.data_dir import absolute, endings_folder
+from comptroller.data_dir import absolute, endings_folder, translator_socket
 from comptroller.remembering import records_memory
 from comptroller.settings import ModelEntry, Settings
+from comptroller.translated import deployment, is_translated
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.cooldowns import Cooldowns
 from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.providers import PROVIDERS, Wire
+from gateway.providers.litellm import ORIGIN as TRANSLATOR_ORIGIN
+from gateway.providers.litellm import TranslatedUpstream, deployment_headers
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import CounterPlace, Route, Routes, learned_name
@@ -83,6 +87,7 @@ def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: 
     """One worker's application; `is_declared` as in gateway.parts."""
     session = open_session(settings, memory=records_memory(settings))
     upstream = upstream_from_environment()
+    translator = TranslatedUpstream(str(translator_socket(absolute(settings.data_dir))))
     administration = Administration(session)
     concurrency = settings.gateway.probation_concurrency
     learning = Learning(session, administration, RouteEvents("gateway"), concurrency)
@@ -93,13 +98,8 @@ def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: 
         endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
-        routes=Routes(
-            [
-                route(entry, wire, upstream, settings.gateway)
-                for entry in settings.models
-                for wire in entry.wires
-            ]
-        ),
+        routes=routes_of(settings, upstream, translator),
+        cooldowns=Cooldowns(settings.router.rules, session.clock, session.transport),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
@@ -107,7 +107,7 @@ def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: 
         options=settings.gateway,
         is_declared=is_declared,
     )
-    return Gateway(parts, _closer(session.transport, upstream))
+    return Gateway(parts, _closer(session.transport, upstream, translator))
 
 
 def endings_of(ledger: Ledger, settings: Settings) -> Endings:
@@ -116,18 +116,44 @@ def endings_of(ledger: Ledger, settings: Settings) -> Endings:
     return Endings(ledger, dataclasses.replace(settings.endings, folder=folder), without_body)
 
 
-def _closer(transport: LedgerTransport, upstream: OwnedUpstream) -> Callable[[], Awaitable[None]]:
+def _closer(transport: LedgerTransport, *upstreams: OwnedUpstream) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
-        await upstream.close()
+        for upstream in upstreams:
+            await upstream.close()
         await transport.close()
 
     return close
+
+
+def routes_of(settings: Settings, upstream: OwnedUpstream, translator: OwnedUpstream) -> Routes:
+    """What model_list serves. Where any deployment of a model has a weight, one without has none
+    (LiteLLM's simple-shuffle)."""
+    weighted = {each.name for each in settings.models if each.weight is not None}
+    routes = [
+        dataclasses.replace(
+            route(
+                entry,
+                wire,
+                translator if is_translated(entry.provider) else upstream,
+                settings.gateway,
+            ),
+            weight=int(entry.name not in weighted) if entry.weight is None else entry.weight,
+            order=entry.order,
+            retries=entry.retries,
+            deployment=entry.deployment or entry.name,
+        )
+        for entry in settings.models
+        for wire in entry.wires
+    ]
+    return Routes(routes, settings.router.rules, settings.router.aliases)
 
 
 def route(entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: GatewayOptions) -> Route:
     """The route of one entry of model_list, as one of its wires reaches it."""
     if entry.provider == "demo":
         return _demo_route(entry, wire, options)
+    if is_translated(entry.provider):
+        return _translated_route(entry, wire, upstream, options)
     base = urlsplit(entry.api_base)
     assert base.hostname is not None
     scheme: Literal["http", "https"] = "https" if base.scheme == "https" else "http"
@@ -176,6 +202,37 @@ def _counter(entry: ModelEntry, wire: Wire, origin: Origin) -> CounterPlace | No
         target=counter.target(base_path, entry.upstream_model),
         headers=header_block([*_PLAIN_HEADERS, *counter.headers(entry.api_key)]),
         counts_request=counter.endpoint == wire.endpoint,
+    )
+
+
+def _translated_route(
+    entry: ModelEntry, wire: Wire, upstream: OwnedUpstream, options: GatewayOptions
+) -> Route:
+    """What has come of an answer here is not all that the provider has made: it has gone through
+    LiteLLM, which may hold some of it. So what breaks off is charged whole."""
+    learned_as = learned_name(
+        entry.price, TRANSLATOR_ORIGIN, wire.target, wire.cap_field, calibrated=entry.calibrated
+    )
+    return Route(
+        name=entry.name,
+        endpoint=wire.endpoint,
+        provider=entry.provider,
+        model=entry.upstream_model,
+        price=entry.price,
+        upstream=upstream,
+        origin=TRANSLATOR_ORIGIN,
+        target=wire.target,
+        headers=deployment_headers(deployment(entry).id),
+        timeouts=_timeouts(options, entry.timeout_ms),
+        stream_timeouts=_timeouts(options, entry.stream_timeout_ms),
+        cap_field=wire.cap_field,
+        reasons_unseen=entry.reasons_unseen,
+        bills_after_cancel=True,
+        learned_as=learned_as if options.learn_bounds else "",
+        sheet=entry.sheet,
+        biller=entry.biller,
+        default_tier=entry.default_tier,
+        calibrated=entry.calibrated,
     )
 
 

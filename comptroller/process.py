@@ -26,9 +26,9 @@ from comptroller.variables import (
 LOOPBACK = "127.0.0.1"
 
 
-def begin(part: str, *, models: bool = True) -> Settings:
-    """The settings of this process; `redis_url` is the ledger's, embedded or not, and safe;
-    `models` as in load_settings. Raises ConfigInvalid."""
+def begin(part: str, *, models: bool = True, needs_ledger: bool = True) -> Settings:
+    """The settings of this process; `redis_url` is the ledger's, embedded or not, and safe where it
+    is needed; `models` as in load_settings. Raises ConfigInvalid."""
     die_with_parent()
     supervisor = os.environ.get(PARENT_VARIABLE)
     if supervisor and os.getppid() != int(supervisor):
@@ -36,6 +36,8 @@ def begin(part: str, *, models: bool = True) -> Settings:
     log_as(part)
     path = os.environ.get(CONFIG_VARIABLE)
     settings = load_settings(Path(path) if path else None, os.environ, models=models)
+    if not needs_ledger:
+        return settings
     try:
         assure(settings, waits=True)
     except UnsafeLedger as error:

@@ -32,19 +32,22 @@ class ListedTariff:
     def __init__(
         self, models: Iterable[ModelEntry], catalog: "Callable[[], Catalog]" = installed
     ) -> None:
-        self._entries = {(each.name, each.provider, each.upstream_model): each for each in models}
+        self._entries: dict[tuple[str, str, str], list[ModelEntry]] = {}
+        for each in models:
+            key = (each.name, each.provider, each.upstream_model)
+            self._entries.setdefault(key, []).append(each)
+        self._deployments = {
+            each.deployment or each.name: each
+            for entries in self._entries.values()
+            for each in entries
+        }
         self._catalog = catalog
         self._sheet = lru_cache(SHEETS_MAX)(self._read_sheet)
 
     def owed(self, used: Charged) -> Owed:
         """See console.charges.Tariff."""
         name = used.model_requested
-        entry = self._entries.get((name, used.provider, used.model))
-        if entry is None:
-            raise NotPriced(
-                f"model_list has no {name} at {used.provider}/{used.model} any more: put that "
-                "entry back, and run this again"
-            )
+        entry = self._entry(used)
         if used.reported_nusd is not None:
             return Owed(used.reported_nusd, used.price_version)
         if not used.is_told_whole:
@@ -54,16 +57,35 @@ class ListedTariff:
         except (LookupError, ValueError, FactsLeftOut) as error:
             raise NotPriced(str(error)) from None
 
+    def _entry(self, used: Charged) -> ModelEntry:
+        """The deployment that served it: where several have its names, events do not say which, and
+        those of another price than it was charged by are not meant. Raises NotPriced."""
+        name = used.model_requested
+        entries = self._entries.get((name, used.provider, used.model), [])
+        if not entries:
+            raise NotPriced(
+                f"model_list has no {name} at {used.provider}/{used.model} any more: put that "
+                "entry back, and run this again"
+            )
+        if len({each.price.version for each in entries}) > 1:
+            entries = [each for each in entries if each.price.version == used.price_version]
+            if not entries:
+                raise NotPriced(
+                    f"several deployments of {name} are {used.provider}/{used.model} at different "
+                    "prices, and this request was charged by neither: left as it is"
+                )
+        return entries[0]
+
     def _priced(self, name: str, entry: ModelEntry, used: Charged) -> Owed:
-        sheet = self._sheet((name, entry.provider, entry.upstream_model), used.ended_ms // HOUR_MS)
+        sheet = self._sheet(entry.deployment or name, used.ended_ms // HOUR_MS)
         facts = used.facts
         price = sheet.price(facts)
         if not used.is_told_whole:
             _check_distinct(used, price)
         return Owed(cost(sheet, used.meters, facts), price.version)
 
-    def _read_sheet(self, key: tuple[str, str, str], hour: int) -> PriceSheet:
-        entry = self._entries[key]
+    def _read_sheet(self, deployment: str, hour: int) -> PriceSheet:
+        entry = self._deployments[deployment]
         source = entry.source
         if source is None:
             return entry.sheet

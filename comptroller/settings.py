@@ -25,15 +25,17 @@ from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from budgets.subscopes import SubscopesInvalid, parse_sources
 from clickhouse.options import RecordsOptions
 from comptroller.document import ConfigInvalid, Value, read_document
+from comptroller.litellm_settings import master_key, with_variables
 from comptroller.looked_up import read_looked_up
 from comptroller.model_list import ModelEntry, first_that_chats, read_models
 from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
+from comptroller.router_settings import RouterSettings, check_models, read_router_settings
 from comptroller.variables import LOOKED_UP_VARIABLE
 from gateway.options import GatewayOptions
 from recorder.options import RecorderOptions
 
 SECRET_CHARS_MIN = 16
-_UNSUPPORTED = ("litellm_settings", "router_settings", "general_settings", "environment_variables")
+_LITELLM = ("litellm_settings", "router_settings", "general_settings", "environment_variables")
 SETTING_CHARS_MAX = 4096
 _KEY_FIELDS = (
     *("name", "scope", "secret", "models", "endpoints", "expires_in"),
@@ -91,6 +93,8 @@ class Settings:
     records: RecordsOptions
     recorder: RecorderOptions
     models: tuple[ModelEntry, ...]
+    router: RouterSettings
+    admin_token: str = field(default="", repr=False)
     budgets: tuple[tuple[str, Policy], ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
 
@@ -109,6 +113,13 @@ def load_settings(
     root = read_document(path) if path is not None else None
     top = {} if root is None else _top_fields(root)
     values = {option.name: _option(option, top, environment) for option in OPTIONS}
+    environment = with_variables(top.get("environment_variables"), environment)
+    sections = top.get("router_settings"), top.get("litellm_settings")
+    router = read_router_settings(*sections, retry_unknown=bool(values["retry_unknown"]))
+    timeouts_ms = router.timeout_ms, router.stream_timeout_ms
+    served = _models(top, environment, timeouts_ms) if models else ()
+    if models:
+        check_models(router, {each.name for each in served}, *sections)
     return Settings(
         host=str(values["host"]),
         port=int(values["port"]),
@@ -126,28 +137,32 @@ def load_settings(
         endings=EndingsOptions(**_of_part("endings", values)),  # type: ignore[arg-type]
         records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
         recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
-        models=_models(top, environment) if models else (),
+        models=served,
+        router=router,
+        admin_token=master_key(top.get("general_settings"), environment),
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
     )
 
 
-def _models(top: dict[str, Value], environment: Mapping[str, str]) -> tuple[ModelEntry, ...]:
+def _models(
+    top: dict[str, Value], environment: Mapping[str, str], timeouts_ms: tuple[int, int]
+) -> tuple[ModelEntry, ...]:
     """At the prices that the supervisor has looked up, where one has started this process."""
     if LOOKED_UP_VARIABLE not in environment:  # `check` notes what is asked for and not there
-        return read_models(top.get("model_list"), environment)
+        return read_models(top.get("model_list"), environment, timeouts_ms=timeouts_ms)
     file = environment[LOOKED_UP_VARIABLE]
     try:
         looked_up = read_looked_up(Path(file))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigInvalid(f"{file}: {error}: start `comptroller up` again") from None
-    return read_models(top.get("model_list"), environment, looked_up)
+    return read_models(top.get("model_list"), environment, looked_up, timeouts_ms)
 
 
 def _top_fields(root: Value) -> dict[str, Value]:
     own = [option.name for option in OPTIONS if not option.section]
-    known = ("model_list", "budgets", "keys", *SECTIONS, *own)
-    return root.known_fields(known, "the file", _UNSUPPORTED)
+    known = ("model_list", "budgets", "keys", *_LITELLM, *SECTIONS, *own)
+    return root.known_fields(known, "the file")
 
 
 def _of_part(part: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:

@@ -32,6 +32,7 @@ from comptroller.data_dir import (
     kept_secret,
     logs_folder,
     looked_up_file,
+    translator_socket,
 )
 from comptroller.declare import declare
 from comptroller.first_key import FirstKey, first_key
@@ -42,6 +43,7 @@ from comptroller.parts import open_session
 from comptroller.remembering import records_memory
 from comptroller.settings import Settings
 from comptroller.supervise import STOP_S_MAX, Keeper
+from comptroller.translated import is_translated, listen_at
 from comptroller.variables import (
     ADMIN_TOKEN_VARIABLE,
     CONFIG_VARIABLE,
@@ -98,7 +100,7 @@ class _Stack:
             "COMPTROLLER_TRUST_LEDGER": str(settings.trust_ledger).lower(),
             **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
         }
-        self._token = environment.get(ADMIN_TOKEN_VARIABLE, "")
+        self._token = environment.get(ADMIN_TOKEN_VARIABLE, "") or settings.admin_token
         self._first_key: FirstKey | None = None
         self._tiers: list[list[Keeper]] = []  # in the order of their start
 
@@ -122,6 +124,7 @@ class _Stack:
     async def _start(self, sockets: contextlib.ExitStack) -> None:
         settings = self._settings
         recorder: list[Keeper] = []
+        translator: list[Keeper] = []
         serving: list[Keeper] = []
         port = admin_port = 0
         if settings.record:
@@ -129,6 +132,9 @@ class _Stack:
         if settings.workers:
             data = sockets.enter_context(_listen(settings.host, settings.port, "--port"))
             port = data.getsockname()[1]
+            if any(is_translated(each.provider) for each in settings.models):
+                listener = sockets.enter_context(listen_at(translator_socket(self._data_dir)))
+                translator.append(self._child("translator", "comptroller.translate", listener))
             serving += [
                 self._child(f"gateway-{n}", "comptroller.work", data)
                 for n in range(1, settings.workers + 1)
@@ -143,7 +149,7 @@ class _Stack:
             await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
         # Only a recorder begins an organisation, or opens one that this run of the ledger does not
         # know yet: it starts with the others, and what the file says is declared meanwhile.
-        await self._begin(recorder, serving, beside=self._declare_at_length())
+        await self._begin(recorder, translator, serving, beside=self._declare_at_length())
         declared_file(self._data_dir).touch(mode=0o600)
         greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.workers:

@@ -51,6 +51,7 @@ class Gateway:
         self._close = close
         self._beating: asyncio.Task[None] | None = None
         self._taking_up: asyncio.Task[None] | None = None
+        self._sharing: asyncio.Task[None] | None = None
         replays = Replays(parts.options, parts.clock)
         counting = InputCounting()
         self._endpoints: dict[tuple[str, str], Endpoint] = {
@@ -153,6 +154,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._beating = loop.create_task(self._parts.keeper.run())
         self._taking_up = loop.create_task(self._parts.endings.run())
+        if self._parts.routes.chooses:
+            self._sharing = loop.create_task(self._parts.cooldowns.run())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()
@@ -173,10 +176,11 @@ class Gateway:
         unrecorded = await self._parts.refusals.drain(REFUSALS_MS_MAX)
         if unrecorded:
             _log.error("%d refusals were not recorded", unrecorded)
-        if self._beating is not None:
-            self._beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._beating
+        for each in (self._beating, self._sharing):
+            if each is not None:
+                each.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await each
         await self._close()
 
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from http import HTTPStatus
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from budgets.answers import Reservation, Truth
 from budgets.keys import Key
@@ -47,6 +47,16 @@ STOPPING = "STOPPING"
 LET_GO_S_MAX = 0.5
 
 
+class Attempt(NamedTuple):
+    """Which one of its call, from 1; the first one's request id, where this is a further one."""
+
+    number: int
+    first_id: str
+
+
+FIRST = Attempt(1, "")
+
+
 class Ending:
     """The reservation of one request, from its grant to its booking."""
 
@@ -59,6 +69,7 @@ class Ending:
         dialect: Dialect,
         call: Call,
         endpoint: str,
+        attempt: Attempt = FIRST,
     ) -> None:
         self.reservation = reservation
         self.outcome: Outcome = "not_reached"
@@ -69,6 +80,7 @@ class Ending:
         self.delivering = False
         self._undelivered = False
         self.route = route
+        self.attempt = attempt
         self._key = key
         self._dialect = dialect
         self._call = call
@@ -313,6 +325,7 @@ class Ending:
             response_bytes=record.received_bytes,
             payload_state=state,
             body_sha256=sha256,
+            correlation_id=self.attempt.first_id,
             service_tier=tier,
             reported_nusd=charge.reported_nusd if charge else None,
             computed_nusd=charge.computed_nusd if charge else None,

@@ -9,12 +9,14 @@ from budgets.keys import Key
 from budgets.plan import ScopePath
 from gateway.counting import InputCounting
 from gateway.dialects import CHAT, DIALECTS, Dialect
+from gateway.dialects.contract import Call
 from gateway.errors import InvalidRequest
 from gateway.money import dollars
 from gateway.parts import Parts
 from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
 from gateway.request import Headers, Request, respond
+from gateway.routes import Route
 from gateway.standing import limit_shown
 from gateway.subscopes import counting_at
 
@@ -76,13 +78,21 @@ class QuoteEndpoint:
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """`{reserved_usd, reserved_nusd, input_tokens_max, output_tokens_max, fits, scope,
         reason?}`; `scope` is that of the tightest limit. What would not fit by its bytes, or with
-        less output, is counted, as it would be on its way."""
+        less output, is counted, as it would be on its way. Of several deployments the
+        dearest is quoted."""
         parts = self._parts
         dialect = _dialect(request)
         body = await request.body(parts.options.body_bytes_max)
         call = dialect.parse(body, request.headers)
         path = counting_at(request, key, path, call)
-        route = parts.routes.find(key, call.model, dialect.endpoint)
+        pool = parts.routes.find(key, call.model, dialect.endpoint)
+        quoted = [await self._quoted(dialect, call, path, route) for route in pool.deployments]
+        await respond_json(request, max(quoted, key=lambda each: each["reserved_nusd"]))
+
+    async def _quoted(
+        self, dialect: Dialect, call: Call, path: ScopePath, route: Route
+    ) -> dict[str, Any]:
+        parts = self._parts
         route_scope = route.scope_in(path.organisation)
         checked = await checked_path(parts, path, route.name, route_scope)
         plan = await parts.ledger.plan(path, route.name, route_scope)
@@ -107,7 +117,7 @@ class QuoteEndpoint:
             document["reason"] = reason
         if quoting.bound(plan.route) < quoting.input_tokens_max:
             document["bound"] = "calibrated"
-        await respond_json(request, document)
+        return document
 
 
 def _dialect(request: Request) -> Dialect:

@@ -33,7 +33,8 @@ class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_request`: what was asked, before it is sent. `payload_state` is the policy that held;
     `body_sha256` (hex) is there under `hash` only; `waited_ms` is the time in the waiting line
     until the ledger was asked for what it then granted; `input_tokens_max` is the bound of the
-    input, without what was learned of its route."""
+    input, without what was learned of its route. A call that is tried several times is as many
+    requests: `correlation_id` is then the id of the first, and empty in that one's own events."""
 
     request_id: str
     scope: str
@@ -51,14 +52,15 @@ class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     payload_state: PayloadState = ""
     body_sha256: str = ""
     waited_ms: int = 0
+    correlation_id: str = ""
 
 
 class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_response`: how it ended. `usage_source` is provider, counted, reserved, none (settled at
     zero) or released; `charged_nusd` is what this says was booked. `payload_state` is empty where
-    no answer came; `body_sha256` as in RequestEvent. `service_tier` served, `reported_nusd` is what
-    the provider says that it bills and `computed_nusd` what its meters come to then; the rest of
-    what the price depends on is in `detail` (gateway.facts_record)."""
+    no answer came; `body_sha256` and `correlation_id` as in RequestEvent. `service_tier` served,
+    `reported_nusd` is what the provider says that it bills and `computed_nusd` what its meters come
+    to then; the rest of what the price depends on is in `detail` (gateway.facts_record)."""
 
     request_id: str
     scope: str
@@ -103,6 +105,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     service_tier: str = ""
     reported_nusd: int | None = None
     computed_nusd: int | None = None
+    correlation_id: str = ""
 
 
 class RefusalEvent(msgspec.Struct, frozen=True, omit_defaults=True):

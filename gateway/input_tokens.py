@@ -15,10 +15,10 @@ from gateway.dialects import RESPONSES
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.endpoints import checked_path
 from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.failures import OPERATOR_STATUSES
 from gateway.parts import Parts
 from gateway.relay import (
     ERROR_BODY_BYTES_MAX,
-    OPERATOR_STATUSES,
     PASSED_HEADERS,
     upstream_failure,
 )
@@ -53,7 +53,7 @@ class InputTokens:
         for name in sorted(fields.keys() - FIELDS):
             raise InvalidRequest(f"{name} is no field of {PATH}: remove it", param=name)
         _check_tools(decoded(fields, "tools"))
-        route = parts.routes.find(key, model_name(fields), RESPONSES.endpoint)
+        route = parts.routes.find(key, model_name(fields), RESPONSES.endpoint).deployments[0]
         path = counting_at(request, key, path, None)
         await checked_path(parts, path, route.name)
         fields["model"] = msgspec.Raw(msgspec.json.encode(route.model))

@@ -58,7 +58,7 @@ class Model:
         if dialect_of_lists(request.headers) is CHAT:
             shown = _openai(routes.named(key, name))
         else:
-            shown = _anthropic(routes.find(key, name, MESSAGES.endpoint))
+            shown = _anthropic(routes.find(key, name, MESSAGES.endpoint).deployments[0])
         await checked_path(self._parts, path)
         await respond_json(request, shown)
 

@@ -13,6 +13,7 @@ class GatewayOptions:
     least that a clamped grant may have.
     Routes: with `learn_bounds` a route that bills more than its bound is reserved for at more, and
     `probation_concurrency` requests at once of one that is new may run (0: any number).
+    Failures: `retry_unknown` tries again what may have worked at the provider, which is paid twice.
     Waiting: `wait_ms` bounds how long a request waits for others to end that hold its budget.
     Answers: `usage_cost` writes `usage.cost` into them.
     Replays: of the answers to requests with an Idempotency-Key a worker keeps `replay_answers_max`
@@ -30,6 +31,7 @@ class GatewayOptions:
     learn_bounds: bool = True
     probation_concurrency: int = 4
     usage_cost: bool = True
+    retry_unknown: bool = False
     wait_ms: int = 2_000
     replay_answers_max: int = 1_000
     replay_bytes_max: int = 16 * 1024 * 1024

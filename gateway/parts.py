@@ -1,5 +1,6 @@
 """What a worker is made of, put together once at its start and passed down."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from budgets.leases import LeaseKeeper
 from budgets.ledger import Ledger
 from budgets.minting import Minting
 from budgets.session import Clock
+from gateway.cooldowns import Cooldowns
 from gateway.options import GatewayOptions
 from gateway.refusal_log import RefusalLog
 from gateway.routes import Routes
@@ -19,7 +21,8 @@ from gateway.waiting import WaitingLines
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Clock, ledger and upstreams (in the routes) are the seams that the simulation replaces.
-    `is_declared`: whether what the configuration declares is in the ledger."""
+    `is_declared`: whether what the configuration declares is in the ledger; `chance`: from 0 up to
+    1, which deployment it is."""
 
     clock: Clock
     ledger: Ledger
@@ -29,7 +32,9 @@ class Parts:
     learning: Learning
     minting: Minting
     routes: Routes
+    cooldowns: Cooldowns
     lines: WaitingLines
     refusals: RefusalLog
     options: GatewayOptions
     is_declared: Callable[[], bool] = lambda: True
+    chance: Callable[[], float] = random.random

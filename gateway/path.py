@@ -1,28 +1,32 @@
 """The path of one request, top to bottom.
 
-parse -> route -> quote -> reserve (refused or lowered: count the input, reserve again) -> forward
-with the granted cap -> stream back -> settle. The caller is authenticated before, in `gateway.app`;
-the reservation is booked in `gateway.ending`, whatever happens here.
+parse -> route -> attempt, until one of them is the answer or nothing more may be tried. An attempt:
+quote -> reserve (`gateway.reserving`) -> forward with the granted cap -> stream back -> settle. The
+caller is authenticated before, in `gateway.app`; the reservation of each attempt is booked in
+`gateway.ending`, whatever happens here; which deployment is next is decided in `gateway.routing`.
 """
 
 import asyncio
+import contextlib
 
-from budgets.answers import Mark, Refusal, Repeat, Reservation
+import msgspec
+
+from budgets.answers import Repeat, Reservation
 from budgets.keys import Key
 from budgets.plan import ScopePath
-from gateway.asking import Asking
+from gateway.asked import Asked
 from gateway.counting import InputCounting
-from gateway.dialects.contract import Call, Dialect
-from gateway.ending import STOPPING, Ending
-from gateway.errors import BudgetExceeded, GatewayError, LedgerGone, RateLimited
-from gateway.events import RequestEvent, RequestRecord
+from gateway.dialects.contract import Dialect
+from gateway.ending import FIRST, STOPPING, Attempt, Ending
+from gateway.failures import Failed, broken_off
 from gateway.idempotency import Replays, mark_of
 from gateway.parts import Parts
-from gateway.quoting import Quoting
-from gateway.refusals import refusal_error
-from gateway.relay import relay_answer, relay_failure, relay_stream, upstream_failure
-from gateway.request import Request
-from gateway.routes import Route
+from gateway.refusing import all_rest
+from gateway.relay import read_failure, relay_answer, relay_stream, upstream_failure
+from gateway.request import ClientGone, Request
+from gateway.reserving import Reserving
+from gateway.routes import Pool, Route
+from gateway.routing import Tries
 from gateway.subscopes import counting_at
 from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest
 
@@ -39,34 +43,100 @@ class RequestPath:
     ) -> None:
         self._parts = parts
         self._replays = replays
-        self._counting = counting
+        self._reserve = Reserving(parts, counting, dialect)
         self._dialect = dialect
         self._endpoint = dialect.endpoint
 
     async def __call__(self, request: Request, key: Key, path: ScopePath) -> None:
         """One request, from its body to its last byte. Raises GatewayError before the first."""
-        parts, dialect, options = self._parts, self._dialect, self._parts.options
-        body = await request.body(options.body_bytes_max)
+        parts, dialect = self._parts, self._dialect
+        body = await request.body(parts.options.body_bytes_max)
         call = dialect.parse(body, request.headers)
         path = counting_at(request, key, path, call)
         mark = mark_of(request, key, f"{self._endpoint} {path.scope}", body)
-        route = parts.routes.find(key, call.model, self._endpoint)
-        encoded = dialect.encode(call, route.model)
-        reservation = await self._reserve(request, key, path, call, route, encoded, mark)
-        if isinstance(reservation, Repeat):
-            await self._replays.replay(request, reservation)
-            return
+        pool = parts.routes.find(key, call.model, self._endpoint)
         recording = None if mark is None else self._replays.recording(request)
-        async with Ending(parts, reservation, route, key, dialect, call, self._endpoint) as ending:
+        began_ms = parts.clock.now_ms()
+        asked = Asked(request, key, path, call, mark, recording, pool, began_ms)
+        route: Route | None = pool.deployments[0]
+        if pool.chooses:
+            asked.tries = self._tries(asked)
+            route = asked.tries.first()
+            if route is None:
+                raise all_rest(pool, asked.tries.pause_ms(began_ms))
+        while route is not None:
+            failed = await self._attempt(asked, route)
+            if failed is None:
+                return
+            route = await self._next(asked, route, failed)
+        assert asked.failed is not None
+        await asked.failed.tell(request, asked.attempts)
+
+    def _tries(self, asked: Asked) -> Tries:
+        parts, key = self._parts, asked.key
+
+        def others(names: tuple[str, ...]) -> list[Pool]:
+            return parts.routes.others(key, names, self._endpoint)
+
+        is_named = asked.mark is not None
+        rest_of, chance = parts.cooldowns.rest_of, parts.chance
+        return Tries(asked.pool, others, rest_of, chance, is_named=is_named)
+
+    async def _next(self, asked: Asked, route: Route, failed: Failed) -> Route | None:
+        """What is tried after this failure, when its time has come. A caller who has gone is not
+        tried for. What became of the model that was asked for says more than a fallback's end."""
+        parts = self._parts
+        if asked.failed is None or (route.name == asked.failed_model and failed.was_sent):
+            asked.failed, asked.failed_model = failed, route.name
+        if parts.routes.chooses:
+            parts.cooldowns.failed(route, failed.kind, failed.asked_wait_ms)
+        if asked.tries is None:
+            asked.tries = self._tries(asked)
+            asked.tries.first()
+        asked.timeouts(route)
+        left_ms = asked.deadline_ms - parts.clock.now_ms()
+        step = asked.tries.after(route, failed.kind, failed.asked_wait_ms, left_ms)
+        if step is None:
+            return None
+        gone = asked.request.watched()
+        if step.wait_ms:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(step.wait_ms / 1000):
+                    await asyncio.shield(gone)
+        if gone.done():
+            raise ClientGone
+        return step.route
+
+    async def _attempt(self, asked: Asked, route: Route) -> Failed | None:
+        """One request to one provider, with a reservation and an ending of its own. None: the
+        caller has its answer."""
+        parts, dialect, options = self._parts, self._dialect, self._parts.options
+        request, call = asked.request, asked.call
+        asked.attempts += 1
+        encoded = dialect.encode(call, route.model)
+        reservation = await self._reserve(asked, route, encoded)
+        if isinstance(reservation, Failed):
+            return reservation
+        if isinstance(reservation, Repeat):
+            if asked.attempts > 1:  # or it is our own, whose end the ledger has not taken yet
+                return Failed("repeated")
+            await self._replays.replay(request, reservation)
+            return None
+        attempt = FIRST if asked.attempts == 1 else Attempt(asked.attempts, asked.first_id)
+        asked.first_id = asked.first_id or reservation.id
+        failed: Failed | None = None
+        async with Ending(
+            parts, reservation, route, asked.key, dialect, call, self._endpoint, attempt
+        ) as ending:
             ending.watch(request)
             try:
-                response = await ending.send(self._forwarded(call, route, encoded, reservation))
+                response = await ending.send(self._forwarded(asked, route, encoded, reservation))
                 if response.status != 200:
-                    await relay_failure(request, ending, response)
+                    failed = await read_failure(ending, response, parts.clock.now_ms())
                 elif call.stream:
-                    await relay_stream(request, ending, response, dialect, call, options)
+                    failed = await relay_stream(request, ending, response, dialect, call, options)
                 else:
-                    await relay_answer(request, ending, response, dialect, options)
+                    failed = await relay_answer(request, ending, response, dialect, options)
             except asyncio.CancelledError:  # by the server, which stops
                 ending.error = STOPPING
                 ending.cut(STOPPING)
@@ -74,89 +144,26 @@ class RequestPath:
             except UpstreamError as error:
                 failure = upstream_failure(error, ending.cut_reason)
                 if not request.started:
-                    raise failure from error
+                    ending.error = type(failure).__name__
+                    return broken_off(error, failure, ending.cut_reason)
                 await ending.book()
                 last = dialect.error_event(failure)
                 await request.send({"type": "http.response.body", "body": last})
-        if recording is not None and ending.cost is not None:
-            self._replays.keep(reservation.id, recording)
+        if failed is None and asked.recording is not None and ending.cost is not None:
+            self._replays.keep(reservation.id, asked.recording)
+        return failed
 
     def _forwarded(
-        self, call: Call, route: Route, encoded: bytes, reservation: Reservation
+        self, asked: Asked, route: Route, encoded: bytes, reservation: Reservation
     ) -> UpstreamRequest:
-        """What the provider gets: the request as priced, with the cap that was granted."""
+        """What the provider gets: the request as priced, with the cap that was granted. A further
+        attempt has the time that is left."""
         body = self._dialect.with_cap(encoded, route.cap_field, reservation.output_tokens)
-        timeouts = route.stream_timeouts if call.stream else route.timeouts
-        headers = HeaderBlock(route.headers + call.headers)
+        timeouts = route.stream_timeouts if asked.call.stream else route.timeouts
+        if asked.attempts > 1:
+            asked.timeouts(route)
+            left_ms = max(1, asked.deadline_ms - self._parts.clock.now_ms())
+            first_byte_ms = min(timeouts.first_byte_ms, left_ms)
+            timeouts = msgspec.structs.replace(timeouts, first_byte_ms=first_byte_ms)
+        headers = HeaderBlock(route.headers + asked.call.headers)
         return UpstreamRequest(route.origin, "POST", route.target, headers, body, timeouts)
-
-    async def _reserve(
-        self,
-        request: Request,
-        key: Key,
-        path: ScopePath,
-        call: Call,
-        route: Route,
-        encoded: bytes,
-        mark: Mark | None,
-    ) -> Reservation | Repeat:
-        """The grant, or the request that has its mark already, or the error that the caller reads.
-        What does not fit by its bytes is counted; what others hold is waited for a little."""
-        parts = self._parts
-        if parts.endings.full:
-            raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
-        if parts.learning.owes:
-            await parts.learning.catch_up(path.organisation)
-        id_ = parts.ledger.new_id()
-        dialect, counting = self._dialect, self._counting
-        countable = counting.knows(call, route)
-        quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
-        event = self._event(id_, key, path, quoting, encoded)
-        asking = Asking(parts, path, quoting, RequestRecord(event, encoded), id_, mark)
-        answer = await asking.ask(dialect, counting)
-        if isinstance(answer, Refusal) and answer.code == "HELD":
-            held_at_ms = parts.clock.now_ms()
-
-            async def ask_again() -> Reservation | Refusal:
-                waited_ms = parts.clock.now_ms() - held_at_ms
-                return await asking.ask_after(waited_ms, dialect, counting)
-
-            answer = await parts.lines.wait(answer, ask_again, request)
-        if isinstance(answer, Refusal) and not isinstance(answer, Repeat):
-            raise self._refused(answer, path, event)
-        return answer
-
-    def _refused(self, refusal: Refusal, path: ScopePath, event: RequestEvent) -> GatewayError:
-        """What the caller reads. A budget's refusal becomes an event; a revoked key's call or a
-        ledger that cannot decide does not."""
-        parts = self._parts
-        error = refusal_error(
-            refusal,
-            path=path,
-            refusal_status=parts.options.refusal_status,
-            now_ms=parts.ledger.time_ms(path.organisation),
-        )
-        if isinstance(error, (BudgetExceeded, RateLimited)):
-            parts.refusals.note(event, path, refusal, error)
-        return error
-
-    def _event(
-        self, id_: str, key: Key, path: ScopePath, quoting: Quoting, encoded: bytes
-    ) -> RequestEvent:
-        call, route = quoting.call, quoting.route
-        return RequestEvent(
-            request_id=id_,
-            scope=path.scope,
-            key_id=key.id,
-            agent=key.agent,
-            endpoint=self._endpoint,
-            provider=route.provider,
-            model_requested=route.name,
-            model=route.model,
-            streamed=call.stream,
-            input_tokens_max=quoting.input_tokens_max,
-            output_cap_asked=call.output_cap or 0,
-            price_version=quoting.price.version,
-            request_bytes=len(encoded),
-            payload_state="full",
-        )

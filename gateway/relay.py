@@ -4,15 +4,24 @@ The reservation is booked before the last byte leaves, so that whoever has the w
 finds its cost in the budget.
 """
 
+import contextlib
 import logging
 
 from gateway.answer_headers import grant_headers
-from gateway.dialects.contract import Call, Dialect
-from gateway.ending import BEYOND_GRANT, Ending
-from gateway.errors import GatewayError, UpstreamFailed
+from gateway.dialects.contract import Call, Dialect, StreamReader
+from gateway.ending import BEYOND_GRANT, FIRST, Ending
+from gateway.errors import UpstreamFailed
+from gateway.failures import (
+    OPERATOR_STATUSES,
+    Failed,
+    asked_wait_ms,
+    attempts_header,
+    own_error_kind,
+)
 from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import Headers, Request, respond
+from gateway.routing_rules import FailureKind
 from gateway.upstream import (
     UpstreamError,
     UpstreamNotReached,
@@ -24,8 +33,6 @@ from gateway.upstream import (
 PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"))
 # What stands between us and a provider answers so; whether the provider worked is not known.
 BETWEEN_STATUSES = frozenset((502, 503, 504))
-# About the operator's account, not about the request: the caller would take it for our refusal.
-OPERATOR_STATUSES = frozenset((401, 402, 403))
 ERROR_BODY_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("comptroller.upstream")
 _JSON: Headers = [(b"content-type", b"application/json")]
@@ -41,7 +48,7 @@ async def relay_answer(
     response: UpstreamResponse,
     dialect: Dialect,
     options: GatewayOptions,
-) -> None:
+) -> Failed | None:
     """A whole answer, with its cost."""
     body = await response.read_all(options.answer_bytes_max)
     ending.received(body)
@@ -53,7 +60,10 @@ async def relay_answer(
     headers = grant_headers(
         ending.reservation, cost_nusd, ending.tokens_back, lowered=ending.lowered
     )
+    if ending.attempt is not FIRST:
+        headers += attempts_header(ending.attempt.number)
     await respond(request.send, 200, _JSON + headers, body)
+    return None
 
 
 async def relay_stream(
@@ -63,18 +73,20 @@ async def relay_stream(
     dialect: Dialect,
     call: Call,
     options: GatewayOptions,
-) -> None:
-    """A streamed answer: per chunk a copy and a search."""
+) -> Failed | None:
+    """A streamed answer: per chunk a copy and a search. It begins with its first byte: a stream
+    that has failed before is a failure like any other, which another deployment may mend."""
     reader = dialect.stream_reader(call, ending.route.biller)
     send, read, feed, received = request.send, response.read, reader.feed, ending.received
-    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
-    request.started = True
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
         while not reader.complete and (chunk := await read()):
             received(chunk)
             passed = feed(chunk)
             if passed:
+                if not request.started:
+                    if reader.usage.is_error:
+                        return await _error_instead(ending, response, reader, passed)
+                    await _begin_stream(request, ending)
                 ending.delivering = True
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
                 ending.delivering = False
@@ -87,13 +99,52 @@ async def relay_stream(
     await ending.book()
     cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
     tail = reader.finish(cost_usd)
+    cut_short = UpstreamFailed("the provider ended its stream without its end")
+    if not (request.started or tail or reader.complete):
+        return Failed("unknown", error=cut_short)
+    if not request.started:
+        await _begin_stream(request, ending)
     if not reader.complete:
-        tail += dialect.error_event(UpstreamFailed("the provider ended its stream without its end"))
+        tail += dialect.error_event(cut_short)
     await send({"type": "http.response.body", "body": tail})
     await ending.let_go()
+    return None
 
 
-async def relay_failure(request: Request, ending: Ending, response: UpstreamResponse) -> None:
+async def _begin_stream(request: Request, ending: Ending) -> None:
+    request.started = True
+    headers = _stream_headers(ending)
+    await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def _stream_headers(ending: Ending) -> Headers:
+    headers = _EVENT_STREAM + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
+    if ending.attempt is FIRST:
+        return headers
+    return headers + attempts_header(ending.attempt.number)
+
+
+async def _error_instead(
+    ending: Ending, response: UpstreamResponse, reader: StreamReader, passed: bytes
+) -> Failed:
+    """The provider says with status 200 that it has failed, before any output. Read to its end:
+    what it has used after all is charged, and then it is passed on as it is."""
+    pieces = [passed]
+    with contextlib.suppress(UpstreamError):
+        while not reader.complete and (chunk := await response.read()):
+            ending.received(chunk)
+            pieces.append(reader.feed(chunk))
+            if sum(map(len, pieces)) > ERROR_BODY_BYTES_MAX:
+                break
+    reader.end()
+    ending.usage = reader.usage
+    await ending.book()
+    pieces.append(reader.finish(None))
+    kind: FailureKind = "failed" if ending.usage.is_error else "final"
+    return Failed(kind, status=200, headers=_stream_headers(ending), body=b"".join(pieces))
+
+
+async def read_failure(ending: Ending, response: UpstreamResponse, now_ms: int) -> Failed:
     """The provider's own error costs nothing and is passed on as it is; an answer of something
     between us and the provider leaves the outcome unknown."""
     status = response.status
@@ -109,21 +160,26 @@ async def relay_failure(request: Request, ending: Ending, response: UpstreamResp
         or not content_type.startswith(b"application/json")
     ):
         await ending.book()
-        raise UpstreamFailed(
+        told = UpstreamFailed(
             f"the provider's side answered with status {status}: what it did is not known",
             status if status >= 400 else 502,
         )
+        return Failed("unknown", asked_wait_ms(headers, now_ms), told)
     ending.outcome = "provider_error"
     await ending.book()
-    if status in OPERATOR_STATUSES:
+    kind = own_error_kind(status, body)
+    if kind == "account":
         # Its body may repeat the operator's key: neither log nor records get it.
         _log.error("the provider refuses this gateway: status %d; check its api_key", status)
-        raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
+        return Failed(
+            kind, error=UpstreamFailed(f"the provider refused this gateway ({status})", status)
+        )
+    wait_ms = asked_wait_ms(headers, now_ms)
     headers.append((b"x-comptroller-request-id", ending.reservation.id.encode()))
-    await respond(request.send, status, headers, body)
+    return Failed(kind, wait_ms, None, status, headers, body)
 
 
-def upstream_failure(error: Exception, cut_reason: str) -> GatewayError:
+def upstream_failure(error: Exception, cut_reason: str) -> UpstreamFailed:
     """What the caller is told when sending or reading failed."""
     if cut_reason:
         return UpstreamFailed(f"the answer was stopped: {_CUT.get(cut_reason, cut_reason)}")

@@ -1,13 +1,16 @@
-"""Which upstream serves a model name, and at what price."""
+"""Which upstreams serve a model name, and at what price."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from budgets.keys import Key
 from budgets.learned import route_name, route_scope
 from gateway.counters import Counter
 from gateway.errors import NotAllowed, NotFound
 from gateway.route_prices import RoutePrices
+from gateway.routing_rules import NO_RULES, RoutingRules
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
 from pricing import Price, PriceSheet
 
@@ -39,6 +42,10 @@ class Route:
     the model, None where that is the only one; `biller` is who bills, whose word about a cost is
     believed; `default_tier` the service tier that the operator's account has there, "" for the
     standard.
+
+    Among several of one name: those of the lowest `order` are tried first, by chance in proportion
+    to `weight`; `retries` counts further attempts after one here has failed (None: as the rules
+    say), `deployment` is the name by which all workers know it, whatever it is asked for.
     """
 
     name: str
@@ -68,6 +75,11 @@ class Route:
         prices = RoutePrices(self.price, self.sheet, self.default_tier)
         object.__setattr__(self, "prices", prices)
 
+    weight: int = 1
+    order: int = 0
+    retries: int | None = None
+    deployment: str = ""
+
     def scope_in(self, organisation: str) -> str:
         """Where the organisation has what it has learned of this route; "" for nowhere."""
         return route_scope(organisation, self.learned_as) if self.learned_as else ""
@@ -91,20 +103,53 @@ def learned_name(
     return route_name(price.provider, price.model, *place, *bound, *how)
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All deployments of one model at one endpoint, in the order of the configuration; at least
+    one. `rules` say what follows when one fails; `chooses`: whether there is more than one way."""
+
+    name: str
+    deployments: tuple[Route, ...]
+    rules: RoutingRules
+    chooses: bool
+
+
 class Routes:
-    """All routes by endpoint and the name that clients use."""
+    """All routes by endpoint and name. `aliases`: other names that clients may use -> the name."""
 
-    def __init__(self, routes: list[Route]) -> None:
-        self._routes = {(route.endpoint, route.name): route for route in routes}
+    def __init__(
+        self,
+        routes: list[Route],
+        rules: RoutingRules = NO_RULES,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        grouped: dict[tuple[str, str], list[Route]] = {}
+        for route in routes:
+            grouped.setdefault((route.endpoint, route.name), []).append(route)
+        self._pools = {place: _pool(place[1], each, rules) for place, each in grouped.items()}
         self._by_name = {route.name: route for route in reversed(routes)}
+        self._aliases = dict(aliases)
+        # Whether what happens to one request can change where another one goes.
+        self.chooses = any(each.chooses for each in self._pools.values())
 
-    def find(self, key: Key, model: str, endpoint: str) -> Route:
-        """The route of a model that this key may use. Raises NotAllowed, NotFound."""
-        route = self._routes.get((endpoint, model))
-        _check_allowed(key, model)
-        if route is None:
+    def find(self, key: Key, model: str, endpoint: str) -> Pool:
+        """The deployments of a model that this key may use. Raises NotAllowed, NotFound."""
+        name = self._aliases.get(model, model) if self._aliases else model
+        pool = self._pools.get((endpoint, name))
+        if name == model or not allowed(key.models, name):
+            _check_allowed(key, model)
+        if pool is None:
             raise self._not_found(model, endpoint)
-        return route
+        return pool
+
+    def others(self, key: Key, names: Iterable[str], endpoint: str) -> list[Pool]:
+        """Of these models those that are served there, and that the key may use."""
+        found = []
+        for each in names:
+            pool = self._pools.get((endpoint, self._aliases.get(each, each)))
+            if pool is not None and (not key.models or allowed(key.models, pool.name)):
+                found.append(pool)
+        return found
 
     def named(self, key: Key, model: str) -> Route:
         """The first route of a model that this key may use, wherever it is served. Raises
@@ -117,7 +162,7 @@ class Routes:
 
     def _not_found(self, model: str, endpoint: str) -> NotFound:
         if model in self._by_name:
-            served = ", ".join(sorted(place for place, name in self._routes if name == model))
+            served = ", ".join(sorted(place for place, name in self._pools if name == model))
             return NotFound(
                 f"{model!r} is not served at {endpoint}, but at {served}", param="model"
             )
@@ -128,7 +173,9 @@ class Routes:
         """One route of each model that a key may use: its first, or that at an endpoint."""
         routes = list(reversed(self._by_name.values()))
         if endpoint:
-            routes = [each for each in self._routes.values() if each.endpoint == endpoint]
+            routes = [
+                each.deployments[0] for (place, _), each in self._pools.items() if place == endpoint
+            ]
         return [each for each in routes if not key.models or allowed(key.models, each.name)]
 
 
@@ -138,6 +185,11 @@ def _check_allowed(key: Key, model: str) -> None:
             f"key {key.name} may not use model {model!r}; it may use {', '.join(key.models)}",
             param="model",
         )
+
+
+def _pool(name: str, routes: list[Route], rules: RoutingRules) -> Pool:
+    chooses = len(routes) > 1 or bool(rules.fallbacks_of(name, "failed"))
+    return Pool(name, tuple(routes), rules, chooses)
 
 
 def allowed(patterns: tuple[str, ...], name: str) -> bool:

@@ -17,10 +17,10 @@ from gateway.dialects.jsonbody import model_name, parse_object
 from gateway.dialects.messages_betas import spoken
 from gateway.endpoints import checked_path
 from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.failures import OPERATOR_STATUSES
 from gateway.parts import Parts
 from gateway.relay import (
     ERROR_BODY_BYTES_MAX,
-    OPERATOR_STATUSES,
     PASSED_HEADERS,
     upstream_failure,
 )
@@ -46,7 +46,7 @@ class CountTokens:
         fields = parse_object(body)
         for name in REFUSED_FIELDS & fields.keys():
             raise InvalidRequest(f"{name} is the gateway's to decide: remove it", param=name)
-        route = parts.routes.find(key, model_name(fields), MESSAGES.endpoint)
+        route = parts.routes.find(key, model_name(fields), MESSAGES.endpoint).deployments[0]
         await checked_path(parts, path)
         asked = _asked(route, fields, request.headers)
         try:

@@ -54,6 +54,7 @@ def test_an_installed_wheel_starts_a_ledger_and_builds_a_gateway(tmp_path: Path)
         "recorder",
         "budgets",
         "clickhouse",
+        "translator",
         "pricing",
     ):
         for path in (ROOT / package).rglob("*"):

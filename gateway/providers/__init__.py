@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.contract import Provider, Wire
+from gateway.providers.litellm import LITELLM
 from gateway.providers.openai import OPENAI
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
@@ -12,4 +13,4 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
 )
 """LiteLLM's name of a provider, as in `<provider>/<model>` -> how it is spoken to."""
 
-__all__ = ["PROVIDERS", "Provider", "Wire"]
+__all__ = ["LITELLM", "PROVIDERS", "Provider", "Wire"]

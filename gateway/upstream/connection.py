@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         # Streams can be silent for minutes; without probes a NAT forgets them unnoticed.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform == "linux":
+        if sys.platform == "linux" and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER_S)
         self._poller.register(sock.fileno(), select.POLLIN)
 

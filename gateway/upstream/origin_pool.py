@@ -32,12 +32,15 @@ class OriginPool:
         origin: Origin,
         limits: UpstreamLimits,
         ssl_context: ssl.SSLContext | None,
+        unix_path: str = "",
     ) -> None:
-        """`ssl_context` is None for http. Raises UpstreamNotReached for an impossible origin."""
+        """`ssl_context` is None for http; `unix_path` as in PooledUpstream. Raises
+        UpstreamNotReached for an impossible origin."""
         self.host_line = host_line(origin)
         self._origin = origin
         self._limits = limits
         self._ssl_context = ssl_context
+        self._unix_path = unix_path
         self._open = 0
         self._acquiring = 0
         self._idle: dict[Connection, None] = {}  # an ordered set
@@ -169,13 +172,18 @@ class OriginPool:
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(
-                lambda: Connection(loop, self._limits),
-                self._origin.host,
-                self._origin.port,
-                ssl=self._ssl_context,
-                server_hostname=self._origin.host if self._ssl_context else None,
-            )
+            if self._unix_path:
+                _, connection = await loop.create_unix_connection(
+                    lambda: Connection(loop, self._limits), self._unix_path
+                )
+            else:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, self._limits),
+                    self._origin.host,
+                    self._origin.port,
+                    ssl=self._ssl_context,
+                    server_hostname=self._origin.host if self._ssl_context else None,
+                )
         except (OSError, UnicodeError) as error:  # DNS, TCP, TLS; a name that cannot be encoded
             raise UpstreamNotReached(f"{self._origin}: {error}") from error
         if connection.closed or self._closing:

@@ -33,9 +33,12 @@ class PooledUpstream:
         self,
         limits: UpstreamLimits | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        unix_path: str = "",
     ) -> None:
+        """`unix_path`: a socket that all connections go to, whatever an origin says."""
         self._limits = limits or UpstreamLimits()
-        self._ssl_context = ssl_context or default_ssl_context()
+        self._ssl_context = ssl_context or (None if unix_path else default_ssl_context())
+        self._unix_path = unix_path
         self._pools: dict[Origin, OriginPool] = {}
         self._closing = False
 
@@ -72,5 +75,5 @@ class PooledUpstream:
                 f"{origin}: {len(self._pools)} origins are in use: lower their number"
             )
         ssl_context = self._ssl_context if origin.scheme == "https" else None
-        pool = self._pools[origin] = OriginPool(origin, self._limits, ssl_context)
+        pool = self._pools[origin] = OriginPool(origin, self._limits, ssl_context, self._unix_path)
         return pool

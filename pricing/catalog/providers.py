@@ -112,7 +112,15 @@ def provider_of_host(host: str) -> Provider | None:
             return each
     if name.endswith("-aiplatform.googleapis.com"):  # `europe-west1-aiplatform...`
         return PROVIDERS["vertex"]
+    for ending, owner in _AZURE_ENDINGS:  # each customer of Azure has a host
+        if name.endswith(ending):
+            return PROVIDERS[owner]
     return PROVIDERS["bedrock"] if _BEDROCK_HOST.fullmatch(name) else None
 
 
+_AZURE_ENDINGS = (
+    (".openai.azure.com", "azure"),
+    (".services.ai.azure.com", "azure_ai"),
+    (".models.ai.azure.com", "azure_ai"),
+)
 _BEDROCK_HOST = re.compile(r"bedrock-runtime\.[a-z0-9-]+\.amazonaws\.com(\.cn)?")

@@ -13,6 +13,7 @@ from pricing.meters import UsageInvalid
 from pricing.usage import (
     anthropic_messages,
     bedrock_converse,
+    cohere_chat,
     google_generate,
     mistral_ocr,
     openai_audio,
@@ -41,6 +42,7 @@ APIS: Mapping[str, Api] = MappingProxyType(
             openai_responses.API,
             google_generate.API,
             bedrock_converse.API,
+            cohere_chat.API,
             mistral_ocr.API,
             speech.API,
         )

@@ -11,7 +11,16 @@ from comptroller.settings import load_settings
 from tests.deploy.dockerfile import ROOT, ignored, stages
 
 BUILD, RUNTIME = stages()
-PACKAGES = ("comptroller", "console", "gateway", "recorder", "budgets", "clickhouse", "pricing")
+PACKAGES = (
+    "comptroller",
+    "console",
+    "gateway",
+    "recorder",
+    "budgets",
+    "clickhouse",
+    "translator",
+    "pricing",
+)
 LEFT_OUT = ("numpy", "pandas", "pyarrow", "python-dateutil")
 
 

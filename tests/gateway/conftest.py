@@ -4,6 +4,7 @@ own, on the event loop that the product runs on."""
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 import pytest
 import uvloop
@@ -11,7 +12,7 @@ import uvloop
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from gateway.options import GatewayOptions
-from tests.gateway.stack import NEVER_MS, MoreRoutes, Stack, running_stack
+from tests.gateway.stack import NEVER_MS, Stack, running_stack
 
 MakeStack = Callable[..., Awaitable[Stack]]
 
@@ -31,14 +32,14 @@ async def make_stack(valkey: EmbeddedServer) -> AsyncIterator[MakeStack]:
             options: GatewayOptions | None = None,
             ledger_options: LedgerOptions | None = None,
             refusals_flush_ms: int = NEVER_MS,
-            more_routes: MoreRoutes | None = None,
+            **more: Any,
         ) -> Stack:
             stack = running_stack(
                 valkey.socket_path,
                 options=options,
                 ledger_options=ledger_options,
                 refusals_flush_ms=refusals_flush_ms,
-                more_routes=more_routes,
+                **more,
             )
             return await running.enter_async_context(stack)
 

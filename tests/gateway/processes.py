@@ -74,9 +74,9 @@ class Running:
         (pid,) = self.parts("valkey-server")
         return pid
 
-    async def until_ready(self) -> None:
+    async def until_ready(self, within_s: float = READY_S_MAX) -> None:
         """Waits for /readyz: nothing but asking tells."""
-        async with asyncio.timeout(READY_S_MAX), _client(self.port) as client:
+        async with asyncio.timeout(within_s), _client(self.port) as client:
             while not await _is_ready(client):
                 assert self.process.returncode is None, self.output
                 await asyncio.sleep(0.05)
@@ -123,6 +123,7 @@ async def comptroller_up(
     record: bool = False,
     admin: bool = False,
     environment: Mapping[str, str] | None = None,
+    ready_s_max: float = READY_S_MAX,
 ) -> AsyncIterator[Running]:
     """Starts it, and ends it with SIGTERM unless the test has; the exit code must be 0 and no
     process of its may be left."""
@@ -136,7 +137,7 @@ async def comptroller_up(
         environment=environment,
     )
     try:
-        await running.until_ready()
+        await running.until_ready(ready_s_max)
         await running.until_greeted()
         yield running
         family = descendants(running.process.pid)

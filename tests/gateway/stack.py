@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import random
 import secrets
 import socket
 import ssl
@@ -32,6 +33,7 @@ from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.cooldowns import Cooldowns
 from gateway.corked import CorkedHttpProtocol
 from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream, wires_of
@@ -42,6 +44,7 @@ from gateway.parts import Parts
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import CounterPlace, Route, Routes
+from gateway.routing_rules import NO_RULES, RoutingRules
 from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
 from gateway.waiting import WaitingLines
 from pricing import DEMO_PRICES, Price, PriceSheet, Rates
@@ -244,6 +247,7 @@ class Stack:
     keyring: KeyRing
     lines: WaitingLines
     client: httpx.AsyncClient
+    parts: Parts
     keys: dict[str, Key] = field(default_factory=dict)
 
     @property
@@ -330,6 +334,8 @@ async def running_stack(
     call_timeout_ms: int = 10_000,
     refusals_flush_ms: int = NEVER_MS,
     more_routes: MoreRoutes | None = None,
+    rules: RoutingRules = NO_RULES,
+    chance: Callable[[], float] = random.random,
 ) -> AsyncIterator[Stack]:
     """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
     the test wants them sooner. `more_routes`: those of the surface that is tested."""
@@ -367,12 +373,14 @@ async def running_stack(
         endings=Endings(ledger),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
-        routes=Routes(served),
+        routes=Routes(served, rules),
+        cooldowns=Cooldowns(rules, session.clock, session.transport),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
         options=options,
+        chance=chance,
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = int(listening.getsockname()[1])
@@ -382,7 +390,15 @@ async def running_stack(
     try:
         async with _client(port) as client:
             yield Stack(
-                organisation, port, provider, view, administration, keyring, parts.lines, client
+                organisation,
+                port,
+                provider,
+                view,
+                administration,
+                keyring,
+                parts.lines,
+                client,
+                parts,
             )
     finally:
         await view.close()

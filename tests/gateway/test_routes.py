@@ -30,8 +30,8 @@ ROUTES = Routes([route("both"), route("both", OTHER), route("one"), route("other
 
 def test_a_name_is_found_where_it_is_served() -> None:
     """One name at two endpoints is two routes."""
-    assert ROUTES.find(key(), "both", CHAT).endpoint == CHAT
-    assert ROUTES.find(key(), "both", OTHER).endpoint == OTHER
+    assert ROUTES.find(key(), "both", CHAT).deployments[0].endpoint == CHAT
+    assert ROUTES.find(key(), "both", OTHER).deployments[0].endpoint == OTHER
 
 
 def test_who_asks_at_the_wrong_endpoint_is_told_the_right_one() -> None:

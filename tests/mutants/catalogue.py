@@ -11,6 +11,7 @@ from tests.mutants.charges import CHARGES
 from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
 from tests.mutants.routes import ROUTES
+from tests.mutants.routing import ROUTING
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
 from tests.mutants.text_inputs import TEXT_INPUTS
 from tests.simulation.mutations import IN_SCRIPTS, InScript
@@ -53,6 +54,7 @@ MUTANTS = (
     *QUOTES,
     *ROUTES,
     *CHARGES,
+    *ROUTING,
     *TEXT_INPUTS,
 )
 

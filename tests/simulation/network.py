@@ -8,6 +8,7 @@ reaches the server later, as what lies in a socket's buffer does.
 import asyncio
 import itertools
 import os
+import socket
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ class Server(Protocol):
 
 class _Socket:
     """What protocols ask a socket for: options, and a descriptor that never has news."""
+
+    family = socket.AF_INET
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

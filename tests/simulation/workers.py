@@ -21,12 +21,14 @@ from budgets.pipelined import NodeAddress, PipelinedTransport
 from budgets.session import Session, SessionOptions
 from comptroller.remembering import RecordsMemory
 from gateway.app import Gateway
+from gateway.cooldowns import Cooldowns
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.refusal_log import RefusalLog, refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import Route, Routes
+from gateway.routing_rules import NO_RULES
 from gateway.upstream import Origin, PooledUpstream, Timeouts
 from gateway.waiting import WaitingLines
 from recorder.options import RecorderOptions
@@ -108,6 +110,7 @@ class Worker:
             keeper=LeaseKeeper(ledger, session.clock),
             keyring=KeyRing(session, administration, KeyEvents("simulation")),
             routes=Routes([_route(kind, upstream) for kind in KINDS]),
+            cooldowns=Cooldowns(NO_RULES, session.clock, session.transport),
             learning=learning,
             minting=Minting(session, administration, acts_of),
             lines=WaitingLines(GATEWAY.wait_ms),

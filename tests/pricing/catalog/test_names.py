@@ -149,6 +149,9 @@ def test_a_provider_without_a_line_has_its_own_name_everywhere() -> None:
         ("API.DeepSeek.com.", "deepseek"),
         ("europe-west1-aiplatform.googleapis.com", "vertex"),
         ("bedrock-runtime.eu-central-1.amazonaws.com", "bedrock"),
+        ("acme-us.openai.azure.com", "azure"),
+        ("acme-us.services.ai.azure.com", "azure_ai"),
+        ("acme.eastus.models.ai.azure.com", "azure_ai"),
     ],
 )
 def test_a_known_server_says_who_bills(host: str, owner: str) -> None:
@@ -158,7 +161,17 @@ def test_a_known_server_says_who_bills(host: str, owner: str) -> None:
     assert found.name == owner
 
 
-@pytest.mark.parametrize("host", ["api.openai.com.evil.example", "127.0.0.1", "openai.com", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "api.openai.com.evil.example",
+        "127.0.0.1",
+        "openai.com",
+        "openai.azure.com",
+        "x.openai.azure.com.y",
+        "",
+    ],
+)
 def test_an_unknown_server_is_nobodys(host: str) -> None:
     """A price must not be had by a name that resembles one."""
     assert provider_of_host(host) is None

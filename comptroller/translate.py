@@ -1,0 +1,64 @@
+"""The translator's process: `python -m comptroller.translate <listening socket>`. It knows nothing
+of the ledger, and connects to providers alone."""
+
+import socket
+
+import uvicorn
+
+from comptroller.process import SaysReady, begin, inherited_socket
+from comptroller.settings import Settings
+from comptroller.translated import deployment, is_translated
+from translator import gate
+from translator.app import TranslatorApp
+from translator.deployment import Deployment
+from translator.engine import Engine
+from translator.rehearsal import rehearse
+
+KEEP_ALIVE_S = 75  # longer than the gateway keeps a connection, so that it closes it, not we
+
+
+class _Server(SaysReady):
+    """Is ready when it has tried how each provider is spoken to."""
+
+    def __init__(
+        self, config: uvicorn.Config, deployments: list[Deployment], engine: Engine
+    ) -> None:
+        super().__init__(config)
+        self._deployments = deployments
+        self._engine = engine
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server."""
+        await rehearse(self._deployments, self._engine)
+        await super().startup(sockets)
+
+
+def main() -> None:
+    """Serves until SIGTERM; then it finishes what is in flight for at most `drain_ms`."""
+    settings = begin("translator", needs_ledger=False)
+    engine = Engine()
+    gate.close()
+    known = [deployment(each) for each in settings.models if is_translated(each.provider)]
+    app = TranslatorApp({each.id: each for each in known}, engine)
+    _Server(_configuration(settings, app), known, engine).run(sockets=[inherited_socket()])
+
+
+def _configuration(settings: Settings, app: TranslatorApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="asyncio",  # not uvloop: see translator.gate
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=-(-settings.gateway.drain_ms // 1000),
+    )
+
+
+if __name__ == "__main__":
+    main()

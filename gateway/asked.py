@@ -1,0 +1,42 @@
+"""What one caller wants, from its first attempt to its last."""
+
+import msgspec
+
+from budgets.answers import Mark
+from budgets.keys import Key
+from budgets.plan import ScopePath
+from gateway.dialects.contract import Call
+from gateway.failures import Failed
+from gateway.idempotency import Recording
+from gateway.request import Request
+from gateway.routes import Pool, Route
+from gateway.routing import Tries
+from gateway.upstream import Timeouts
+
+
+class Asked(msgspec.Struct):
+    """`attempts`: so far; `began_ms`, `deadline_ms`: no attempt begins after the latter, by the
+    worker's clock; `first_id`: the first attempt's request; `failed`: what the caller reads if no
+    attempt is the answer, of `failed_model`; `tries`: where there is, or was, something to choose.
+    """
+
+    request: Request
+    key: Key
+    path: ScopePath
+    call: Call
+    mark: Mark | None
+    recording: Recording | None
+    pool: Pool
+    began_ms: int
+    tries: Tries | None = None
+    attempts: int = 0
+    deadline_ms: int = 0
+    first_id: str = ""
+    failed: Failed | None = None
+    failed_model: str = ""
+
+    def timeouts(self, route: Route) -> Timeouts:
+        """Of an attempt there. All together have the longest time that one of them has."""
+        timeouts = route.stream_timeouts if self.call.stream else route.timeouts
+        self.deadline_ms = max(self.deadline_ms, self.began_ms + timeouts.first_byte_ms)
+        return timeouts

@@ -1,0 +1,39 @@
+"""A refusal on the path of a request: recorded where it is a budget's, and told."""
+
+from budgets.answers import Refusal
+from budgets.learned import is_route_scope
+from budgets.plan import ScopePath
+from gateway.errors import BudgetExceeded, RateLimited
+from gateway.events import RequestEvent
+from gateway.failures import Failed
+from gateway.parts import Parts
+from gateway.refusals import refusal_error
+from gateway.routes import Pool
+
+
+def refused(parts: Parts, refusal: Refusal, path: ScopePath, event: RequestEvent) -> Failed:
+    """A budget's refusal becomes an event; a revoked key's call or a ledger that cannot decide does
+    not. Returns what a limit refuses: another deployment may fit. Raises what no other would
+    change: GatewayError of a state of the path."""
+    error = refusal_error(
+        refusal,
+        path=path,
+        refusal_status=parts.options.refusal_status,
+        now_ms=parts.ledger.time_ms(path.organisation),
+    )
+    if isinstance(error, BudgetExceeded | RateLimited):
+        parts.refusals.note(event, path, refusal, error)
+    bound = refusal.bound
+    if bound is None:
+        raise error
+    return Failed("route_refused" if is_route_scope(bound.scope) else "over_budget", error=error)
+
+
+def all_rest(pool: Pool, pause_ms: int) -> RateLimited:
+    """Every provider of a model has asked for a pause, and no other model may stand in."""
+    pause_s = max(1, -(-pause_ms // 1000))
+    message = (
+        f"every deployment of {pool.name} has asked for a pause: try again in {pause_s} s. "
+        "Nothing was sent or charged."
+    )
+    return RateLimited(message, "cooling_down", pause_s)
