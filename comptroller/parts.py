@@ -1,7 +1,7 @@
 """Puts a worker together from its settings: the one place where floors meet."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -36,6 +36,7 @@ from gateway.providers.litellm import TranslatedUpstream, deployment_headers
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import CounterPlace, Route, Routes, learned_name
+from gateway.translations import TRANSLATIONS, Translation
 from gateway.upstream import (
     NO_HEADERS,
     Origin,
@@ -125,6 +126,16 @@ def _closer(transport: LedgerTransport, *upstreams: OwnedUpstream) -> Callable[[
     return close
 
 
+def spoken_wires(wires: tuple[Wire, ...]) -> Iterator[tuple[str, Wire, Translation | None]]:
+    """What clients may speak for a model whose server speaks these, and by which of them: each as
+    it is, and each other one that can be translated into one of them."""
+    own = {wire.endpoint: wire for wire in wires}
+    yield from ((wire.endpoint, wire, None) for wire in wires)
+    for (endpoint, target), translation in TRANSLATIONS.items():
+        if target in own and endpoint not in own:
+            yield endpoint, own[target], translation
+
+
 def routes_of(settings: Settings, upstream: OwnedUpstream, translator: OwnedUpstream) -> Routes:
     """What model_list serves. Where any deployment of a model has a weight, one without has none
     (LiteLLM's simple-shuffle)."""
@@ -141,9 +152,11 @@ def routes_of(settings: Settings, upstream: OwnedUpstream, translator: OwnedUpst
             order=entry.order,
             retries=entry.retries,
             deployment=entry.deployment or entry.name,
+            endpoint=endpoint,
+            translation=translation,
         )
         for entry in settings.models
-        for wire in entry.wires
+        for endpoint, wire, translation in spoken_wires(entry.wires)
     ]
     return Routes(routes, settings.router.rules, settings.router.aliases)
 

@@ -17,6 +17,7 @@ from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
 from gateway.request import Headers, Request, respond
 from gateway.routes import Route
+from gateway.spoken import spoken
 from gateway.standing import limit_shown
 from gateway.subscopes import counting_at
 
@@ -93,6 +94,7 @@ class QuoteEndpoint:
         self, dialect: Dialect, call: Call, path: ScopePath, route: Route
     ) -> dict[str, Any]:
         parts = self._parts
+        dialect, call = spoken(dialect, call, route)
         route_scope = route.scope_in(path.organisation)
         checked = await checked_path(parts, path, route.name, route_scope)
         plan = await parts.ledger.plan(path, route.name, route_scope)

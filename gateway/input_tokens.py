@@ -14,7 +14,7 @@ from budgets.plan import ScopePath
 from gateway.dialects import RESPONSES
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.endpoints import checked_path
-from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.errors import InvalidRequest, NotFound, UpstreamFailed
 from gateway.failures import OPERATOR_STATUSES
 from gateway.parts import Parts
 from gateway.relay import (
@@ -54,6 +54,8 @@ class InputTokens:
             raise InvalidRequest(f"{name} is no field of {PATH}: remove it", param=name)
         _check_tools(decoded(fields, "tools"))
         route = parts.routes.find(key, model_name(fields), RESPONSES.endpoint).deployments[0]
+        if route.translation is not None:
+            raise NotFound(f"the server of {route.name} does not count tokens: send the request")
         path = counting_at(request, key, path, None)
         await checked_path(parts, path, route.name)
         fields["model"] = msgspec.Raw(msgspec.json.encode(route.model))

@@ -18,6 +18,7 @@ from gateway.asked import Asked
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Dialect
 from gateway.ending import FIRST, STOPPING, Attempt, Ending
+from gateway.errors import InvalidRequest, NotPriced
 from gateway.failures import Failed, broken_off
 from gateway.idempotency import Replays, mark_of
 from gateway.parts import Parts
@@ -27,6 +28,7 @@ from gateway.request import ClientGone, Request
 from gateway.reserving import Reserving
 from gateway.routes import Pool, Route
 from gateway.routing import Tries
+from gateway.spoken import Spoken, spoken
 from gateway.subscopes import counting_at
 from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest
 
@@ -43,7 +45,7 @@ class RequestPath:
     ) -> None:
         self._parts = parts
         self._replays = replays
-        self._reserve = Reserving(parts, counting, dialect)
+        self._reserve = Reserving(parts, counting)
         self._dialect = dialect
         self._endpoint = dialect.endpoint
 
@@ -108,31 +110,42 @@ class RequestPath:
         return step.route
 
     async def _attempt(self, asked: Asked, route: Route) -> Failed | None:
-        """One request to one provider, with a reservation and an ending of its own. None: the
-        caller has its answer."""
-        parts, dialect, options = self._parts, self._dialect, self._parts.options
-        request, call = asked.request, asked.call
+        """One request to one provider, from its reservation. None: the caller has its answer."""
         asked.attempts += 1
-        encoded = dialect.encode(call, route.model)
-        reservation = await self._reserve(asked, route, encoded)
+        try:
+            sent = spoken(self._dialect, asked.call, route)
+        except (InvalidRequest, NotPriced) as error:
+            return Failed("route_refused", error=error)
+        encoded = sent.dialect.encode(sent.call, route.model)
+        reservation = await self._reserve(asked, route, sent, encoded)
         if isinstance(reservation, Failed):
             return reservation
         if isinstance(reservation, Repeat):
             if asked.attempts > 1:  # or it is our own, whose end the ledger has not taken yet
                 return Failed("repeated")
-            await self._replays.replay(request, reservation)
+            await self._replays.replay(asked.request, reservation)
             return None
+        return await self._serve(asked, route, sent, encoded, reservation)
+
+    async def _serve(
+        self, asked: Asked, route: Route, sent: Spoken, encoded: bytes, reservation: Reservation
+    ) -> Failed | None:
+        """The same from its grant, with an ending of its own."""
+        parts, request, options = self._parts, asked.request, self._parts.options
+        dialect, call = sent
         attempt = FIRST if asked.attempts == 1 else Attempt(asked.attempts, asked.first_id)
         asked.first_id = asked.first_id or reservation.id
         failed: Failed | None = None
         async with Ending(
-            parts, reservation, route, asked.key, dialect, call, self._endpoint, attempt
+            parts, reservation, route, asked.key, dialect, call, dialect.endpoint, attempt
         ) as ending:
             ending.watch(request)
             try:
-                response = await ending.send(self._forwarded(asked, route, encoded, reservation))
+                body = dialect.with_cap(encoded, route.cap_field, reservation.output_tokens)
+                response = await ending.send(self._forwarded(asked, route, call.headers, body))
                 if response.status != 200:
-                    failed = await read_failure(ending, response, parts.clock.now_ms())
+                    now_ms = parts.clock.now_ms()
+                    failed = await read_failure(ending, response, dialect, now_ms)
                 elif call.stream:
                     failed = await relay_stream(request, ending, response, dialect, call, options)
                 else:
@@ -154,16 +167,15 @@ class RequestPath:
         return failed
 
     def _forwarded(
-        self, asked: Asked, route: Route, encoded: bytes, reservation: Reservation
+        self, asked: Asked, route: Route, beside: HeaderBlock, body: bytes
     ) -> UpstreamRequest:
         """What the provider gets: the request as priced, with the cap that was granted. A further
         attempt has the time that is left."""
-        body = self._dialect.with_cap(encoded, route.cap_field, reservation.output_tokens)
         timeouts = route.stream_timeouts if asked.call.stream else route.timeouts
         if asked.attempts > 1:
             asked.timeouts(route)
             left_ms = max(1, asked.deadline_ms - self._parts.clock.now_ms())
             first_byte_ms = min(timeouts.first_byte_ms, left_ms)
             timeouts = msgspec.structs.replace(timeouts, first_byte_ms=first_byte_ms)
-        headers = HeaderBlock(route.headers + asked.call.headers)
+        headers = HeaderBlock(route.headers + beside)
         return UpstreamRequest(route.origin, "POST", route.target, headers, body, timeouts)

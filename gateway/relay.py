@@ -77,6 +77,33 @@ async def relay_stream(
     """A streamed answer: per chunk a copy and a search. It begins with its first byte: a stream
     that has failed before is a failure like any other, which another deployment may mend."""
     reader = dialect.stream_reader(call, ending.route.biller)
+    instead = await _carry(request, ending, response, reader)
+    if instead:
+        return await _error_instead(ending, response, reader, instead)
+    reader.end()
+    ending.usage = reader.usage
+    cost_nusd = ending.cost
+    await ending.book()
+    cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
+    tail = reader.finish(cost_usd)
+    if not request.started and ending.usage.is_error:
+        return Failed("failed", status=200, headers=_stream_headers(ending), body=tail)
+    cut_short = UpstreamFailed("the provider ended its stream without its end")
+    if not (request.started or tail or reader.complete):
+        return Failed("unknown", error=cut_short)
+    if not request.started:
+        await _begin_stream(request, ending)
+    if not reader.complete:
+        tail += dialect.error_event(cut_short)
+    await request.send({"type": "http.response.body", "body": tail})
+    await ending.let_go()
+    return None
+
+
+async def _carry(
+    request: Request, ending: Ending, response: UpstreamResponse, reader: StreamReader
+) -> bytes:
+    """All but the end of it. What came in place of output, where that is the provider's error."""
     send, read, feed, received = request.send, response.read, reader.feed, ending.received
     try:
         while not reader.complete and (chunk := await read()):
@@ -85,7 +112,7 @@ async def relay_stream(
             if passed:
                 if not request.started:
                     if reader.usage.is_error:
-                        return await _error_instead(ending, response, reader, passed)
+                        return passed
                     await _begin_stream(request, ending)
                 ending.delivering = True
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
@@ -93,22 +120,7 @@ async def relay_stream(
     except UpstreamError:
         if not reader.usage_is_final:
             raise  # else all that money needs was said before the connection broke
-    reader.end()
-    ending.usage = reader.usage
-    cost_nusd = ending.cost
-    await ending.book()
-    cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
-    tail = reader.finish(cost_usd)
-    cut_short = UpstreamFailed("the provider ended its stream without its end")
-    if not (request.started or tail or reader.complete):
-        return Failed("unknown", error=cut_short)
-    if not request.started:
-        await _begin_stream(request, ending)
-    if not reader.complete:
-        tail += dialect.error_event(cut_short)
-    await send({"type": "http.response.body", "body": tail})
-    await ending.let_go()
-    return None
+    return b""
 
 
 async def _begin_stream(request: Request, ending: Ending) -> None:
@@ -144,7 +156,9 @@ async def _error_instead(
     return Failed(kind, status=200, headers=_stream_headers(ending), body=b"".join(pieces))
 
 
-async def read_failure(ending: Ending, response: UpstreamResponse, now_ms: int) -> Failed:
+async def read_failure(
+    ending: Ending, response: UpstreamResponse, dialect: Dialect, now_ms: int
+) -> Failed:
     """The provider's own error costs nothing and is passed on as it is; an answer of something
     between us and the provider leaves the outcome unknown."""
     status = response.status
@@ -176,7 +190,7 @@ async def read_failure(ending: Ending, response: UpstreamResponse, now_ms: int) 
         )
     wait_ms = asked_wait_ms(headers, now_ms)
     headers.append((b"x-comptroller-request-id", ending.reservation.id.encode()))
-    return Failed(kind, wait_ms, None, status, headers, body)
+    return Failed(kind, wait_ms, None, status, headers, dialect.provider_error(status, body))
 
 
 def upstream_failure(error: Exception, cut_reason: str) -> UpstreamFailed:

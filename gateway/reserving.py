@@ -4,7 +4,6 @@ from budgets.answers import Refusal, Repeat, Reservation
 from gateway.asked import Asked
 from gateway.asking import Asking
 from gateway.counting import InputCounting
-from gateway.dialects.contract import Dialect
 from gateway.errors import InvalidRequest, LedgerGone
 from gateway.events import RequestEvent, RequestRecord
 from gateway.failures import Failed
@@ -12,18 +11,18 @@ from gateway.parts import Parts
 from gateway.quoting import Quoting
 from gateway.refusing import refused
 from gateway.routes import Route
+from gateway.spoken import Spoken
 
 
 class Reserving:
-    """Of one surface."""
+    """Of one worker."""
 
-    def __init__(self, parts: Parts, counting: InputCounting, dialect: Dialect) -> None:
+    def __init__(self, parts: Parts, counting: InputCounting) -> None:
         self._parts = parts
         self._counting = counting
-        self._dialect = dialect
 
     async def __call__(
-        self, asked: Asked, route: Route, encoded: bytes
+        self, asked: Asked, route: Route, sent: Spoken, encoded: bytes
     ) -> Reservation | Repeat | Failed:
         """The grant, or the request that has its mark already, or a refusal that another deployment
         might not meet. What does not fit by its bytes is counted; what others hold is waited for a
@@ -34,10 +33,10 @@ class Reserving:
         if parts.learning.owes:
             await parts.learning.catch_up(path.organisation)
         id_ = parts.ledger.new_id()
-        dialect, counting = self._dialect, self._counting
-        countable = counting.knows(asked.call, route)
-        quoting = Quoting.by_bytes(asked.call, route, parts.options, countable=countable)
-        event = self._event(id_, asked, quoting, encoded)
+        counting, (dialect, call) = self._counting, sent
+        countable = counting.knows(call, route)
+        quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
+        event = _event(id_, asked, quoting, dialect.endpoint, len(encoded))
         asking = Asking(parts, path, quoting, RequestRecord(event, encoded), id_, asked.mark)
         try:
             answer = await asking.ask(dialect, counting)
@@ -55,22 +54,25 @@ class Reserving:
             return refused(parts, answer, path, event)
         return answer
 
-    def _event(self, id_: str, asked: Asked, quoting: Quoting, encoded: bytes) -> RequestEvent:
-        call, route, key = quoting.call, quoting.route, asked.key
-        return RequestEvent(
-            request_id=id_,
-            scope=asked.path.scope,
-            key_id=key.id,
-            agent=key.agent,
-            endpoint=self._dialect.endpoint,
-            provider=route.provider,
-            model_requested=route.name,
-            model=route.model,
-            streamed=call.stream,
-            input_tokens_max=quoting.input_tokens_max,
-            output_cap_asked=call.output_cap or 0,
-            price_version=quoting.price.version,
-            request_bytes=len(encoded),
-            payload_state="full",
-            correlation_id=asked.first_id,
-        )
+
+def _event(
+    id_: str, asked: Asked, quoting: Quoting, endpoint: str, request_bytes: int
+) -> RequestEvent:
+    call, route, key = quoting.call, quoting.route, asked.key
+    return RequestEvent(
+        request_id=id_,
+        scope=asked.path.scope,
+        key_id=key.id,
+        agent=key.agent,
+        endpoint=endpoint,
+        provider=route.provider,
+        model_requested=route.name,
+        model=route.model,
+        streamed=call.stream,
+        input_tokens_max=quoting.input_tokens_max,
+        output_cap_asked=call.output_cap or 0,
+        price_version=quoting.price.version,
+        request_bytes=request_bytes,
+        payload_state="full",
+        correlation_id=asked.first_id,
+    )

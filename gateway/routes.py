@@ -11,6 +11,7 @@ from gateway.counters import Counter
 from gateway.errors import NotAllowed, NotFound
 from gateway.route_prices import RoutePrices
 from gateway.routing_rules import NO_RULES, RoutingRules
+from gateway.translations import Translation
 from gateway.upstream import HeaderBlock, Origin, Timeouts, Upstream
 from pricing import Price, PriceSheet
 
@@ -41,7 +42,8 @@ class Route:
     `price` is what requests that name no service tier are quoted with; `sheet` has every price of
     the model, None where that is the only one; `biller` is who bills, whose word about a cost is
     believed; `default_tier` the service tier that the operator's account has there, "" for the
-    standard.
+    standard. `translation` lies between what clients speak here and what the server does, None
+    where that is the same.
 
     Among several of one name: those of the lowest `order` are tried first, by chance in proportion
     to `weight`; `retries` counts further attempts after one here has failed (None: as the rules
@@ -66,6 +68,7 @@ class Route:
     learned_as: str = ""
     counter: CounterPlace | None = field(default=None, repr=False)
     calibrated: bool = False
+    translation: Translation | None = field(default=None, repr=False)
     sheet: PriceSheet | None = field(default=None, repr=False)
     biller: str = ""
     default_tier: str = ""

@@ -16,7 +16,7 @@ from gateway.dialects.chat import REFUSED_FIELDS
 from gateway.dialects.jsonbody import model_name, parse_object
 from gateway.dialects.messages_betas import spoken
 from gateway.endpoints import checked_path
-from gateway.errors import InvalidRequest, UpstreamFailed
+from gateway.errors import InvalidRequest, NotFound, UpstreamFailed
 from gateway.failures import OPERATOR_STATUSES
 from gateway.parts import Parts
 from gateway.relay import (
@@ -47,6 +47,8 @@ class CountTokens:
         for name in REFUSED_FIELDS & fields.keys():
             raise InvalidRequest(f"{name} is the gateway's to decide: remove it", param=name)
         route = parts.routes.find(key, model_name(fields), MESSAGES.endpoint).deployments[0]
+        if route.translation is not None:
+            raise NotFound(f"the provider of {route.name} does not count tokens: send the message")
         await checked_path(parts, path)
         asked = _asked(route, fields, request.headers)
         try:

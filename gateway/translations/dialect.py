@@ -100,6 +100,7 @@ class TranslatedReader:
         self._reader = reader
         self._translation = translation
         self._error_told = error_told
+        self._told = False
 
     @property
     def usage(self) -> Usage:
@@ -119,9 +120,16 @@ class TranslatedReader:
     def feed(self, chunk: bytes) -> bytes:
         """See StreamReader. Raises UpstreamUnknown for an answer beyond all bounds."""
         passed = self._reader.feed(chunk)
-        if self._reader.usage.is_error:
-            return self._error_told(passed) if passed else b""
-        return self._translation.feed(passed)
+        return (
+            self._error(passed) if self._reader.usage.is_error else self._translation.feed(passed)
+        )
+
+    def _error(self, events: bytes) -> bytes:
+        """Once."""
+        if self._told or not events:
+            return b""
+        self._told = True
+        return self._error_told(events)
 
     def end(self) -> None:
         """See StreamReader."""
@@ -131,5 +139,5 @@ class TranslatedReader:
         """See StreamReader."""
         last = self._reader.finish(cost_usd)
         if self._reader.usage.is_error:
-            return b""
+            return self._error(last)
         return self._translation.finish(last, complete=self._reader.complete)

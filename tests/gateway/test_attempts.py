@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
@@ -29,6 +30,7 @@ from tests.gateway.behaviours import (
 )
 from tests.gateway.conftest import MakeStack
 from tests.gateway.ledger_view import charged
+from tests.gateway.messages_provider import OVERLOADED, messages_routes, says_message
 from tests.gateway.processes import free_port
 from tests.gateway.provider import Behaviour, Provider, Received, Reply
 from tests.gateway.stack import (
@@ -440,3 +442,36 @@ async def test_a_quote_is_that_of_the_dearest_deployment(make_stack: MakeStack) 
     quoted = (await stack.quote(secret, "mixed", max_tokens=CAP))["reserved_nusd"]
     plain = (await stack.quote(secret, "plain", max_tokens=CAP))["reserved_nusd"]
     assert quoted == plain + 8 * CAP * OUTPUT_NUSD
+
+
+async def test_anthropic_s_error_in_place_of_a_message_falls_back(make_stack: MakeStack) -> None:
+    """Its only event is its last one: it is a failure all the same, and the caller sees the other
+    deployment's stream alone."""
+
+    def routes(origin: Origin, upstream: Upstream) -> list[Route]:
+        claude = messages_routes(origin, upstream)[0]
+        unique = secrets.token_hex(4)
+        return [
+            dataclasses.replace(claude, order=order, deployment=f"claude {order} {unique}")
+            for order in (0, 1)
+        ]
+
+    good = says_message()
+
+    async def fails_first(received: Received, reply: Reply) -> None:
+        if len(stack.provider.received) > 1:
+            await good(received, reply)
+            return
+        reply.begin()
+        reply.chunk(b"event: error\ndata: " + msgspec.json.encode(OVERLOADED) + b"\n\n")
+        reply.end()
+
+    stack = await make_stack(rules=RULES, more_routes=routes)
+    stack.provider.behaviour = fails_first
+    secret = await stack.key(budget=BUDGET)
+    body = {"model": "claude", "max_tokens": 20, "stream": True, "messages": GREETING}
+    answer = await stack.call(secret, body, "/v1/messages")
+    assert (answer.status_code, answer.headers["x-comptroller-attempts"]) == (200, "2")
+    assert "message_stop" in answer.text
+    assert "Overloaded" not in answer.text
+    await stack.ledger.until_at_rest()

@@ -51,7 +51,7 @@ ROUTING = (
     Mutant(
         "a further attempt does not name the first",
         "gateway/reserving.py",
-        "            correlation_id=asked.first_id,\n",
+        "        correlation_id=asked.first_id,\n",
         "",
         _ATTEMPTS,
     ),
