@@ -5,16 +5,16 @@ obeys and this version does not is named and refused: a rate limit, a pause or a
 ignored in silence is worse than a file that does not load.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
+from comptroller.api_bases import api_base_of, host_of
 from comptroller.catalogued import COSTS, PriceSource, completed, missing
+from comptroller.deployments import ORDER_LAST, refuse_limits, routing_of
 from comptroller.document import DecimalText, Value, shown
 from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
 from comptroller.translated import INSTALL, check, extra_params, is_installed, is_translated
@@ -39,22 +39,11 @@ TIMEOUT_S_MAX: Final = 7200
 BOUNDS: Final = ("bytes", "calibrated")
 """How the input of a model's requests is bounded: by what holds, or by what was seen."""
 _CHAT: Final = "/v1/chat/completions"
-ORDER_LAST: Final = 10**9
-WEIGHT_MAX: Final = 10**6
-RETRIES_MAX: Final = 10
 
 _ENTRY_FIELDS = ("model_name", "litellm_params", "model_info")
 _PARAMS = (
     *("model", "api_base", "api_key", "timeout", "stream_timeout"),
     *("weight", "order", "max_retries", "num_retries"),
-)
-# A budget holds each of these exactly, and over all workers.
-_LIMITS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "rpm": "{requests: 600, window: minute, models: [<this model_name>]}",
-        "tpm": "{tokens: 100000, window: minute, models: [<this model_name>]}",
-        "max_parallel_requests": "{concurrency: 20, models: [<this model_name>]}",
-    }
 )
 # What model_info may say besides prices. Fields that LiteLLM obeys (blocked, access_groups, rpm,
 # team_id ...) are not among them: a pause or a restriction must not be ignored in silence.
@@ -69,8 +58,6 @@ _INFO_FIELDS = (
 _INFO_PREFIXES = ("supports_", "supported_")
 # Whether such a field is a price that is understood is for `pricing` to say, never for this file.
 _PRICE_WORDS = ("cost", "pric", "multiplier", "surcharge", "per_token", "provider_specific_entry")
-_URL = re.compile(r"https?://[\x21-\x7e]+", re.ASCII)
-_HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +164,7 @@ def read_entry(
     timeouts_ms: tuple[int, int] = (0, 0),
 ) -> ModelEntry:
     """One entry of `model_list`, as `read_models` has it. Raises ConfigInvalid."""
-    _refuse_limits(item)
+    refuse_limits(item)
     fields = item.known_fields(_ENTRY_FIELDS, "an entry of model_list")
     for needed in _ENTRY_FIELDS[:2]:
         if needed not in fields:
@@ -194,10 +181,10 @@ def read_entry(
     info = fields.get("model_info")
     check(provider, params, params_value, info)
     if provider == "demo":
-        return replace(_demo(name, model, info, params), **_routing(params, info))
-    served = provider, model, _host(params, environment)
+        return replace(_demo(name, model, info, params), **routing_of(params, info))
+    served = provider, model, host_of(params, environment)
     price, source = _price(name, served, info or item, looked_up)
-    api_base = _api_base(provider, params, params_value, environment)
+    api_base = api_base_of(provider, params, params_value, environment)
     timeout_ms = _seconds_ms(params.get("timeout")) or timeouts_ms[0]
     api_key = params.get("api_key")
     return ModelEntry(
@@ -216,7 +203,7 @@ def read_entry(
         input_counter=_input_counter(info),
         calibrated=_calibrated(info),
         default_tier=_default_tier(info, source),
-        **_routing(params, info),
+        **routing_of(params, info),
     )
 
 
@@ -245,51 +232,6 @@ def _demo(name: str, model: str, info: Value | None, params: Mapping[str, Value]
     return _demo_entry(name, full_name, price, source)
 
 
-def _refuse_limits(item: Value) -> None:
-    """LiteLLM reads them in litellm_params and beside it."""
-    params = item.fields().get("litellm_params")
-    places = [item.fields(), params.fields() if params is not None else {}]
-    for name, budget in _LIMITS.items():
-        for fields in places:
-            if name in fields and fields[name].content is not None:
-                raise fields[name].error(
-                    f"{name} is not supported, remove it: a budget with {budget} holds it exactly"
-                )
-
-
-def _routing(params: Mapping[str, Value], info: Value | None) -> dict[str, Any]:
-    """weight, order, retries and deployment of an entry. LiteLLM's SDK clients have max_retries,
-    its router num_retries: here there is one place that tries again."""
-    found: dict[str, Any] = {}
-    if "weight" in params:
-        found["weight"] = _weight(params["weight"])
-    if "order" in params:
-        found["order"] = _whole(params["order"], ORDER_LAST)
-    retries = params.get("num_retries") or params.get("max_retries")
-    if retries is not None:
-        found["retries"] = _whole(retries, RETRIES_MAX)
-    id_ = info.fields().get("id") if info is not None else None
-    if id_ is not None and id_.content is not None:
-        found["deployment"] = id_.text("id")
-    return found
-
-
-def _whole(value: Value, most: int) -> int:
-    if type(value.content) is not int or not 0 <= value.content <= most:
-        raise value.error(f"{value.name} is a whole number from 0 to {most}")
-    return value.content
-
-
-def _weight(value: Value) -> int:
-    """In thousandths, and not 0 for what is more than 0."""
-    plain = value.content
-    if isinstance(plain, DecimalText | int) and not isinstance(plain, bool):
-        weight = Decimal(plain)
-        if 0 <= weight <= WEIGHT_MAX:
-            return int((weight * 1000).to_integral_value(ROUND_CEILING))
-    raise value.error(f"weight is a number from 0 to {WEIGHT_MAX}")
-
-
 def _params(value: Value) -> dict[str, Value]:
     for name, param in value.fields().items():
         if name not in _PARAMS and _is_price_field(name):
@@ -309,52 +251,6 @@ def _provider(value: Value, environment: Mapping[str, str]) -> tuple[str, str]:
             f"api_base{hint}"
         )
     return provider, model
-
-
-def _api_base(
-    provider: str, params: Mapping[str, Value], owner: Value, environment: Mapping[str, str]
-) -> str:
-    if "api_base" in params:
-        return _checked_base(params["api_base"], environment)
-    if is_translated(provider):
-        return ""  # where it is, LiteLLM knows
-    # Or the key of somebody's own server would be sent to the provider of that name.
-    if provider in PROVIDERS[provider].own_servers:
-        raise owner.error(f"api_base is missing: {provider} has no server of its own")
-    base = PROVIDERS[provider].base
-    if "api_key" not in params:
-        variable = f"{provider.upper()}_API_KEY"
-        raise owner.error(f"api_key is missing, which {base} needs: api_key: os.environ/{variable}")
-    return base
-
-
-def _host(params: Mapping[str, Value], environment: Mapping[str, str]) -> str:
-    """The server that is named; empty for the provider's own."""
-    value = params.get("api_base")
-    return "" if value is None else urlsplit(_checked_base(value, environment)).hostname or ""
-
-
-def _checked_base(value: Value, environment: Mapping[str, str]) -> str:
-    """User, query and fragment would be lost on the way: they are refused."""
-    text = value.resolved("api_base", environment)
-    url = _split(text) if _URL.fullmatch(text) else None
-    if url is None or not url.hostname or not _HOST.fullmatch(url.hostname):
-        raise value.error(f"api_base is a URL, as in {PROVIDERS['openai'].base}")
-    if "@" in url.netloc:
-        raise value.error("api_base holds no password: use api_key")
-    if "?" in text or "#" in text:
-        raise value.error("api_base ends with its path: remove what follows ? or #")
-    return text.rstrip("/")
-
-
-def _split(text: str) -> SplitResult | None:
-    """None for what is no URL: brackets without an IPv6 address, ports that cannot be."""
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return None
-    return url if port != 0 else None
 
 
 def _seconds_ms(value: Value | None) -> int:

@@ -4,7 +4,6 @@ It costs nothing (OpenAI's API reference, "Get input token counts"), so it reser
 caller is authenticated, and may ask for its own models only.
 """
 
-import logging
 from typing import Any
 
 import msgspec
@@ -14,18 +13,12 @@ from budgets.plan import ScopePath
 from gateway.dialects import RESPONSES
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.endpoints import checked_path
-from gateway.errors import InvalidRequest, NotFound, UpstreamFailed
-from gateway.failures import OPERATOR_STATUSES
+from gateway.errors import InvalidRequest, NotFound
 from gateway.parts import Parts
-from gateway.relay import (
-    ERROR_BODY_BYTES_MAX,
-    PASSED_HEADERS,
-    upstream_failure,
-)
-from gateway.request import Request, respond
-from gateway.routes import Route
+from gateway.request import Request
 from gateway.subscopes import counting_at
-from gateway.upstream import UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.unbilled import pass_on
+from gateway.upstream import UpstreamRequest
 
 PATH = "/v1/responses/input_tokens"
 _SUFFIX = b"/input_tokens"
@@ -37,7 +30,6 @@ FIELDS = frozenset(
         *("conversation",),
     )
 )
-_log = logging.getLogger("comptroller.upstream")
 
 
 class InputTokens:
@@ -60,32 +52,10 @@ class InputTokens:
         await checked_path(parts, path, route.name)
         fields["model"] = msgspec.Raw(msgspec.json.encode(route.model))
         body = msgspec.json.encode(fields)
-        try:
-            response = await route.upstream.send(
-                UpstreamRequest(
-                    *(route.origin, "POST", route.target + _SUFFIX, route.headers, body),
-                    route.timeouts,
-                )
-            )
-            await _relay(request, route, response)
-        except UpstreamError as error:
-            raise upstream_failure(error, "") from error
-
-
-async def _relay(request: Request, route: Route, response: UpstreamResponse) -> None:
-    """As it came, apart from what is about the operator's account."""
-    try:
-        body = route.without_secret(await response.read_all(ERROR_BODY_BYTES_MAX))
-    finally:
-        response.abort()  # after a whole answer this closes nothing
-    status = response.status
-    headers = [each for each in response.headers if each[0] in PASSED_HEADERS]
-    if status in OPERATOR_STATUSES:
-        _log.error("the provider refuses this gateway: status %d; check its api_key", status)
-        raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
-    if not dict(headers).get(b"content-type", b"").startswith(b"application/json"):
-        raise UpstreamFailed(f"the provider's side answered with status {status}")
-    await respond(request.send, status, headers, body)
+        asked = UpstreamRequest(
+            *(route.origin, "POST", route.target + _SUFFIX, route.headers, body), route.timeouts
+        )
+        await pass_on(request, route, asked)
 
 
 def _check_tools(tools: Any) -> None:  # noqa: ANN401  # any JSON value

@@ -4,7 +4,6 @@ It costs nothing (Anthropic, guide "Token counting": free, with a rate limit of 
 is reserved and nothing is recorded. It takes a key whose path is open, as the list of models does.
 """
 
-import logging
 from collections.abc import Mapping
 
 import msgspec
@@ -16,21 +15,15 @@ from gateway.dialects.chat import REFUSED_FIELDS
 from gateway.dialects.jsonbody import model_name, parse_object
 from gateway.dialects.messages_betas import spoken
 from gateway.endpoints import checked_path
-from gateway.errors import InvalidRequest, NotFound, UpstreamFailed
-from gateway.failures import OPERATOR_STATUSES
+from gateway.errors import InvalidRequest, NotFound
 from gateway.parts import Parts
-from gateway.relay import (
-    ERROR_BODY_BYTES_MAX,
-    PASSED_HEADERS,
-    upstream_failure,
-)
-from gateway.request import Request, respond
+from gateway.request import Request
 from gateway.routes import Route
-from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.unbilled import pass_on
+from gateway.upstream import HeaderBlock, UpstreamRequest
 
 BELOW_MESSAGES = b"/count_tokens"
 COUNT_TOKENS_PATH = MESSAGES.endpoint + BELOW_MESSAGES.decode()
-_log = logging.getLogger("comptroller.upstream")
 
 
 class CountTokens:
@@ -50,15 +43,7 @@ class CountTokens:
         if route.translation is not None:
             raise NotFound(f"the provider of {route.name} does not count tokens: send the message")
         await checked_path(parts, path)
-        asked = _asked(route, fields, request.headers)
-        try:
-            response = await route.upstream.send(asked)
-            counted = await response.read_all(ERROR_BODY_BYTES_MAX)
-        except UpstreamError as error:
-            raise upstream_failure(error, "") from error
-        headers = [each for each in response.headers if each[0] in PASSED_HEADERS]
-        _check(response, dict(headers))
-        await respond(request.send, response.status, headers, route.without_secret(counted))
+        await pass_on(request, route, _asked(route, fields, request.headers))
 
 
 def _asked(
@@ -73,14 +58,3 @@ def _asked(
         msgspec.json.encode(named),
         route.timeouts,
     )
-
-
-def _check(response: UpstreamResponse, headers: dict[bytes, bytes]) -> None:
-    """What is about the operator's account, or came from between us and the provider, is not for
-    the caller. Raises UpstreamFailed."""
-    status = response.status
-    if status in OPERATOR_STATUSES:
-        _log.error("the provider refuses this gateway: status %d; check its api_key", status)
-        raise UpstreamFailed(f"the provider refused this gateway ({status})", status)
-    if not headers.get(b"content-type", b"").startswith(b"application/json"):
-        raise UpstreamFailed(f"the provider's side answered with status {status}")
