@@ -16,7 +16,7 @@ from pricing import UsageInvalid, read_usage
 
 EVENT_BYTES_MAX = 1024 * 1024
 API = "anthropic-messages"
-_WATCHED = re.compile(rb'message_st|message_delta|"error"')
+_WATCHED, _ERROR = b"message_", b'"error"'  # two searches of the kind that the processor does
 _USAGE = re.compile(rb'"usage"\s*:\s*\{(?=\s*")')
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
@@ -81,7 +81,8 @@ class MessagesStreamReader:
             and not self._pending
             and not self._held
             and chunk.endswith(b"\n\n")
-            and _WATCHED.search(chunk) is None
+            and _WATCHED not in chunk
+            and _ERROR not in chunk
         ):
             return chunk
         return self._by_event(chunk)

@@ -113,6 +113,8 @@ def _with_thinking(meters: Meters, usage: Counters) -> Meters:
     output = usage.count("output_tokens", required=True)
     thinking = usage.inside("output_tokens_details").part("thinking_tokens", output)
     thinking = min(thinking, meters.text_output)
+    if not thinking:
+        return meters
     return replace(meters, text_output=meters.text_output - thinking, reasoning_output=thinking)
 
 

@@ -36,11 +36,13 @@ def _read(usage: Counters, output: Output) -> Used:
         calls = calls_in_usage(usage)
     else:
         calls = _calls_in_output(output)
-    called = Meters(search_calls=calls.searches, tool_calls=calls.tool_calls)
-    return Used(
-        read_tokens(usage, RESPONSES).plus(called),
-        Facts(service_tier=usage.text("service_tier"), tools=calls.by_kind),
-    )
+    meters, tier = read_tokens(usage, RESPONSES), usage.text("service_tier")
+    if calls.searches or calls.tool_calls:
+        called = Meters(search_calls=calls.searches, tool_calls=calls.tool_calls)
+        meters = meters.plus(called)
+    elif not tier:
+        return Used(meters)
+    return Used(meters, Facts(service_tier=tier, tools=calls.by_kind))
 
 
 def _calls_in_output(output: Sequence[Mapping[str, object]]) -> Calls:
