@@ -9,6 +9,7 @@ there (`ServerChanged`). TLS, Sentinel and Cluster go through `budgets.redispy`.
 
 import asyncio
 import functools
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class TransportLimits:
 
 
 TOUCH_MS = 1_000
+_run_ids = re.compile(rb"(?:run_id|master_replid):([0-9a-f]+)").findall
 _UNCONFIRMED = "the ledger's disk did not confirm the change: make it again"
 
 
@@ -73,15 +75,25 @@ class _Call:
 
 
 class _Connection(asyncio.Protocol):
-    """One pipelined connection that reconnects while calls wait."""
+    """One pipelined connection that reconnects while calls wait. `looked_on` is another one, on
+    which callers look at the server before they use this one: a server that is not the same is
+    shown nothing that they ask for. None where this is that one."""
 
-    def __init__(self, address: NodeAddress, limits: TransportLimits) -> None:
+    def __init__(
+        self,
+        address: NodeAddress,
+        limits: TransportLimits,
+        looked_on: "_Connection | None" = None,
+    ) -> None:
+        self._looked_on = looked_on
+        self._ready = False  # connected, and calls go out
+        self.run = b""  # which server this is, and by which promotion: told by the greeting
         self._address = address
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.connections = 0  # made so far: the number of this one
-        self.losses = 0
+        self.changes = 0  # after each of them callers look again
         self._reader = hiredis.Reader()
         self._waiting: deque[_Call] = deque()
         self._buffer: list[bytes] = []
@@ -103,7 +115,7 @@ class _Connection(asyncio.Protocol):
         """Queues one packed command for this tick's write; the future has its reply. One that has
         `lost` is never sent on another connection: that makes its error. One that is `bound` speaks
         of this very connection."""
-        if bound and self._transport is None:
+        if bound and not self._ready:
             raise LedgerSilent(_UNCONFIRMED)
         if self._closed:
             raise LedgerUnavailable("the ledger connection is closed: the process is stopping")
@@ -114,13 +126,13 @@ class _Connection(asyncio.Protocol):
         future: asyncio.Future[object] = self._loop.create_future()
         call = _Call(packed, future, self._loop.time() + timeout_ms / 1000, lost)
         self._waiting.append(call)
-        if self._transport is not None:
+        if self._ready:
             call.sent = True
             self._buffer.append(packed)
             if not self._flush_scheduled:
                 self._flush_scheduled = True
                 self._loop.call_soon(self._flush)
-        elif self._connecting is None:
+        elif self._transport is None and self._connecting is None:
             self._connecting = self._loop.create_task(self._connect())
         if self._watchdog is None or call.deadline < self._watchdog.when():
             if self._watchdog is not None:
@@ -158,17 +170,37 @@ class _Connection(asyncio.Protocol):
             await self._loop.create_connection(lambda: self, address.host, address.port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greets the server, then sends again whatever is unanswered and still wanted."""
+        """Greets the server, then sends again whatever is unanswered and still wanted: at once, or
+        when it is known to be the server that was looked at."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has no common base
         self.connections += 1
         self._reader = hiredis.Reader()
         greeting = self._greeting()
         self._handshake_replies = len(greeting)
+        self._buffer = greeting
+        if self._looked_on is None or not self._looked_on.connections:
+            self._send_waiting()
+        else:
+            self._flush()
+
+    def _send_waiting(self) -> None:
+        self._ready = True
         self._forget_given_up()
         for call in self._waiting:
             call.sent = True
-        self._buffer = [*greeting, *(call.packed for call in self._waiting)]
+            self._buffer.append(call.packed)
         self._flush()
+
+    def _greeted(self, info: object) -> None:
+        """The server has said who it is. One that may not be asked is taken for the same: who lets
+        us use it vouches for it."""
+        self.run = b"".join(_run_ids(info)) if isinstance(info, bytes) else b""
+        if self._ready:
+            return
+        if self._looked_on is not None and self._looked_on.run != self.run:
+            self.changes += 1
+            self._fail_what_was_looked_at()
+        self._send_waiting()
 
     def _greeting(self) -> list[bytes]:
         address = self._address
@@ -178,7 +210,7 @@ class _Connection(asyncio.Protocol):
             commands.append(_packed(("AUTH", *user, address.password)))
         if address.database:
             commands.append(_packed(("SELECT", address.database)))
-        return commands
+        return [*commands, _packed(("INFO", "server", "replication"))]
 
     def data_received(self, data: bytes) -> None:
         """Hands each reply to the call that waits longest."""
@@ -186,7 +218,9 @@ class _Connection(asyncio.Protocol):
         while (reply := self._reader.gets()) is not False:
             if self._handshake_replies:
                 self._handshake_replies -= 1
-                if isinstance(reply, hiredis.ReplyError):
+                if not self._handshake_replies:
+                    self._greeted(reply)
+                elif isinstance(reply, hiredis.ReplyError):
                     self._fail_all(LedgerRejected(f"the ledger's server refused us: {reply}"))
                 continue
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("LOADING"):
@@ -205,17 +239,20 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forgets the connection; commands that still wait are sent again on the next one."""
-        self._transport = None
-        self.losses += 1
+        self._transport, self._ready = None, False
+        self.changes += 1
         self._buffer.clear()
-        for call in self._waiting:
-            if call.lost is not None and not call.future.done():
-                call.future.set_exception(call.lost())
+        self._fail_what_was_looked_at()
         self._forget_given_up()
         if self._closed:
             self._fail_all(LedgerSilent("the ledger connection closed before the answer came"))
         elif self._waiting and self._connecting is None:
             self._connecting = self._loop.create_task(self._connect())
+
+    def _fail_what_was_looked_at(self) -> None:
+        for call in self._waiting:
+            if call.lost is not None and not call.future.done():
+                call.future.set_exception(call.lost())
 
     def _expire(self) -> None:
         """Ends calls past their deadline. Replies come in order, so a first call without a reply
@@ -225,7 +262,7 @@ class _Connection(asyncio.Protocol):
         silent = False
         for call in self._waiting:
             if call.deadline <= now and not call.future.done():
-                silent = silent or call.sent
+                silent = silent or call.sent or not self._ready
                 call.future.set_exception(_unanswered(call.sent))
         if self._transport is None:
             self._forget_given_up()
@@ -278,13 +315,14 @@ class PipelinedTransport:
     def __init__(self, address: NodeAddress, limits: TransportLimits | None = None) -> None:
         self._limits = limits or TransportLimits()
         self._hot = _Connection(address, self._limits)
-        self._durable = _Connection(address, self._limits)
+        self._durable = _Connection(address, self._limits, looked_on=self._hot)
         self._touched_on = 0
 
     @property
     def generation(self) -> int:
-        """See LedgerTransport: how often a connection was lost."""
-        return self._hot.losses + self._durable.losses
+        """See LedgerTransport: how often a connection was lost, or the durable one was made to
+        another server than the one that was looked at."""
+        return self._hot.changes + self._durable.changes
 
     async def call(
         self, script: Script, keys: tuple[bytes, ...], args: tuple[Argument, ...]

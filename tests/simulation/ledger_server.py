@@ -176,6 +176,8 @@ class LedgerServer:
         name = command[0].upper()
         if name == b"WAITAOF":
             return [0 if self.weather.strikes("ledger_unsynced") else 1, 0]
+        if name == b"INFO":
+            return b"run_id:%040x\r\n" % self._runs
         if name == b"TIME":
             now_ms = self.now_ms()
             return [b"%d" % (now_ms // 1000), b"%d" % (now_ms % 1000 * 1000)]
