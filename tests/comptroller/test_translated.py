@@ -78,7 +78,7 @@ def test_another_entry_is_another_deployment(read: Read) -> None:
         ("model: gemini/x", "api_key is missing, which gemini needs"),
         ("model: gemini/x, api_key: 'a b'", "api_key must be ASCII"),
         ("model: gemini/x, api_key: k, api_base: 'no url'", "api_base is a URL"),
-        ("model: gemini/x, api_key: k, num_retries: 3", "unknown field 'num_retries'"),
+        ("model: gemini/x, api_key: k, cache_control: 3", "unknown field 'cache_control'"),
         ("model: gemini/x, api_key: k, mock_response: x", "unknown field 'mock_response'"),
         ("model: openai/x, api_key: k, api_version: '1'", "api_version means nothing to openai"),
         ("model: demo/small, aws_region_name: x", "aws_region_name means nothing to demo"),

@@ -13,7 +13,7 @@ from tests.console.desk import Console
 
 SHAPE = {
     *("id", "name", "scope", "budget_scope", "status", "models", "endpoints", "agent", "tags"),
-    *("created_at_ms", "expires_at_ms", "delegates", "minted_by"),
+    *("created_at_ms", "expires_at_ms", "delegates", "subscopes", "minted_by"),
 }
 WANTED = {"name": "ci", "scope": "acme/research"}
 

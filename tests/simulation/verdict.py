@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from clickhouse.chain import GENESIS, link
-from tests.simulation.accounts import Account, Held
+from tests.simulation.accounts import Account, Held, is_calibrated
 from tests.simulation.tables import canonical_part, column
 from tests.simulation.world import World
 
@@ -27,7 +27,9 @@ def judge(world: World, organisations: tuple[str, ...]) -> None:
         _records_are_whole(world, account)
         for held in account.held.values():
             recovered = account.recoveries > 0
-            _money_is_right(world, held, calls[held.id], recovered=recovered)
+            call = calls[held.id]
+            _money_is_right(world, held, call, recovered=recovered)
+            _enough_is_charged(world, account, held, call)
 
 
 def _nobody_is_forgotten(world: World, account: Account, calls: dict[str, int]) -> None:
@@ -100,15 +102,6 @@ def _money_is_right(world: World, held: Held, call: int, *, recovered: bool) -> 
             "%s (call %d) is %s: %d of %d, %s",
             *about,
         )
-    if served is not None and served.obedient:
-        counted = held.usage_source == "counted" and (served.stops or not held.bytes_read)
-        least_nusd = served.least_nusd(held.bytes_read) if counted else served.billed_nusd
-        world.tally["rare:billed beyond what was read"] += held.charged_nusd < served.billed_nusd
-        must(
-            held.charged_nusd >= least_nusd,
-            "%s (call %d) is charged too little as %s: %d of %d, %s",
-            *about,
-        )
     if served is not None and served.reported and held.usage_source == "provider":
         true_nusd = served.cost_nusd(served.reported)
         must(held.charged_nusd == true_nusd, "%s (call %d) is not the truth: %s %d %d %s", *about)
@@ -117,6 +110,24 @@ def _money_is_right(world: World, held: Held, call: int, *, recovered: bool) -> 
     if received and told and received.complete and held.state != "expired":
         nusd = int(Decimal(told.decode()) * 10**9)
         must(nusd == held.charged_nusd, "%s (call %d): %s %d %d %s", *about)
+
+
+def _enough_is_charged(world: World, account: Account, held: Held, call: int) -> None:
+    """All that the provider bills, but what its cancelled stream had not sent yet. Where the bound
+    was a learned one, which may be wrong, whoever booked the reservation knew no better."""
+    served = world.served.get(held.id)
+    if served is None or not served.obedient:
+        return
+    counted = held.usage_source == "counted" and (served.stops or not held.bytes_read)
+    least_nusd = served.least_nusd(held.bytes_read) if counted else served.billed_nusd
+    world.tally["rare:billed beyond what was read"] += held.charged_nusd < served.billed_nusd
+    if is_calibrated(account, served.kind):
+        least_nusd = min(least_nusd, held.reserved_nusd)
+    world.books.must(
+        held.charged_nusd >= least_nusd,
+        "%s (call %d) is charged too little as %s: %d of %d, %s",
+        *(held.id, call, held.usage_source, held.charged_nusd, held.reserved_nusd, served),
+    )
 
 
 def what_waits(world: World, organisations: tuple[str, ...], director: Any) -> str:
