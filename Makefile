@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup up demo test image simulate chaos kills mutants check bench lock clean
+.PHONY: setup up demo test image clients simulate chaos kills mutants check bench lock clean
 
 setup: .venv/.ready
 
@@ -29,6 +29,12 @@ test: setup
 # What the Dockerfile builds, run without a container engine; downloads.
 image: setup
 	$(BIN)/pytest -m image tests/deploy
+
+# Real SDKs, agent frameworks and command lines, each in an environment of its own: docs/clients.md.
+# Downloads 3 GB once, into .clients; then five minutes. CLIENTS="-k openai"
+CLIENTS ?=
+clients: setup
+	$(BIN)/pytest -m clients tests/clients $(CLIENTS)
 
 # The whole data plane under one seed, with faults: docs/simulation.md. SIMULATE="--seed 7 --episodes 1"
 SIMULATE ?= --seconds 120
@@ -75,4 +81,4 @@ lock:
 		--output-file requirements.build.lock -
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -7,11 +7,15 @@ import msgspec
 
 CHARS_PER_TOKEN = 4
 ANSWER_WORDS_MAX = 120
+QUESTION_WORDS, RESULT_WORDS = 12, 32
+"""So many of what was said last are repeated: of a command's result the first 20 are about it."""
+
 EXAMPLE_DEPTH_MAX = 16
 """Objects inside objects that an answer has."""
 
 REASONING_TOKENS = 64
 _QUOTED = re.compile(r'"([^"]{1,200})"')
+_WORD = re.compile(r"[\w-]+")
 _NUMBER = re.compile(r"\d{1,15}")
 
 
@@ -25,7 +29,7 @@ class Tool(NamedTuple):
 class Asked(NamedTuple):
     """A request. `said`: the text of its newest message, which `is_result` where that is a tool's;
     `results`: how many tools were called for the newest question; `cap`: of output tokens;
-    `schema`: what the answer has to be JSON of."""
+    `schema`: what the answer has to be JSON of; `question`: the newest text of the user."""
 
     model: str
     said: str
@@ -35,6 +39,7 @@ class Asked(NamedTuple):
     results: int = 0
     is_result: bool = False
     schema: Any = None
+    question: str = ""
 
 
 class Answer(NamedTuple):
@@ -61,19 +66,35 @@ def answer(asked: Asked) -> Answer:
     words = _text(asked).split()
     cut = words[: cap - reasoning]
     called = arguments = ""
-    if asked.results < len(asked.tools):
-        tool = asked.tools[asked.results]
-        properties = _object(_object(tool.schema).get("properties"))
+    tools = _wanted(asked)
+    if asked.results < len(tools):
+        tool = tools[asked.results]
+        properties = _needed(_object(tool.schema))
         values = {name: _example(schema, asked.said) for name, schema in properties.items()}
         called, arguments = tool.name, msgspec.json.encode(values).decode()
     tokens = asked.prompt_bytes // CHARS_PER_TOKEN + 1
     return Answer(cut, len(cut) == len(words), called, arguments, tokens, reasoning)
 
 
+def _wanted(asked: Asked) -> tuple[Tool, ...]:
+    """The tools that the question names, or else all: a coding agent brings many."""
+    words = set(_WORD.findall(asked.question))
+    return tuple(each for each in asked.tools if each.name in words) or asked.tools
+
+
+def _needed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a call has to have; of a schema that does not say which, all."""
+    properties, required = _object(schema.get("properties")), schema.get("required")
+    if not isinstance(required, list) or not required:
+        return properties
+    return {name: each for name, each in properties.items() if name in required}
+
+
 def _text(asked: Asked) -> str:
     if asked.schema is not None:
         return msgspec.json.encode(_example(asked.schema, asked.said)).decode()
-    about = " ".join(asked.said.split()[:12]) or "nothing"
+    repeated = RESULT_WORDS if asked.is_result else QUESTION_WORDS
+    about = " ".join(asked.said.split()[:repeated]) or "nothing"
     if asked.is_result:
         return f"Using the tool's result ({about}), the demo model is done."
     return (

@@ -29,8 +29,9 @@ def _asked(request: dict[str, Any]) -> Asked:
         prompt_bytes=len(msgspec.json.encode(messages)),
         cap=min((request[name] for name in _CAPS if name in request), default=None),
         tools=_tools(request),
-        results=_results(messages),
+        results=_results(request),
         is_result=messages[-1].get("role") == "tool",
+        question=next((_text(each) for each in reversed(messages) if each["role"] == "user"), ""),
     )
 
 
@@ -41,7 +42,13 @@ def _tools(request: dict[str, Any]) -> tuple[Tool, ...]:
     return tuple(Tool(str(each.get("name", "")), each.get("parameters")) for each in functions)
 
 
-def _results(messages: list[dict[str, Any]]) -> int:
+def _results(request: dict[str, Any]) -> int:
+    """How many tools were called since the newest question. Some clients write down calls and
+    results as texts; where a tool has to be called, each earlier turn was a call, all the same."""
+    messages: list[dict[str, Any]] = request["messages"]
+    roles = [message.get("role") for message in messages]
+    if request.get("tool_choice") == "required" and "tool" not in roles:
+        return roles.count("assistant")
     count = 0
     for message in reversed(messages):
         if message.get("role") == "user":
@@ -116,4 +123,7 @@ def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
 
 def _text(message: dict[str, Any]) -> str:
     content = message.get("content")
+    if isinstance(content, list):
+        texts = [_object(part).get("text") for part in content]
+        return " ".join(each for each in texts if isinstance(each, str)) or "that"
     return content if isinstance(content, str) else "that"

@@ -27,7 +27,7 @@ def count_pieces(request: dict[str, Any]) -> list[bytes]:
 
 
 def _asked(request: dict[str, Any]) -> Asked:
-    messages = request["messages"]
+    messages = _said(request["messages"])
     cap = request.get("max_tokens")
     results = _results_of(messages[-1])
     return Asked(
@@ -38,13 +38,21 @@ def _asked(request: dict[str, Any]) -> Asked:
         tools=() if cap == 0 else _tools(request),
         results=_results(messages),
         is_result=bool(results),
+        question=_question(messages),
     )
 
 
+def _said(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what the operator puts between them ("Mid-conversation system messages")."""
+    return [each for each in messages if each.get("role") != "system"] or messages
+
+
 def _tools(request: dict[str, Any]) -> tuple[Tool, ...]:
+    """Those that the model sees: of deferred ones it sees what a search finds (Anthropic, guide
+    Tool search tool)."""
     if _object(request.get("tool_choice")).get("type") == "none":
         return ()
-    tools = request.get("tools") or []
+    tools = [each for each in request.get("tools") or [] if not each.get("defer_loading")]
     return tuple(Tool(str(each.get("name", "")), each.get("input_schema")) for each in tools)
 
 
@@ -52,6 +60,11 @@ def _results_of(message: dict[str, Any]) -> list[dict[str, Any]]:
     content = message.get("content")
     blocks = content if isinstance(content, list) else []
     return [each for each in blocks if each.get("type") == "tool_result"]
+
+
+def _question(messages: list[dict[str, Any]]) -> str:
+    asked = (m for m in reversed(messages) if m.get("role") == "user" and not _results_of(m))
+    return next(map(_text, asked), "")
 
 
 def _results(messages: list[dict[str, Any]]) -> int:

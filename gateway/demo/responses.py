@@ -62,6 +62,7 @@ def _asked(request: dict[str, Any]) -> Asked:
         results=_results(items),
         is_result=last.get("type") in _RESULTS,
         schema=_schema(request),
+        question=next((_text(each) for each in reversed(items) if each.get("role") == "user"), ""),
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
 from budgets.administration import Administration
 from budgets.endings import Endings
@@ -336,9 +337,11 @@ async def running_stack(
     more_routes: MoreRoutes | None = None,
     rules: RoutingRules = NO_RULES,
     chance: Callable[[], float] = random.random,
+    door: Callable[[Gateway], ASGIApp] = lambda gateway: gateway,
 ) -> AsyncIterator[Stack]:
     """A gateway, its provider, and a fresh organisation. Refusals are written when it stops, unless
-    the test wants them sooner. `more_routes`: those of the surface that is tested."""
+    the test wants them sooner. `more_routes`: those of the surface that is tested. `door`: who
+    stands before the gateway."""
     organisation = f"org-{secrets.token_hex(5)}"
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     session = Session(
@@ -384,7 +387,7 @@ async def running_stack(
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = int(listening.getsockname()[1])
-    server = _server(Gateway(parts, close))
+    server = _server(door(Gateway(parts, close)))
     await server.open(listening)
     view = LedgerView(socket_path, organisation)
     try:
@@ -408,10 +411,10 @@ async def running_stack(
             await provider.stop()
 
 
-def _server(gateway: Gateway) -> GatewayServer:
+def _server(application: ASGIApp) -> GatewayServer:
     """As the product runs it, with the logging of the tests."""
     config = uvicorn.Config(
-        gateway,
+        application,
         http=CorkedHttpProtocol,
         ws="none",
         lifespan="on",

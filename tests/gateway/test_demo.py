@@ -96,3 +96,38 @@ async def test_no_tool_is_called_where_the_request_says_so() -> None:
     message = await said([{"role": "user", "content": "hi"}], tool_choice="none")
     assert message["content"]
     assert "tool_calls" not in message
+
+
+async def test_a_question_can_name_the_tools_that_are_called() -> None:
+    """Those and no others, as whole words: coding agents bring a dozen."""
+    question = {"role": "user", "content": [{"type": "text", "text": 'search for "tea", already'}]}
+    message = await said([question])
+    (call,) = message["tool_calls"]
+    assert call["function"]["name"] == "search"
+    assert json.loads(call["function"]["arguments"])["query"] == "tea"
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "green"}
+    last = await said([question, message, result])
+    assert "green" in last["content"]
+
+
+async def test_arguments_that_may_be_left_out_are() -> None:
+    """Of a schema that says which are needed: who lists folders runs nothing in the background."""
+    properties = {"command": {"type": "string"}, "detach": {"type": "boolean"}}
+    parameters = {"type": "object", "properties": properties, "required": ["command"]}
+    tools = [{"type": "function", "function": {"name": "run", "parameters": parameters}}]
+    asked = [{"role": "user", "content": 'run "ls"'}]
+    answer = json.loads(await ask(messages=asked, tools=tools))
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"command": "ls"}
+
+
+async def test_a_loop_that_is_written_down_as_texts_comes_to_an_end() -> None:
+    """Where a tool has to be called, earlier turns were calls; then there is an answer. smolagents
+    writes a result as a text of the user's."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "how are things?"}]
+    for expected in ("read", "search"):
+        message = await said(messages, tool_choice="required")
+        assert message["tool_calls"][0]["function"]["name"] == expected
+        turn = [{"role": "assistant", "content": f"I call {expected}"}]
+        messages += [*turn, {"role": "user", "content": 'Observation: "17"'}]
+    assert (await said(messages, tool_choice="required"))["content"]

@@ -15,7 +15,8 @@ from tests.mutants.mutant import Mutant
 RUN_S_MAX = 300
 TEST_S_MAX = 60
 _LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "__pycache__", "*_cache", ".comptroller", ".hypothesis", "dist", "build"
+    *(".git", ".venv", ".clients", "__pycache__", "*_cache", ".comptroller", ".hypothesis"),
+    *("dist", "build"),
 )
 _RED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x")
