@@ -90,11 +90,12 @@ def _loaded() -> Callable[[str], Connection]:
     loaded = cast(dict[str, object], sys.modules)
     frames = loaded.setdefault(_FRAMES, None)  # None: as if it were not installed
     try:
-        import chdb  # noqa: PLC0415
+        # Two packages bring chdb/__init__.py, and one of them imports this later.
+        from chdb.state import connect  # noqa: PLC0415
     finally:
         if frames is None:
             loaded.pop(_FRAMES, None)
-    return cast(Callable[[str], Connection], chdb.connect)
+    return cast(Callable[[str], Connection], connect)
 
 
 @dataclass(frozen=True, slots=True)
