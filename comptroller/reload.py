@@ -24,6 +24,7 @@ LEDGER: Final = "ledger_unavailable"
 HALF_DECLARED: Final = "budgets and keys may be declared in part, all else is as it was"
 _log = logging.getLogger("comptroller.up")
 
+Note = Callable[[Configuration, str], None]
 Apply = Callable[[Settings, Configuration, str], Awaitable[None]]
 
 
@@ -38,7 +39,8 @@ class ReloadRefused(RuntimeError):
 class Reloads:
     """Of one file. `written` is what it said when `settings` were read, None where there is none;
     `environment` that of the start. `apply` has settings that are sound, the version that all parts
-    are to have, and by whom. Reloads wait until `ready` is set."""
+    are to have, and by whom; `note` has what holds after each, and why it was refused. Reloads wait
+    until `ready` is set."""
 
     def __init__(
         self,
@@ -46,12 +48,14 @@ class Reloads:
         written: Written | None,
         environment: Mapping[str, str],
         apply: Apply,
+        note: Note = lambda _, __: None,
     ) -> None:
         self.ready = asyncio.Event()
         self.configuration = Configuration(1, written)
         self._settings = settings
         self._environment = environment
         self._apply = apply
+        self._note = note
         self._turn = asyncio.Lock()
         self._working: asyncio.Task[ReloadAnswer] | None = None
         self._is_closed = False
@@ -64,7 +68,9 @@ class Reloads:
             if self._is_closed:
                 return ReloadAnswer(wanted.number, 0, code=REFUSED, message="it is just stopping")
             self._working = asyncio.create_task(self._answer(wanted))
-            return await self._working
+            answer = await self._working
+            self._note(self.configuration, answer.message)
+            return answer
 
     async def close(self) -> None:
         """None begins any more; the one that runs is given up."""

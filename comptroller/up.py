@@ -30,6 +30,7 @@ from comptroller.data_dir import (
     declared_file,
     gateway_url_file,
     held,
+    in_force_file,
     kept_secret,
     logs_folder,
     looked_up_file,
@@ -39,6 +40,7 @@ from comptroller.declare import DECLARED_BY, declare
 from comptroller.document import Written
 from comptroller.first_key import FirstKey, first_key
 from comptroller.greeting import Greeting
+from comptroller.in_force import write_in_force
 from comptroller.logs import JsonLines, opened, shorten
 from comptroller.looked_up import write_looked_up
 from comptroller.on_demand import OnDemand
@@ -91,7 +93,7 @@ class _Stack:
         self._server: EmbeddedServer | None = None
         if not settings.redis_url:
             self._server = EmbeddedServer(data_dir, log_path=self._ledger_log)
-        self._reloads = Reloads(settings, config, environment, self._become)
+        self._reloads = Reloads(settings, config, environment, self._become, self._note)
         self._settings = settings = self._of_here(settings)
         self._environment = {
             **{name: each for name, each in environment.items() if name != ADMIN_TOKEN_VARIABLE},
@@ -172,11 +174,13 @@ class _Stack:
             admin_url_file(self._data_dir).write_text(greeting.admin_url, encoding="ascii")
         sys.stdout.write(f"{greeting.text()}\n")
         sys.stdout.flush()
+        self._note(self._reloads.configuration, "")
         self._reloads.ready.set()
 
     def _forget_addresses(self) -> None:
         folder = self._data_dir
-        for file in (gateway_url_file(folder), admin_url_file(folder), declared_file(folder)):
+        addresses = gateway_url_file(folder), admin_url_file(folder)
+        for file in (*addresses, declared_file(folder), in_force_file(folder)):
             file.unlink(missing_ok=True)
 
     async def _begin(
@@ -229,6 +233,13 @@ class _Stack:
         reloading = asyncio.get_running_loop().create_task(self._reloads(wanted))
         self._reloading.add(reloading)
         reloading.add_done_callback(self._reloading.discard)
+
+    def _note(self, told: Configuration, refused: str) -> None:
+        """For `doctor`; no reason to stop what serves."""
+        try:
+            write_in_force(self._data_dir, told, refused)
+        except OSError as error:
+            _log.warning("what is served by is not noted: %s", error)
 
     async def _become(self, settings: Settings, told: Configuration, by: str) -> None:
         """What can fail comes first: the translator, the ledger. From then on whoever cannot follow

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from comptroller.commands.stack import configuration
 from tests.comptroller.commands.forked import forked
 from tests.comptroller.reloading import (
     SECRET,
@@ -20,7 +21,7 @@ from tests.comptroller.reloading import (
     standing,
     until_logged,
 )
-from tests.comptroller.standing import loaded, until
+from tests.comptroller.standing import files_with, loaded, until
 from tests.gateway.behaviours import answers, held
 from tests.gateway.processes import all_gone, free_port
 from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD
@@ -135,6 +136,11 @@ async def test_a_file_that_cannot_be_used_changes_nothing(stack: Reloading, way:
         stack.hang_up()
     said = sum(place in each for each in told)
     await until_logged(stack, place, said + 1)
+
+    async def is_noted() -> bool:
+        return place in configuration(stack.running.data_dir)[0].message
+
+    await until(is_noted)
     assert place in stack.running.output
     assert await stack.prices_of_each() == 2 * [{"plain": OLD_PRICE, "old": OLD_PRICE}]
 
@@ -155,6 +161,19 @@ async def test_what_needs_a_restart_is_named_and_nothing_is_applied(stack: Reloa
     assert names in message
     assert "secret" not in message
     assert await stack.prices_of_each() == 2 * [{"plain": OLD_PRICE, "old": OLD_PRICE}]
+
+
+async def test_the_doctor_says_whether_the_file_is_loaded(stack: Reloading) -> None:
+    """It is; it was changed since; it is again."""
+    folder = stack.running.data_dir
+    assert configuration(folder)[0].status == "ok"
+    stack.write(model_list=[priced(stack.entry, "more")])
+    (changed,) = configuration(folder)
+    assert (changed.status, changed.do) == ("warn", "comptroller reload")
+    assert (await stack.ask_to()).status_code == 200
+    (loaded_now,) = configuration(folder)
+    assert (loaded_now.status, str(stack.file) in loaded_now.message) == ("ok", True)
+    assert not files_with(folder, "sk-provider-secret")
 
 
 async def test_the_command_says_what_has_changed(stack: Reloading) -> None:
