@@ -22,6 +22,7 @@ from comptroller.variables import ADMIN_TOKEN_VARIABLE, ADMIN_URL_VARIABLE
 
 PAGE_ROWS = 100
 TIMEOUT_S = 30.0
+RELOAD_S_MAX = 120.0  # a translator may have to start
 CONNECT_S_MAX = 5.0
 ANSWER_BYTES_MAX = 32 * 2**20
 
@@ -211,6 +212,11 @@ class AdminClient:
             if not page.get("next"):
                 return
             place = {"after": page["next"]}
+
+    def reload(self) -> dict[str, Any]:
+        """`{version, changed}` of the configuration that holds now."""
+        timeout = httpx.Timeout(RELOAD_S_MAX, connect=CONNECT_S_MAX)
+        return self._object("POST", "/v1/reload", timeout=timeout)
 
     def routes(self, organisation: str = "") -> Iterator[dict[str, Any]]:
         """What was learned of routes, in order."""

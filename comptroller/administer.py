@@ -2,6 +2,8 @@
 
 import asyncio
 
+from comptroller.channel import ReloadAnswer
+from comptroller.hearing import Hearing, NobodyHears
 from comptroller.parts import open_session
 from comptroller.process import SaysReady, begin, inherited_socket, is_declared
 from comptroller.reading import NoSuchUser, RecordsAbsent, records_address
@@ -9,8 +11,11 @@ from comptroller.remembering import records_memory
 from comptroller.repricing import ListedTariff
 from comptroller.settings import Settings
 from console.app import build_console
+from console.charges import Charged, Owed
+from console.errors import ConfigurationRefused, ConsoleError, LedgerGone, RestartNeeded
 from console.parts import parts_of
 from console.records import NoUser, RecordsAddress, RecordsAway
+from console.reloading import Reloaded
 from console.server import ConsoleServer
 
 
@@ -25,10 +30,58 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     session = open_session(settings, memory=records_memory(settings))
+    tariff = CurrentTariff(settings)
+    hearing = Hearing(tariff.become)
     parts = parts_of(
-        session, RecordsOf(settings), tariff=ListedTariff(settings.models), is_declared=is_declared
+        session,
+        RecordsOf(settings),
+        tariff=tariff,
+        is_declared=is_declared,
+        reloads=SupervisorReloads(hearing),
     )
-    await _Server(build_console(parts)).serve([inherited_socket()])
+    server = _Server(build_console(parts))
+    server.hearing = hearing
+    await server.serve([inherited_socket()])
+
+
+class CurrentTariff:
+    """Prices of the model_list that holds now. See console.charges.Tariff."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._listed = ListedTariff(settings.models)
+
+    def owed(self, used: Charged) -> Owed:
+        """See console.charges.Tariff."""
+        return self._listed.owed(used)
+
+    async def become(self, settings: Settings) -> None:
+        """Another model_list from now on."""
+        self._listed = ListedTariff(settings.models)
+
+
+class SupervisorReloads:
+    """The supervisor reads the file and tells all parts, this one too. See
+    console.reloading.Reloads."""
+
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
+
+    async def __call__(self, by: str) -> Reloaded:
+        """See console.reloading.Reloads."""
+        try:
+            answer = await self._hearing.ask(by)
+        except NobodyHears as error:
+            raise ConfigurationRefused(str(error)) from None
+        if answer.code:
+            raise _refusal(answer)
+        return Reloaded(answer.version, answer.changed)
+
+
+def _refusal(answer: ReloadAnswer) -> ConsoleError:
+    for kind in (RestartNeeded, LedgerGone):
+        if answer.code == kind.code:
+            return kind(answer.message)
+    return ConfigurationRefused(answer.message)
 
 
 class RecordsOf:

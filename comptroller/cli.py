@@ -13,6 +13,7 @@ from comptroller.commands import (
     quote,
     reconcile,
     recost,
+    reload,
     report,
     snippet,
     start,
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command("up")(start.up_command)
 app.command("check")(check.check_command)
+app.command("reload")(reload.reload_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")

@@ -63,6 +63,11 @@ def looked_up_file(data_dir: Path) -> Path:
     return data_dir / "prices.json"
 
 
+def in_force_file(data_dir: Path) -> Path:
+    """Which configuration is served by; absent while nothing runs."""
+    return data_dir / "configuration.json"
+
+
 def gateway_url_file(data_dir: Path) -> Path:
     """The base URL that SDKs are pointed at; absent while no gateway runs."""
     return data_dir / "gateway.url"

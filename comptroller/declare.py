@@ -1,4 +1,4 @@
-"""Makes the ledger say what the file says: budgets and keys, at every start.
+"""Makes the ledger say what the file says: budgets and keys, at every start and reload.
 
 What the file declares wins; what was made beside it stays. Declaring the same thing twice changes
 nothing: limits keep their counters, keys their first creation.
@@ -16,15 +16,16 @@ DECLARED_BY = "configuration file"
 _log = logging.getLogger("comptroller.declare")
 
 
-async def declare(settings: Settings, session: Session) -> None:
-    """Applies budgets, then keys. Raises the ledger's errors."""
+async def declare(settings: Settings, session: Session, by: str = DECLARED_BY) -> None:
+    """Applies budgets, then keys; `by` stands in the events of what changes. Raises the ledger's
+    errors."""
     administration = Administration(session)
-    keyring = KeyRing(session, administration, KeyEvents(DECLARED_BY))
+    keyring = KeyRing(session, administration, KeyEvents(by))
     scopes = [scope for scope, _ in settings.budgets] + [key.scope for key in settings.keys]
     for organisation in sorted({scope.split("/", 1)[0] for scope in scopes}):
         await session.begin_organisation(organisation)
     for scope, policy in settings.budgets:
-        event = encode(PolicyEvent(scope, DECLARED_BY))
+        event = encode(PolicyEvent(scope, by))
         await administration.set_policy(scope, policy, event)
     for declared in settings.keys:
         try:

@@ -137,11 +137,33 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A configuration as it stood in its file at one moment: whoever has this reads what others
+    read who have it, whatever becomes of the file."""
+
+    file: str
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.file
+
+
+def read_written(path: Path) -> Written:
+    """What the file says now. Raises ConfigInvalid."""
+    return Written(str(path), _read_text(path))
+
+
+def document_of(written: Written) -> Value | None:
+    """Its root, None for an empty file. Raises ConfigInvalid."""
+    file = written.file
+    root = _composed(file, written.text)
+    return None if root is None else _Tree(file).value("the file", root.start_mark.line + 1, root)
+
+
 def read_document(path: Path) -> Value | None:
     """The file's root, None for an empty file. Raises ConfigInvalid."""
-    file = str(path)
-    root = _composed(file, _read_text(path))
-    return None if root is None else _Tree(file).value("the file", root.start_mark.line + 1, root)
+    return document_of(read_written(path))
 
 
 def _read_text(path: Path) -> str:

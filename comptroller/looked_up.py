@@ -1,8 +1,9 @@
-"""What the lists said when `comptroller up` started, for the processes that it starts.
+"""What the lists said when `comptroller up` read its configuration, for the processes that it
+starts.
 
 A look-up costs half a second of CPU in each process that makes one. The supervisor makes them all
 when it reads its configuration; its parts, and those that are started again later, read the answers
-from a file in the data dir, and so all have the same prices until `up` starts again.
+from a file in the data dir, and so all have the same prices until it reads the file again.
 """
 
 import json
@@ -37,7 +38,8 @@ def key_of(provider: str, model: str, host: str, said: Mapping[str, object]) -> 
 
 
 def write_looked_up(path: Path, sources: "Iterable[PriceSource | None]") -> None:
-    """Keeps what was looked up for these. Raises OSError."""
+    """Keeps what was looked up for these; of two of one key the later. All of it or nothing: parts
+    may be reading. Raises OSError."""
     rows = [
         {
             "key": key_of(each.provider, each.model, each.host, each.said),
@@ -47,8 +49,10 @@ def write_looked_up(path: Path, sources: "Iterable[PriceSource | None]") -> None
         for each in sources
         if each is not None and each.whole.entry is not None
     ]
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(rows), encoding="utf-8")
+    new = path.with_name(f"{path.name}.new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(rows), encoding="utf-8")
+    new.replace(path)
 
 
 def read_looked_up(path: Path) -> LookedUp:

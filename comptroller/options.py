@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from budgets.policy import PAYLOADS
 
 OptionValue = int | bool | str
+_OF_THE_START = frozenset(("probation_concurrency", "payloads", "drain_ms"))
+"""Settings of the data plane that its parts are made with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One setting. In the file it stands in `section` (empty: top level); the environment's
     COMPTROLLER_<NAME> wins over the file. `choices` are all values of a text that has only some;
-    `part` is the field of Settings that takes it, where that is not named as the section."""
+    `part` is the field of Settings that takes it, where that is not named as the section. One that
+    `needs_restart` is made something of at the start that cannot change while things run."""
 
     name: str
     section: str
@@ -21,6 +24,16 @@ class Option:
     most: int = 2**53
     choices: tuple[str, ...] = ()
     part: str = ""
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether a reload refuses another value of it."""
+        return self.section != "gateway" or self.name in _OF_THE_START
+
+    @property
+    def full_name(self) -> str:
+        """As people write it: `gateway.wait_ms`."""
+        return f"{self.section}.{self.name}" if self.section else self.name
 
     @property
     def variable(self) -> str:

@@ -1,5 +1,6 @@
 """Puts a worker together from its settings: the one place where floors meet."""
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal
@@ -29,7 +30,7 @@ from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
-from gateway.parts import Parts
+from gateway.parts import InForce, Parts
 from gateway.providers import PROVIDERS, Wire
 from gateway.providers.litellm import ORIGIN as TRANSLATOR_ORIGIN
 from gateway.providers.litellm import TranslatedUpstream, deployment_headers
@@ -84,11 +85,35 @@ def open_session(
     return Session(transport, load_scripts(), SystemClock(), options, memory)
 
 
+class Worker:
+    """One worker's application, and what of it follows the configuration. `is_declared` as in
+    gateway.parts."""
+
+    def __init__(self, settings: Settings, is_declared: Callable[[], bool] = lambda: True) -> None:
+        self._upstream = upstream_from_environment()
+        socket_path = translator_socket(absolute(settings.data_dir))
+        self._translator = TranslatedUpstream(str(socket_path))
+        self.gateway = _gateway(settings, self._upstream, self._translator, is_declared)
+
+    async def become(self, settings: Settings) -> None:
+        """Requests that come from now on are served by these settings, all that can change while it
+        runs at once; connections to providers stay."""
+        made = await asyncio.to_thread(routes_of, settings, self._upstream, self._translator)
+        self.gateway.become(made, settings.gateway)
+
+
 def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: True) -> Gateway:
-    """One worker's application; `is_declared` as in gateway.parts."""
+    """The application of a worker whose settings stay as they are."""
+    return Worker(settings, is_declared).gateway
+
+
+def _gateway(
+    settings: Settings,
+    upstream: OwnedUpstream,
+    translator: OwnedUpstream,
+    is_declared: Callable[[], bool],
+) -> Gateway:
     session = open_session(settings, memory=records_memory(settings))
-    upstream = upstream_from_environment()
-    translator = TranslatedUpstream(str(translator_socket(absolute(settings.data_dir))))
     administration = Administration(session)
     concurrency = settings.gateway.probation_concurrency
     learning = Learning(session, administration, RouteEvents("gateway"), concurrency)
@@ -99,13 +124,12 @@ def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: 
         endings=endings_of(ledger, settings),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=KeyRing(session, administration, KeyEvents("gateway")),
-        routes=routes_of(settings, upstream, translator),
+        in_force=InForce(routes_of(settings, upstream, translator), settings.gateway),
         cooldowns=Cooldowns(settings.router.rules, session.clock, session.transport),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
         refusals=refusal_log(session, settings.ledger),
-        options=settings.gateway,
         is_declared=is_declared,
     )
     return Gateway(parts, _closer(session.transport, upstream, translator))

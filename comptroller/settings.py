@@ -24,7 +24,7 @@ from budgets.policy import (
 from budgets.redisurl import RedisUrlInvalid, parse_redis_url
 from budgets.subscopes import SubscopesInvalid, parse_sources
 from clickhouse.options import RecordsOptions
-from comptroller.document import ConfigInvalid, Value, read_document
+from comptroller.document import ConfigInvalid, Value, Written, document_of, read_written
 from comptroller.litellm_settings import master_key, with_variables
 from comptroller.looked_up import read_looked_up
 from comptroller.model_list import ModelEntry, first_that_chats, read_models
@@ -105,12 +105,13 @@ class Settings:
 
 
 def load_settings(
-    path: Path | None, environment: Mapping[str, str], *, models: bool = True
+    config: Path | Written | None, environment: Mapping[str, str], *, models: bool = True
 ) -> Settings:
-    """From `path` (None: defaults) and the environment, which wins. Without
-    `models` model_list is not read: that is for who neither serves nor prices. Raises
+    """From a file, or what was read of one (None: defaults), and the environment, which wins.
+    Without `models` model_list is not read: that is for who neither serves nor prices. Raises
     ConfigInvalid."""
-    root = read_document(path) if path is not None else None
+    written = read_written(config) if isinstance(config, Path) else config
+    root = document_of(written) if written is not None else None
     top = {} if root is None else _top_fields(root)
     values = {option.name: _option(option, top, environment) for option in OPTIONS}
     environment = with_variables(top.get("environment_variables"), environment)

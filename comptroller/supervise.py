@@ -44,6 +44,18 @@ class Part(Protocol):
         ...
 
 
+class Kept(Protocol):
+    """What is kept running between these two, see Keeper."""
+
+    async def start(self) -> None:
+        """See Keeper."""
+        ...
+
+    async def stop(self) -> None:
+        """See Keeper."""
+        ...
+
+
 class Keeper:
     """Keeps one part running from `start` to `stop`."""
 

@@ -5,6 +5,7 @@ import socket
 
 import uvicorn
 
+from comptroller.hearing import Hearing
 from comptroller.process import SaysReady, begin, inherited_socket
 from comptroller.settings import Settings
 from comptroller.translated import deployment, is_translated
@@ -20,17 +21,26 @@ KEEP_ALIVE_S = 75  # longer than the gateway keeps a connection, so that it clos
 class _Server(SaysReady):
     """Is ready when it has tried how each provider is spoken to."""
 
-    def __init__(
-        self, config: uvicorn.Config, deployments: list[Deployment], engine: Engine
-    ) -> None:
-        super().__init__(config)
-        self._deployments = deployments
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._known = _known(settings)
+        self._app = TranslatorApp(self._known, engine)
+        super().__init__(_configuration(settings, self._app))
         self._engine = engine
+        self.hearing = Hearing(self._become)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn.Server."""
-        await rehearse(self._deployments, self._engine)
+        await rehearse(self._known.values(), self._engine)
         await super().startup(sockets)
+
+    async def _become(self, settings: Settings) -> None:
+        """Before the workers do: no request may come for what is not known here yet."""
+        tried = {each.provider for each in self._known.values()}
+        more = _known(settings)
+        untried = [each for each in more.values() if each.provider not in tried]
+        await rehearse(untried, self._engine)
+        self._known |= more
+        self._app.also_serves(more)
 
 
 def main() -> None:
@@ -38,9 +48,12 @@ def main() -> None:
     settings = begin("translator", needs_ledger=False)
     engine = Engine()
     gate.close()
-    known = [deployment(each) for each in settings.models if is_translated(each.provider)]
-    app = TranslatorApp({each.id: each for each in known}, engine)
-    _Server(_configuration(settings, app), known, engine).run(sockets=[inherited_socket()])
+    _Server(settings, engine).run(sockets=[inherited_socket()])
+
+
+def _known(settings: Settings) -> dict[str, Deployment]:
+    served = [deployment(each) for each in settings.models if is_translated(each.provider)]
+    return {each.id: each for each in served}
 
 
 def _configuration(settings: Settings, app: TranslatorApp) -> uvicorn.Config:

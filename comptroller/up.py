@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from budgets.embedded import EmbeddedServer
 from budgets.memory import MemoryAway
 from budgets.session import LedgerRecovering, Session
 from comptroller.assured import assure
+from comptroller.channel import Configuration, ReloadAnswer, ReloadWanted
 from comptroller.children import Child, LedgerProcess
 from comptroller.data_dir import (
     absolute,
@@ -29,24 +30,29 @@ from comptroller.data_dir import (
     declared_file,
     gateway_url_file,
     held,
+    in_force_file,
     kept_secret,
     logs_folder,
     looked_up_file,
     translator_socket,
 )
-from comptroller.declare import declare
+from comptroller.declare import DECLARED_BY, declare
+from comptroller.document import Written
 from comptroller.first_key import FirstKey, first_key
 from comptroller.greeting import Greeting
+from comptroller.in_force import write_in_force
 from comptroller.logs import JsonLines, opened, shorten
 from comptroller.looked_up import write_looked_up
+from comptroller.on_demand import OnDemand
 from comptroller.parts import open_session
+from comptroller.reload import Reloads
 from comptroller.remembering import records_memory
 from comptroller.settings import Settings
-from comptroller.supervise import STOP_S_MAX, Keeper
+from comptroller.supervise import STOP_S_MAX, Keeper, Kept
+from comptroller.terminal import has_terminal
 from comptroller.translated import is_translated, listen_at
 from comptroller.variables import (
     ADMIN_TOKEN_VARIABLE,
-    CONFIG_VARIABLE,
     DECLARED_VARIABLE,
     LOOKED_UP_VARIABLE,
 )
@@ -59,8 +65,9 @@ OPENED_S_MAX = 5.0
 _log = logging.getLogger("comptroller.up")
 
 
-def up(settings: Settings, config: Path | None, environment: Mapping[str, str]) -> None:
-    """Runs until SIGTERM or SIGINT, then drains and stops. Raises PartFailed, DataDirRefused,
+def up(settings: Settings, config: Written | None, environment: Mapping[str, str]) -> None:
+    """Runs until SIGTERM or SIGINT, then drains and stops; at SIGHUP the file is read again.
+    `settings` are those of `config` and `environment`. Raises PartFailed, DataDirRefused,
     LedgerUnavailable, OSError (a port that is taken)."""
     data_dir = absolute(settings.data_dir)
     with held(data_dir):
@@ -76,7 +83,7 @@ class _Stack:
     def __init__(
         self,
         settings: Settings,
-        config: Path | None,
+        config: Written | None,
         environment: Mapping[str, str],
         data_dir: Path,
     ) -> None:
@@ -84,31 +91,42 @@ class _Stack:
         self._logs = logs_folder(data_dir)
         self._ledger_log = self._logs / "ledger.log"
         self._server: EmbeddedServer | None = None
-        redis_url = settings.redis_url
-        if not redis_url:
+        if not settings.redis_url:
             self._server = EmbeddedServer(data_dir, log_path=self._ledger_log)
-            redis_url = f"unix://{self._server.socket_path}"
-            if not settings.record:  # nobody else can reach it
-                settings = dataclasses.replace(settings, trust_ledger=True)
-        self._settings = dataclasses.replace(settings, redis_url=redis_url)
+        self._reloads = Reloads(settings, config, environment, self._become, self._note)
+        self._settings = settings = self._of_here(settings)
         self._environment = {
             **{name: each for name, each in environment.items() if name != ADMIN_TOKEN_VARIABLE},
             "COMPTROLLER_DATA_DIR": str(data_dir),
             DECLARED_VARIABLE: str(declared_file(data_dir)),
             LOOKED_UP_VARIABLE: str(looked_up_file(data_dir)),
-            "COMPTROLLER_REDIS_URL": redis_url,
+            "COMPTROLLER_REDIS_URL": settings.redis_url,
             "COMPTROLLER_TRUST_LEDGER": str(settings.trust_ledger).lower(),
-            **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {}),
         }
         self._token = environment.get(ADMIN_TOKEN_VARIABLE, "") or settings.admin_token
         self._first_key: FirstKey | None = None
-        self._tiers: list[list[Keeper]] = []  # in the order of their start
+        self._has_terminal = has_terminal()
+        self._children: dict[str, Child] = {}
+        self._translator = OnDemand(
+            self._translator_part, self._reloads.configuration, needed=_needs_translator(settings)
+        )
+        self._tiers: list[Sequence[Kept]] = []  # in the order of their start
+        self._reloading: set[asyncio.Task[ReloadAnswer]] = set()
+
+    def _of_here(self, settings: Settings) -> Settings:
+        """With the ledger that this machine has made itself, where it has."""
+        if self._server is None:
+            return settings
+        trusts = settings.trust_ledger or not settings.record  # nobody else can reach it
+        redis_url = f"unix://{self._server.socket_path}"
+        return dataclasses.replace(settings, redis_url=redis_url, trust_ledger=trusts)
 
     async def run(self) -> None:
         """Until a signal: also one that comes during the start."""
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up, told)
         write_looked_up(looked_up_file(self._data_dir), (m.source for m in self._settings.models))
         self._forget_addresses()  # those of a killed instance may be somebody else's by now
         with contextlib.ExitStack() as sockets:
@@ -116,6 +134,7 @@ class _Stack:
                 if await _before(told, self._start(sockets)):
                     await _before(told, self._keep_logs_short())
             finally:
+                await self._reloads.close()
                 sockets.close()  # first: the kernel takes no connection that nobody will serve
                 self._forget_addresses()
                 for tier in reversed(self._tiers):
@@ -124,19 +143,15 @@ class _Stack:
     async def _start(self, sockets: contextlib.ExitStack) -> None:
         settings = self._settings
         recorder: list[Keeper] = []
-        translator: list[Keeper] = []
         serving: list[Keeper] = []
         port = admin_port = 0
         if settings.record:
-            recorder.append(self._child("recorder", "comptroller.record"))
+            recorder.append(self._kept("recorder", "comptroller.record"))
         if settings.workers:
             data = sockets.enter_context(_listen(settings.host, settings.port, "--port"))
             port = data.getsockname()[1]
-            if any(is_translated(each.provider) for each in settings.models):
-                listener = sockets.enter_context(listen_at(translator_socket(self._data_dir)))
-                translator.append(self._child("translator", "comptroller.translate", listener))
             serving += [
-                self._child(f"gateway-{n}", "comptroller.work", data)
+                self._kept(f"gateway-{n}", "comptroller.work", data)
                 for n in range(1, settings.workers + 1)
             ]
         if settings.admin:
@@ -144,11 +159,12 @@ class _Stack:
                 _listen(settings.admin_host, settings.admin_port, "--admin-port")
             )
             admin_port = admin.getsockname()[1]
-            serving.append(self._child("admin", "comptroller.administer", admin))
+            serving.append(self._kept("admin", "comptroller.administer", admin))
         if self._server is not None:
             await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
         # Only a recorder begins an organisation, or opens one that this run of the ledger does not
         # know yet: it starts with the others, and what the file says is declared meanwhile.
+        translator = [self._translator]
         await self._begin(recorder, translator, serving, beside=self._declare_at_length())
         declared_file(self._data_dir).touch(mode=0o600)
         greeting = Greeting(settings, port, admin_port, self._first_key)
@@ -158,14 +174,17 @@ class _Stack:
             admin_url_file(self._data_dir).write_text(greeting.admin_url, encoding="ascii")
         sys.stdout.write(f"{greeting.text()}\n")
         sys.stdout.flush()
+        self._note(self._reloads.configuration, "")
+        self._reloads.ready.set()
 
     def _forget_addresses(self) -> None:
         folder = self._data_dir
-        for file in (gateway_url_file(folder), admin_url_file(folder), declared_file(folder)):
+        addresses = gateway_url_file(folder), admin_url_file(folder)
+        for file in (*addresses, declared_file(folder), in_force_file(folder)):
             file.unlink(missing_ok=True)
 
     async def _begin(
-        self, *tiers: list[Keeper], beside: Coroutine[Any, Any, None] | None = None
+        self, *tiers: Sequence[Kept], beside: Coroutine[Any, Any, None] | None = None
     ) -> None:
         """All at once. Where one fails, or the start is given up, none goes on with its own."""
         self._tiers += tiers
@@ -179,16 +198,95 @@ class _Stack:
                 each.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
 
-    async def _end(self, tier: list[Keeper]) -> None:
+    async def _end(self, tier: Sequence[Kept]) -> None:
         stops = (keeper.stop() for keeper in tier)
         for failure in await asyncio.gather(*stops, return_exceptions=True):
             if failure is not None:  # the others are stopped all the same
                 _log.error("a part was not kept to its end", exc_info=failure)
 
-    def _child(self, name: str, module: str, listener: socket.socket | None = None) -> Keeper:
+    def _kept(self, name: str, module: str, listener: socket.socket | None = None) -> Keeper:
+        configuration = self._reloads.configuration
+        child = self._children[name] = self._child(name, module, configuration, listener)
+        return self._keeper(child)
+
+    def _child(
+        self, name: str, module: str, told: Configuration, listener: socket.socket | None
+    ) -> Child:
         listening = () if listener is None else (listener.fileno(),)
-        child = Child(name, module, self._environment, self._logs / f"{name}.log", listening)
+        log_path = self._logs / f"{name}.log"
+        return Child(name, module, self._environment, log_path, listening, told, self._reloads)
+
+    def _keeper(self, child: Child) -> Keeper:
         return Keeper(child, STOP_S_MAX + self._settings.gateway.drain_ms / 1000)
+
+    def _translator_part(self, told: Configuration) -> tuple[Child, Keeper, socket.socket]:
+        listener = listen_at(translator_socket(self._data_dir))
+        child = self._child("translator", "comptroller.translate", told, listener)
+        return child, self._keeper(child), listener
+
+    def _hang_up(self, told: asyncio.Event) -> None:
+        """At SIGHUP: the file is to be read again, unless the terminal is gone."""
+        if self._has_terminal and not has_terminal():
+            told.set()
+            return
+        wanted = ReloadWanted(0, DECLARED_BY)
+        reloading = asyncio.get_running_loop().create_task(self._reloads(wanted))
+        self._reloading.add(reloading)
+        reloading.add_done_callback(self._reloading.discard)
+
+    def _note(self, told: Configuration, refused: str) -> None:
+        """For `doctor`; no reason to stop what serves."""
+        try:
+            write_in_force(self._data_dir, told, refused)
+        except OSError as error:
+            _log.warning("what is served by is not noted: %s", error)
+
+    async def _become(self, settings: Settings, told: Configuration, by: str) -> None:
+        """What can fail comes first: the translator, the ledger. From then on whoever cannot follow
+        is begun again, and begins with what the others have."""
+        before, settings = self._reloads.configuration, self._of_here(settings)
+        models = (*self._settings.models, *settings.models)  # who is just starting has the earlier
+        write_looked_up(looked_up_file(self._data_dir), (each.source for each in models))
+        if _needs_translator(settings):
+            await self._translator.need(told)
+        try:
+            await self._declare_soon(settings, by)
+        except Exception:
+            self._translator.keep(before)
+            if not _needs_translator(self._settings):
+                self._translator.leave(_at_once)
+            raise
+        self._settings = settings
+        telling = []
+        for name, child in self._children.items():
+            if name == "recorder":  # nothing of what it reads can have changed
+                child.begins_with(told)
+            else:
+                telling.append(child.tell(told))
+        await asyncio.gather(*telling)
+        if not _needs_translator(settings):
+            self._translator.leave(lambda: self._released(told.version))
+
+    async def _released(self, version: int) -> None:
+        """When nothing on this machine goes on that had begun before this version."""
+        waits = (each.released(version) for each in self._children.values())
+        await asyncio.gather(*waits)
+
+    async def _declare_soon(self, settings: Settings, by: str) -> None:
+        """The same while everything runs. An organisation that is new, or comes back from the
+        records, may take the recorder a moment."""
+        session = open_session(settings, memory=records_memory(settings))
+        give_up_s = asyncio.get_running_loop().time() + REMEMBERED_S_MAX
+        try:
+            while True:
+                try:
+                    return await declare(settings, session, by)
+                except (LedgerRecovering, MemoryAway):
+                    if asyncio.get_running_loop().time() > give_up_s:
+                        raise
+                await asyncio.sleep(0.1)  # the recorder's work has no event to wait for
+        finally:
+            await session.transport.close()
 
     async def _declare_at_length(self) -> None:
         """The same; what the file names may have left the ledger, and whoever remembers it is just
@@ -228,6 +326,14 @@ class _Stack:
             except OSError as error:  # a full disk: no reason to stop what serves
                 _log.warning("the logs are not kept short: %s", error)
             await asyncio.sleep(SHORTEN_EVERY_S)
+
+
+def _needs_translator(settings: Settings) -> bool:
+    return settings.workers > 0 and any(is_translated(each.provider) for each in settings.models)
+
+
+async def _at_once() -> None:
+    pass
 
 
 async def _until_open(session: Session) -> None:

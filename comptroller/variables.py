@@ -10,6 +10,8 @@ DECLARED_VARIABLE = "COMPTROLLER_DECLARED_FILE"
 LOOKED_UP_VARIABLE = "COMPTROLLER_PRICES_FILE"
 KEY_VARIABLE = "COMPTROLLER_KEY"
 
-# Between the supervisor and a process of its: who started it, and what it prints when it serves.
+# Between the supervisor and a process of its: who started it, where they talk, and what it prints
+# when it serves.
 PARENT_VARIABLE = "COMPTROLLER_SUPERVISOR"
+CHANNEL_VARIABLE = "COMPTROLLER_CHANNEL"  # the number of an open socket, see comptroller.channel
 READY_LINE = "ready"

@@ -19,6 +19,7 @@ from console import (
     keys,
     metrics,
     recost,
+    reload,
     routes,
     sql,
     tokens,
@@ -29,7 +30,7 @@ from console.errors import error_of
 from console.parts import Parts
 from console.wire import ExactRoute
 
-RESOURCES = (health, tokens, keys, budgets, events, sql, recost, routes, metrics)
+RESOURCES = (health, tokens, keys, budgets, events, sql, recost, routes, reload, metrics)
 TITLE = "Comptroller admin API"
 DESCRIPTION = "Send an admin token as `Authorization: Bearer <token>`. docs/admin-api.md has more."
 

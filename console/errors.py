@@ -7,6 +7,8 @@
     |- NotAllowed          403  the role is not enough, or it is another organisation's
     |- NotFound            404  no such key, scope, token, route (405: wrong method)
     |- Conflict            409  closed for good, there already, changed at the same time
+    |  |- ConfigurationRefused   the file cannot be used; the message has its line
+    |  `- RestartNeeded          it changes what cannot change while things run
     |- TooManyStreams      429
     |- LedgerGone          503
     `- RecordsGone         503
@@ -130,6 +132,18 @@ class Conflict(ConsoleError):
     status = 409
     code = "conflict"
     type = "conflict_error"
+
+
+class ConfigurationRefused(Conflict):
+    """The configuration file, or what it asks of this machine, cannot be used."""
+
+    code = "configuration_refused"
+
+
+class RestartNeeded(Conflict):
+    """It changes what cannot change while things run."""
+
+    code = "restart_needed"
 
 
 class TooManyStreams(ConsoleError):

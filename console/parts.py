@@ -11,6 +11,7 @@ from budgets.session import Session
 from console.charges import NoTariff, Tariff
 from console.options import ConsoleOptions
 from console.records import Records, Where
+from console.reloading import NoReloads, Reloads
 from console.token_store import Token, TokenStore
 from gateway.events import KeyEvents
 
@@ -19,7 +20,7 @@ from gateway.events import KeyEvents
 class Parts:
     """Session (clock, ledger transport), records and tariff are the seams that tests replace;
     `stopping` ends what would go on for ever; `is_declared` tells whether what the configuration
-    declares is in the ledger."""
+    declares is in the ledger; `reloads` has the configuration read again."""
 
     session: Session
     administration: Administration
@@ -28,6 +29,7 @@ class Parts:
     records: Records
     options: ConsoleOptions
     tariff: Tariff = field(default_factory=NoTariff)
+    reloads: Reloads = field(default_factory=NoReloads)
     is_declared: Callable[[], bool] = lambda: True
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -42,8 +44,9 @@ def parts_of(
     options: ConsoleOptions | None = None,
     tariff: Tariff | None = None,
     is_declared: Callable[[], bool] = lambda: True,
+    reloads: Reloads | None = None,
 ) -> Parts:
-    """Everything over a session, a way to the records, and prices."""
+    """Everything over a session, a way to the records, prices, and a way to the file."""
     options = options or ConsoleOptions()
     return Parts(
         session=session,
@@ -53,5 +56,6 @@ def parts_of(
         records=Records(where, options),
         options=options,
         tariff=tariff or NoTariff(),
+        reloads=reloads or NoReloads(),
         is_declared=is_declared,
     )

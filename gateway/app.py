@@ -29,9 +29,11 @@ from gateway.idempotency import Replays
 from gateway.input_tokens import PATH as INPUT_TOKENS
 from gateway.input_tokens import InputTokens
 from gateway.models import MODELS_PATH, Model, Models, dialect_of_lists
+from gateway.options import GatewayOptions
 from gateway.parts import Parts
 from gateway.path import RequestPath
 from gateway.request import ClientGone, Receive, Request, Scope, Send, respond
+from gateway.routes import Routes
 from gateway.token_counts import COUNT_TOKENS_PATH, CountTokens
 from gateway.unserved import refusal
 
@@ -52,7 +54,7 @@ class Gateway:
         self._beating: asyncio.Task[None] | None = None
         self._taking_up: asyncio.Task[None] | None = None
         self._sharing: asyncio.Task[None] | None = None
-        replays = Replays(parts.options, parts.clock)
+        self._replays = replays = Replays(parts.options, parts.clock)
         counting = InputCounting()
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             ("POST", "/v1/quote"): QuoteEndpoint(parts, counting),
@@ -68,6 +70,16 @@ class Gateway:
         for each in DIALECTS.values():
             self._endpoints["POST", each.endpoint] = RequestPath(parts, replays, counting, each)
         self._paths = {path for _, path in self._endpoints}
+
+    def become(self, routes: Routes, options: GatewayOptions) -> None:
+        """Serves by these from now on. A request that has its route keeps it to its end; leases,
+        cooldowns and what was learned of routes stay."""
+        parts = self._parts
+        parts.in_force.become(routes, options)
+        parts.cooldowns.follow(routes.rules)
+        parts.lines.follow(options.wait_ms)
+        self._replays.follow(options)
+        self._share()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
@@ -154,12 +166,17 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._beating = loop.create_task(self._parts.keeper.run())
         self._taking_up = loop.create_task(self._parts.endings.run())
-        if self._parts.routes.chooses:
-            self._sharing = loop.create_task(self._parts.cooldowns.run())
+        self._share()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _share(self) -> None:
+        """Who rests is told and heard where that can make a difference."""
+        if self._parts.routes.chooses and self._sharing is None:
+            loop = asyncio.get_running_loop()
+            self._sharing = loop.create_task(self._parts.cooldowns.run())
 
     async def _stop(self) -> None:
         """Requests in flight have ended by now or are just being cut; their endings may still

@@ -9,15 +9,16 @@ from gateway.dialects.contract import Call
 from gateway.failures import Failed
 from gateway.idempotency import Recording
 from gateway.request import Request
-from gateway.routes import Pool, Route
+from gateway.routes import Pool, Route, Routes
 from gateway.routing import Tries
 from gateway.upstream import Timeouts
 
 
 class Asked(msgspec.Struct):
-    """`attempts`: so far; `began_ms`, `deadline_ms`: no attempt begins after the latter, by the
-    worker's clock; `first_id`: the first attempt's request; `failed`: what the caller reads if no
-    attempt is the answer, of `failed_model`; `tries`: where there is, or was, something to choose.
+    """`routes`: those of its beginning; `attempts`: so far; `began_ms`, `deadline_ms`: no attempt
+    begins after the latter, by the worker's clock; `first_id`: the first attempt's request;
+    `failed`: what the caller reads if no attempt is the answer, of `failed_model`; `tries`: where
+    there is, or was, something to choose.
     """
 
     request: Request
@@ -26,6 +27,7 @@ class Asked(msgspec.Struct):
     call: Call
     mark: Mark | None
     recording: Recording | None
+    routes: Routes
     pool: Pool
     began_ms: int
     tries: Tries | None = None

@@ -41,6 +41,12 @@ class Cooldowns:
         self._untold: dict[str, int] = {}
         self._told = asyncio.Event()
 
+    def follow(self, rules: RoutingRules) -> None:
+        """Other rules from now on: who rests goes on doing so, and failures stay counted."""
+        self._rules = rules
+        more = rules.allowed_fails + 1
+        self._failures = {name: deque(each, more) for name, each in self._failures.items()}
+
     def rest_of(self, route: Route) -> Rest | None:
         """Until when this deployment is left alone; None where it is not."""
         rest = self._rests.get(route.deployment)

@@ -88,6 +88,10 @@ class Replays:
         self._kept: dict[str, _Kept] = {}
         self._bytes = 0
 
+    def follow(self, options: GatewayOptions) -> None:
+        """Other bounds, from the next answer on."""
+        self._options = options
+
     @property
     def size(self) -> tuple[int, int]:
         """(answers, bytes) that are kept."""

@@ -18,6 +18,21 @@ from gateway.routes import Routes
 from gateway.waiting import WaitingLines
 
 
+class InForce:
+    """What of a worker follows the configuration. Another one replaces all of it between two steps
+    of the loop: no request finds half of it."""
+
+    __slots__ = ("options", "routes")
+
+    def __init__(self, routes: Routes, options: GatewayOptions) -> None:
+        self.routes = routes
+        self.options = options
+
+    def become(self, routes: Routes, options: GatewayOptions) -> None:
+        """For what is read from now on."""
+        self.routes, self.options = routes, options
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Clock, ledger and upstreams (in the routes) are the seams that the simulation replaces.
@@ -31,10 +46,19 @@ class Parts:
     keyring: KeyRing
     learning: Learning
     minting: Minting
-    routes: Routes
+    in_force: InForce
     cooldowns: Cooldowns
     lines: WaitingLines
     refusals: RefusalLog
-    options: GatewayOptions
     is_declared: Callable[[], bool] = lambda: True
     chance: Callable[[], float] = random.random
+
+    @property
+    def routes(self) -> Routes:
+        """Those of now. A request takes them once."""
+        return self.in_force.routes
+
+    @property
+    def options(self) -> GatewayOptions:
+        """Those of now."""
+        return self.in_force.options

@@ -56,10 +56,11 @@ class RequestPath:
         call = dialect.parse(body, request.headers)
         path = counting_at(request, key, path, call)
         mark = mark_of(request, key, f"{self._endpoint} {path.scope}", body)
-        pool = parts.routes.find(key, call.model, self._endpoint)
+        routes = parts.routes
+        pool = routes.find(key, call.model, self._endpoint)
         recording = None if mark is None else self._replays.recording(request)
         began_ms = parts.clock.now_ms()
-        asked = Asked(request, key, path, call, mark, recording, pool, began_ms)
+        asked = Asked(request, key, path, call, mark, recording, routes, pool, began_ms)
         route: Route | None = pool.deployments[0]
         if pool.chooses:
             asked.tries = self._tries(asked)
@@ -78,7 +79,7 @@ class RequestPath:
         parts, key = self._parts, asked.key
 
         def others(names: tuple[str, ...]) -> list[Pool]:
-            return parts.routes.others(key, names, self._endpoint)
+            return asked.routes.others(key, names, self._endpoint)
 
         is_named = asked.mark is not None
         rest_of, chance = parts.cooldowns.rest_of, parts.chance
@@ -90,7 +91,7 @@ class RequestPath:
         parts = self._parts
         if asked.failed is None or (route.name == asked.failed_model and failed.was_sent):
             asked.failed, asked.failed_model = failed, route.name
-        if parts.routes.chooses:
+        if asked.routes.chooses:
             parts.cooldowns.failed(route, failed.kind, failed.asked_wait_ms)
         if asked.tries is None:
             asked.tries = self._tries(asked)

@@ -132,6 +132,7 @@ class Routes:
         self._pools = {place: _pool(place[1], each, rules) for place, each in grouped.items()}
         self._by_name = {route.name: route for route in reversed(routes)}
         self._aliases = dict(aliases)
+        self.rules = rules
         # Whether what happens to one request can change where another one goes.
         self.chooses = any(each.chooses for each in self._pools.values())
 

@@ -35,6 +35,10 @@ class WaitingLines:
         self._lines: dict[tuple[str, str], _Line] = {}
         self._waiting = 0
 
+    def follow(self, wait_ms: int) -> None:
+        """For who begins to wait from now on."""
+        self._wait_s = wait_ms / 1000
+
     def settled(self) -> None:
         """A request has ended: something may be free."""
         for line in self._lines.values():

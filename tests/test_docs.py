@@ -41,6 +41,14 @@ def test_every_error_code_is_documented() -> None:
         assert f"`{error.code}`" in CONFIGURATION, error.__name__
 
 
+def test_what_a_reload_does_not_take_of_the_gateway_is_documented() -> None:
+    """docs/configuration.md names exactly these."""
+    said = re.search(r"settings of\n`gateway` but (.*?)\. ", CONFIGURATION)
+    assert said is not None
+    fixed = {each.name for each in OPTIONS if each.section == "gateway" and each.needs_restart}
+    assert set(re.findall(r"`(\w+)`", said[1])) == fixed
+
+
 def _yaml_block(text: str) -> str:
     found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert found is not None

@@ -48,6 +48,10 @@ class TranslatorApp:
         self._deployments = deployments
         self._engine = engine
 
+    def also_serves(self, deployments: Mapping[str, Deployment]) -> None:
+        """More of them. Those from before stay: requests that began with them may still come."""
+        self._deployments = {**self._deployments, **deployments}
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """See ASGI."""
         body = await _body(receive)

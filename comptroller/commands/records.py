@@ -10,11 +10,12 @@ from comptroller.commands.outcome import CommandFailed
 from comptroller.exits import USAGE_ERROR
 
 if TYPE_CHECKING:
+    from comptroller.document import Written
     from comptroller.settings import Settings
 
 
 def settings_of(
-    config: Path | None,
+    config: "Path | Written | None",
     data_dir: str | None,
     overrides: Mapping[str, str] | None = None,
     *,
@@ -32,6 +33,20 @@ def settings_of(
         return load_settings(config, environment, models=models)
     except ConfigInvalid as error:
         again = f"comptroller check --config {config}" if config else "comptroller check"
+        raise CommandFailed(str(error), again, USAGE_ERROR) from None
+
+
+def written_of(config: Path | None) -> "Written | None":
+    """What the file says now; its name is absolute, so that it is found again. Raises CommandFailed
+    (2)."""
+    from comptroller.document import ConfigInvalid, read_written  # noqa: PLC0415
+
+    if config is None:
+        return None
+    try:
+        return read_written(config.absolute())
+    except ConfigInvalid as error:
+        again = f"comptroller check --config {config}"
         raise CommandFailed(str(error), again, USAGE_ERROR) from None
 
 

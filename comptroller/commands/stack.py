@@ -19,11 +19,13 @@ from comptroller.data_dir import (
     records_folder,
     url_file,
 )
+from comptroller.in_force import read_in_force
 from comptroller.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 ANSWER_S_MAX = 5.0
 UP = "comptroller up"
+RELOAD = "comptroller reload"
 
 
 def stack_findings(settings: Settings, config: Path | None) -> list[Finding]:
@@ -37,7 +39,26 @@ def stack_findings(settings: Settings, config: Path | None) -> list[Finding]:
     gateway = _ready("gateway", base_url("", config, settings.data_dir).removesuffix("/v1"))
     if settings.redis_url and gateway.status == "fail":  # a Redis that answers is no stack of ours
         return [*ledger, *ok("stack", f"not running (`{UP}` starts it)"), *free_ports(settings)]
-    return [*ledger, gateway, *_records(settings, folder), *_admin(settings, folder)]
+    parts = [gateway, *_records(settings, folder), *_admin(settings, folder)]
+    return [*ledger, *parts, *configuration(folder)]
+
+
+def configuration(folder: Path) -> list[Finding]:
+    """Whether what runs serves by the file as it is; nothing where none was given."""
+    in_force = read_in_force(folder)
+    if in_force is None:
+        return []
+    if in_force.refused:
+        message = f"the last reload was refused: {in_force.refused}"
+        return warn("configuration", message, f"correct it, then: {RELOAD}")
+    try:
+        is_changed = in_force.is_changed
+    except OSError as error:
+        message = f"{in_force.file} is not there any more: {error.strerror}"
+        return warn("configuration", message, "put it back, or nothing starts again")
+    if is_changed:
+        return warn("configuration", f"{in_force.file} was changed and is not loaded", RELOAD)
+    return ok("configuration", f"{in_force.file}, version {in_force.version}")
 
 
 def free_ports(settings: Settings) -> list[Finding]:

@@ -8,7 +8,7 @@ import typer
 
 from comptroller.commands.options import Config, DataDir
 from comptroller.commands.outcome import CommandFailed, told
-from comptroller.commands.records import settings_of
+from comptroller.commands.records import settings_of, written_of
 from comptroller.exits import USAGE_ERROR
 
 
@@ -38,7 +38,7 @@ def up_command(
         Only | None, typer.Option(help="One part, on the ledger of COMPTROLLER_REDIS_URL.")
     ] = None,
 ) -> None:
-    """Start everything on this machine and run until SIGTERM."""
+    """Start everything on this machine and run until SIGTERM; SIGHUP reloads the file."""
     from budgets.transport import LedgerUnavailable  # noqa: PLC0415
     from comptroller.data_dir import DataDirRefused  # noqa: PLC0415
     from comptroller.supervise import PartFailed  # noqa: PLC0415
@@ -48,8 +48,10 @@ def up_command(
     given = {"PORT": port, "ADMIN_PORT": admin_port, "WORKERS": workers}
     chosen = {name: str(each) for name, each in given.items() if each is not None}
     chosen |= _ALONE[only] if only is not None else {}
+    chosen |= {"DATA_DIR": data_dir} if data_dir is not None else {}
     overrides = {f"COMPTROLLER_{name}": each for name, each in chosen.items()}
-    settings = settings_of(config, data_dir, overrides, models=only is not Only.RECORDER)
+    written = written_of(config)
+    settings = settings_of(written, None, overrides, models=only is not Only.RECORDER)
     if only is not None and not settings.redis_url:
         raise CommandFailed(
             f"--only {only} needs a ledger that the other parts share: COMPTROLLER_REDIS_URL",
@@ -57,6 +59,6 @@ def up_command(
             USAGE_ERROR,
         )
     try:
-        up(settings, config, {**os.environ, **overrides})
+        up(settings, written, {**os.environ, **overrides})
     except (PartFailed, DataDirRefused, LedgerUnavailable, TokenWeak, OSError) as error:
         raise CommandFailed(str(error), "comptroller doctor") from None

@@ -1,4 +1,5 @@
-"""A child process: when it serves, how its end is noticed, and what it said last."""
+"""A child process: when it serves, how its end is noticed, what it said last, and what it is told
+while it runs."""
 
 import os
 import signal
@@ -8,11 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from comptroller.channel import Configuration
 from comptroller.children import Child
+from comptroller.document import Written
 from comptroller.supervise import PartFailed
 
 SAYS_READY = "from comptroller.process import say_ready\nsay_ready()\n"
 WAITS = "import signal\nsignal.pause()\n"
+HEARS = """
+import asyncio
+from comptroller.hearing import Hearing
+from comptroller.process import _configuration, say_ready
+first = _configuration()
+async def apply(settings):
+    print(first.text if first else "defaults", "then", settings.port, flush=True)
+    {apply}
+async def main():
+    say_ready()
+    await Hearing(apply).run()
+asyncio.run(main())
+"""
+SECOND = Configuration(2, Written("comptroller.yaml", "port: 5"))
 Make = Callable[[str], Child]
 
 
@@ -94,3 +111,45 @@ async def test_it_can_be_begun_again(made: Make) -> None:
         child.kill()
         assert await child.ended() == -signal.SIGKILL
     child.terminate()
+
+
+async def test_it_begins_with_what_it_was_given_and_takes_what_it_is_told(
+    made: Make, tmp_path: Path
+) -> None:
+    """In its next life it begins with the last of that."""
+    child = made(HEARS.format(apply="pass"))
+    await child.begin()
+    await child.tell(SECOND)
+    await child.released(2)
+    assert "defaults then 5" in (tmp_path / "part.log").read_text()
+    child.kill()
+    await child.ended()
+    await child.begin()
+    await child.tell(Configuration(3, None))
+    assert "port: 5 then 4000" in (tmp_path / "part.log").read_text()
+
+
+async def test_who_cannot_take_it_is_ended(made: Make) -> None:
+    """Asked to: requests that it has may end."""
+    child = made(HEARS.format(apply="raise KeyError(settings.port)"))
+    await child.begin()
+    await child.tell(SECOND)
+    assert await child.ended() == -signal.SIGTERM
+
+
+async def test_who_does_not_answer_is_killed(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So nobody serves by what was, once it has been told."""
+    monkeypatch.setattr("comptroller.children.APPLY_S_MAX", 0.05)
+    child = made(f"{SAYS_READY}{WAITS}")
+    await child.begin()
+    await child.tell(SECOND)
+    assert await child.ended() == -signal.SIGKILL
+
+
+async def test_who_dies_of_it_has_taken_it(made: Make) -> None:
+    """Its next life begins with it: nobody waits."""
+    child = made(HEARS.format(apply="import os; os._exit(3)"))
+    await child.begin()
+    await child.tell(SECOND)
+    await child.released(2)
+    assert await child.ended() == 3

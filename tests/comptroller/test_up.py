@@ -186,7 +186,7 @@ def test_a_worker_has_the_time_that_it_may_drain() -> None:
     """A stop kills no worker before `drain_ms` is over, however long that is."""
     settings = load_settings(None, {"COMPTROLLER_DRAIN_MS": "3600000"})
     stack = _Stack(settings, None, {}, Path("/nowhere"))
-    assert stack._child("gateway-1", "comptroller.work")._stop_s_max > 3600
+    assert stack._kept("gateway-1", "comptroller.work")._stop_s_max > 3600
 
 
 async def test_a_disk_that_is_full_does_not_stop_the_stack(

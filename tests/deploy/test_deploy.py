@@ -106,6 +106,8 @@ def test_the_unit_starts_what_the_command_line_accepts() -> None:
     assert Path(program).name == "comptroller"
     assert program.startswith("/opt/comptroller/bin/")
     assert accepted(words) == "up"
+    reload, *again = shlex.split(service["ExecReload"])
+    assert (reload, accepted(again)) == (program, "reload")
     name, _, value = service["Environment"].partition("=")
     settings = load_settings(None, {name: value})
     assert settings.data_dir == DATA_DIR == f"/var/lib/{service['StateDirectory']}"

@@ -41,7 +41,7 @@ from gateway.demo import DemoUpstream, wires_of
 from gateway.dialects import CHAT, RESPONSES
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
-from gateway.parts import Parts
+from gateway.parts import InForce, Parts
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import CounterPlace, Route, Routes
@@ -376,13 +376,12 @@ async def running_stack(
         endings=Endings(ledger),
         keeper=LeaseKeeper(ledger, session.clock),
         keyring=keyring,
-        routes=Routes(served, rules),
+        in_force=InForce(Routes(served, rules), options),
         cooldowns=Cooldowns(rules, session.clock, session.transport),
         learning=learning,
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
-        options=options,
         chance=chance,
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)

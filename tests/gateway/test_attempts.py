@@ -16,7 +16,7 @@ import pytest
 from budgets.keys import Key
 from gateway.dialects import CHAT
 from gateway.options import GatewayOptions
-from gateway.routes import Route
+from gateway.routes import Route, Routes
 from gateway.routing_rules import RoutingRules
 from gateway.upstream import Origin, Upstream
 from tests.gateway.behaviours import (
@@ -25,6 +25,7 @@ from tests.gateway.behaviours import (
     HTML_BODY,
     answers,
     chunk_event,
+    held,
     says,
     streams,
 )
@@ -475,3 +476,22 @@ async def test_anthropic_s_error_in_place_of_a_message_falls_back(make_stack: Ma
     assert "message_stop" in answer.text
     assert "Overloaded" not in answer.text
     await stack.ledger.until_at_rest()
+
+
+async def test_a_request_in_flight_falls_back_by_the_table_that_it_began_with(pair: Pair) -> None:
+    """Another one came while its first deployment was asked: the model that it falls back to is
+    not in it, and answers all the same; who comes later does not find it."""
+    gate = asyncio.Event()
+    pair.first.behaviour = held(gate, says(ERROR_BODY, 500))
+    secret = await pair.stack.key(budget=BUDGET)
+    asking = asyncio.create_task(pair.stack.chat(secret, "fragile", max_tokens=CAP))
+    await pair.first.arrivals(1)
+    parts = pair.stack.parts
+    parts.in_force.become(Routes([]), parts.options)
+    gate.set()
+    answer = await asking
+    assert answer.status_code == 200
+    asked = await pair.events("llm_request")
+    assert [each["model_requested"] for each in asked] == [*3 * ["fragile"], "spare"]
+    assert (await pair.stack.chat(secret, "spare", max_tokens=CAP)).status_code == 404
+    await pair.stack.ledger.until_at_rest()

@@ -135,3 +135,16 @@ async def test_without_the_server_a_worker_goes_on_with_what_it_knows(
     other = worker(transport, clock)
     await other.share()
     assert other.rest_of(route) == Rest(NOW_MS + 20_000, asked=True)
+
+
+async def test_who_rests_goes_on_resting_by_other_rules(transport: PipelinedTransport) -> None:
+    """And failures that were counted still count, to whatever number is enough by then."""
+    clock, resting, failing = ManualClock(NOW_MS), deployment(), deployment()
+    seen = worker(transport, clock)
+    seen.failed(resting, "rate_limited", 60_000)
+    seen.failed(failing, "failed", 0)
+    seen.follow(RoutingRules(allowed_fails=1, cooldown_ms=7_000))
+    assert seen.rest_of(resting) == Rest(NOW_MS + 60_000, asked=True)
+    assert seen.rest_of(failing) is None
+    seen.failed(failing, "failed", 0)
+    assert seen.rest_of(failing) == Rest(NOW_MS + 7_000, asked=False)

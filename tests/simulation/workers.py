@@ -24,7 +24,7 @@ from gateway.app import Gateway
 from gateway.cooldowns import Cooldowns
 from gateway.events import KeyEvents, acts_of, without_body
 from gateway.options import GatewayOptions
-from gateway.parts import Parts
+from gateway.parts import InForce, Parts
 from gateway.refusal_log import RefusalLog, refusal_log
 from gateway.route_events import RouteEvents
 from gateway.routes import Route, Routes
@@ -109,13 +109,12 @@ class Worker:
             endings=Endings(ledger, endings_options(world), without_body),
             keeper=LeaseKeeper(ledger, session.clock),
             keyring=KeyRing(session, administration, KeyEvents("simulation")),
-            routes=Routes([_route(kind, upstream) for kind in KINDS]),
+            in_force=InForce(Routes([_route(kind, upstream) for kind in KINDS]), GATEWAY),
             cooldowns=Cooldowns(NO_RULES, session.clock, session.transport),
             learning=learning,
             minting=Minting(session, administration, acts_of),
             lines=WaitingLines(GATEWAY.wait_ms),
             refusals=refusal_log(session, ledger.options),
-            options=GATEWAY,
         )
         self.endings, self._refusals = parts.endings, parts.refusals
         _notes_files(self.endings, self._files)
