@@ -60,8 +60,10 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """The server's process id; 0 before start."""
-        return self._process.pid if self._process else 0
+        """The process id of the server that runs. (Not 0 for none: to kill that is to kill all of
+        one's own group.)"""
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
 
     def start(self) -> None:
         """Starts the server and waits until it has read its file. Raises EmbeddedServerFailed."""

@@ -1,5 +1,6 @@
 """The embedded ledger's server: how long it is waited for, who has its files, what it is told."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def test_files_of_another_server_are_left_alone(
         monkeypatch.setattr(budgets.embedded, "READY_TIMEOUT_S", 0.1)
         with pytest.raises(EmbeddedServerFailed, match="choose another --data-dir"):
             second.start()
-        assert second.pid == 0
+        with pytest.raises(AssertionError):
+            _ = second.pid
         assert first._answer() == b"+PONG\r\n"
     finally:
         monkeypatch.undo()
@@ -61,3 +63,11 @@ def test_it_is_told_no_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert modes == {0}
     finally:
         server.stop()
+
+
+def test_a_server_that_does_not_run_has_no_process_id(folder: Path) -> None:
+    """Not 0, which stands for all processes of one's own group where something is to be killed."""
+    server = EmbeddedServer(folder)
+    with pytest.raises(AssertionError):
+        _ = server.pid
+    server.send(signal.SIGCONT)

@@ -1,8 +1,6 @@
 """What is sent on a new connection was looked at on it before: a server that was started again may
 have lost what it had answered, and nobody may be served by it until the records were asked."""
 
-import contextlib
-import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -32,8 +30,7 @@ def server() -> Iterator[EmbeddedServer]:
         try:
             yield server
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGCONT)
+            server.send(signal.SIGCONT)
             server.stop()
 
 

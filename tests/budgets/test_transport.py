@@ -70,8 +70,7 @@ def own_server() -> Iterator[EmbeddedServer]:
         try:
             yield server
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGCONT)
+            server.send(signal.SIGCONT)
             server.stop()
 
 
