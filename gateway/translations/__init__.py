@@ -3,17 +3,23 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from gateway.dialects import CHAT
+from gateway.translations.chained import Chained
 from gateway.translations.chat_from_messages import ChatOnMessages
 from gateway.translations.contract import StreamTranslation, Translation
 from gateway.translations.dialect import TranslatedDialect
 from gateway.translations.messages_from_chat import MessagesOnChat
 from gateway.translations.responses_from_chat import ResponsesOnChat
 
+_CHAT_ON_MESSAGES, _RESPONSES_ON_CHAT = ChatOnMessages(), ResponsesOnChat()
+_ALL: tuple[Translation, ...] = (
+    _CHAT_ON_MESSAGES,
+    MessagesOnChat(),
+    _RESPONSES_ON_CHAT,
+    Chained(_RESPONSES_ON_CHAT, CHAT, _CHAT_ON_MESSAGES),
+)
 TRANSLATIONS: Mapping[tuple[str, str], Translation] = MappingProxyType(
-    {
-        (each.endpoint, each.target): each
-        for each in (ChatOnMessages(), MessagesOnChat(), ResponsesOnChat())
-    }
+    {(each.endpoint, each.target): each for each in _ALL}
 )
 """(What the client speaks, what the provider speaks) -> what lies between."""
 

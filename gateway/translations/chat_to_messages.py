@@ -24,6 +24,7 @@ _DEALT_WITH = frozenset(
         *("model", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options"),
         *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop"),
         *("user", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_retention"),
+        *("reasoning_effort", "verbosity"),
     )
 )
 _SAME = ("temperature", "top_p", "top_k", "cache_control")
@@ -35,7 +36,6 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "logprobs": (False,),
     "store": (False,),
     "modalities": (["text"],),
-    "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
 }
 """Fields that have no counterpart, and the values that say the same as leaving them out."""

@@ -32,10 +32,13 @@ CHAT_TOOL: Any = {"type": "function", "function": {"name": "weather", "parameter
 
 
 def translated_routes(origin: Origin, upstream: Upstream) -> list[Route]:
-    """`claude` for chat clients; `chatter`, which speaks chat, for the others."""
+    """`claude` for clients of OpenAI's formats; `chatter`, which speaks chat, for the others."""
     claude = messages_routes(origin, upstream)[0]
     chatter = fake_route("chatter", origin, upstream)
-    pairs = [(claude, CHAT, MESSAGES), (chatter, MESSAGES, CHAT), (chatter, RESPONSES, CHAT)]
+    pairs = [
+        *((claude, CHAT, MESSAGES), (claude, RESPONSES, MESSAGES)),
+        *((chatter, MESSAGES, CHAT), (chatter, RESPONSES, CHAT)),
+    ]
     return [
         chatter,
         *(
@@ -164,6 +167,34 @@ async def test_responses_on_a_chat_server(
     assert call.arguments.replace(" ", "") == '{"city":"Delft"}'
     assert (response.usage.input_tokens, response.usage.output_tokens) == (30, 9)
     assert stack.provider.last.cap == 60
+    await stack.ledger.at_rest()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_responses_on_claude(
+    stack: Stack, openai_client: openai.AsyncOpenAI, streamed: bool
+) -> None:
+    """By both pairs, one behind the other; how hard to think is a wish."""
+    stack.provider.behaviour = calls_weather()
+    tool: Any = {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}
+    asked: Any = {
+        "model": "claude",
+        "input": "hello",
+        "tools": [tool],
+        "max_output_tokens": 60,
+        "reasoning": {"effort": "low"},
+    }
+    if streamed:
+        async with openai_client.responses.stream(**asked) as stream:
+            response: Any = await stream.get_final_response()
+    else:
+        response = await openai_client.responses.create(**asked)
+    (call,) = response.output
+    assert (call.type, call.name) == ("function_call", "weather")
+    assert (response.status, response.usage.output_tokens) == ("completed", 9)
+    assert response.usage.model_extra["cost"] > 0
+    received = stack.provider.last
+    assert (received.target, received.json["max_tokens"]) == ("/base/v1/messages", 60)
     await stack.ledger.at_rest()
 
 
