@@ -22,9 +22,9 @@ up: setup
 demo: setup
 	@$(BIN)/python examples/demo.py
 
-# Four for two cores: half of the time a test waits for a process or a disk. Whoever is done takes over.
+# Three for two cores: a third of the time a test waits for a process. Whoever is done takes over.
 test: setup
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 # What the Dockerfile builds, run without a container engine; downloads.
 image: setup

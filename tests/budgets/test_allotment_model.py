@@ -262,7 +262,7 @@ def test_allotments_keep_the_contract(valkey: EmbeddedServer) -> None:
     run_state_machine_as_test(
         lambda: AllotmentMachine(str(valkey.socket_path)),  # type: ignore[arg-type]  # a factory is as good
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=50,
             deadline=None,
             database=None,

@@ -386,7 +386,7 @@ def test_scripts_keep_the_contract(valkey: EmbeddedServer) -> None:
     run_state_machine_as_test(
         lambda: LedgerMachine(str(valkey.socket_path)),  # type: ignore[arg-type]  # a factory is as good
         settings=settings(
-            max_examples=90,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             database=None,

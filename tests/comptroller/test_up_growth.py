@@ -39,8 +39,15 @@ async def _call(running: Running, name: str) -> httpx.Response:
 async def _act(running: Running, method: str, path: str, **more: Any) -> httpx.Response:
     url = (running.data_dir / "admin.url").read_text(encoding="ascii")
     headers = {"authorization": f"Bearer {TOKEN['COMPTROLLER_ADMIN_TOKEN']}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
-        return await client.request(method, path, timeout=20, **more)
+    async with (
+        asyncio.timeout(GONE_S_MAX),
+        httpx.AsyncClient(base_url=url, headers=headers) as client,
+    ):
+        while True:
+            answer = await client.request(method, path, timeout=20, **more)
+            if answer.status_code != 503:
+                return answer
+            await asyncio.sleep(0.1)  # records that are slow to answer say: try again
 
 
 async def _until_gone(running: Running, view: LedgerView, *scopes: str) -> None:

@@ -66,7 +66,7 @@ def counting(request: pytest.FixtureRequest) -> Counting:
     return Counting(request.param)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(text=TEXT)
 def test_a_text_is_counted_whole(counting: Counting, text: str) -> None:
     """At least its tokens, whatever special tokens it spells; exactly them if it spells none."""
@@ -99,7 +99,7 @@ def styles(value: object) -> list[str]:
     ]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(value=JSON)
 def test_json_is_counted_for_every_style(counting: Counting, value: object) -> None:
     """Spaced, indented, escaped, HTML-safe: none has more tokens than the compact form's bound."""
@@ -135,7 +135,7 @@ TOOLS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(tools=TOOLS)
 def test_tools_are_counted_above_the_cookbooks_formula(
     counting: Counting, tools: list[dict[str, Any]]

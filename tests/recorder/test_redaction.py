@@ -99,7 +99,7 @@ HARMLESS = st.lists(
 ).map(" ".join)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(secret=SECRET, gaps=st.tuples(GAP, GAP), around=st.tuples(HARMLESS, HARMLESS))
 def test_what_is_planted_does_not_come_out(
     secret: tuple[str, str], gaps: tuple[str, str], around: tuple[str, str]
@@ -206,7 +206,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(text=PIECES)
 def test_twice_is_once(text: str) -> None:
     """Redacting what is redacted changes nothing, however secrets touch each other."""
