@@ -10,7 +10,7 @@ local DONE_BUCKET_MS = 600000
 local IDLE_MS, POOL_SIZE = 60000, 128
 local USAGE_BYTES_MAX = 500
 
-local reserve_numbers = ffi.new("int64_t[14]", plan.reserve_numbers)
+local reserve_numbers = ffi.new("int64_t[15]", plan.reserve_numbers)
 local settle_numbers = ffi.new("int64_t[5]", plan.settle_numbers)
 
 local function bulk(text)
@@ -74,9 +74,9 @@ local function reserve(sock, body)
     local fixed_nusd = #body * plan.input_nusd
     reserve_numbers[2] = fixed_nusd
     reserve_numbers[4] = #body
-    local numbers = ffi.string(reserve_numbers, 112)
+    local numbers = ffi.string(reserve_numbers, 120)
     sock:send({
-        RESERVE, bulk(done), "$112\r\n", numbers, "\r\n$32\r\n", id, "\r\n",
+        RESERVE, bulk(done), "$120\r\n", numbers, "\r\n$32\r\n", id, "\r\n",
         bulk(plan.scope .. sub(numbers, 17, 80)), CACHED,
         bulk(format(plan.request_event, id)), "$", #body, "\r\n", body, "\r\n", FIELDS,
     })

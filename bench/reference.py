@@ -215,7 +215,7 @@ def _numbers(ledger: Ledger, epoch: int, seq: int, nodes: int) -> dict[str, obje
     output = [cases.OUTPUT_TOKENS_DEFAULT, cases.OUTPUT_TOKENS_LEAST]
     bounds = [options.lease_ms, options.outbox_events_max, options.bodies_bytes_max, nodes]
     return {
-        "reserve_numbers": [epoch, seq, 0, usd_pusd_per_output, 0, 1000, 1, 1, *output, *bounds],
+        "reserve_numbers": [epoch, seq, 0, usd_pusd_per_output, 0, 1000, 1, 1, *output, *bounds, 0],
         "settle_numbers": [epoch, seq, 0, 0, 1],
     }
 
