@@ -238,15 +238,13 @@ def answers_are_charged(evidence: Evidence) -> list[str]:
     return wrong
 
 
-def named_requests_are_paid_once(evidence: Evidence) -> list[str]:
-    """Of all calls under one name, the provider has billed at most one; and never two at a time."""
+def calls_are_paid_once(evidence: Evidence) -> list[str]:
+    """Of all that is served under one name, or for a call without one, the provider has billed at
+    most one; and never two at a time. (An attempt that has cost nothing is followed by another.)"""
     wrong = []
     names: dict[str, list[Served]] = defaultdict(list)
     for number, calls in evidence.calls.items():
-        if name := evidence.sent[number].name:
-            names[name] += calls
-        elif len(calls) > 1:
-            wrong.append(f"call {number} has no name, and was served {len(calls)} times")
+        names[evidence.sent[number].name or f"call {number}"] += calls
     for name, calls in names.items():
         if sum(_billed_nusd(each) > 0 for each in calls) > 1:
             wrong.append(f"{name} was billed more than once: {calls}")
@@ -280,7 +278,7 @@ CHECKS: dict[str, Check] = {
     "every upstream call was reserved": every_call_was_reserved,
     "what was served is charged": served_is_charged,
     "no answer without a charge": answers_are_charged,
-    "a named request is paid once": named_requests_are_paid_once,
+    "a call is paid once": calls_are_paid_once,
     "seq has no gaps": seq_has_no_gaps,
 }
 
