@@ -12,14 +12,13 @@ from functools import lru_cache
 import msgspec
 
 from gateway.dialects.contract import Usage
+from gateway.dialects.event_stream import EventStream, payload_of
 from pricing import STANDARD, Facts, UsageInvalid, read_usage
 
-EVENT_BYTES_MAX = 1024 * 1024
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
 API = "openai-chat"
 TIERS_KEPT_MAX = 64
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 class Choice(msgspec.Struct):
@@ -39,18 +38,14 @@ class _Chunk(msgspec.Struct):
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
 
 
-class ChatStreamReader:
+class ChatStreamReader(EventStream):
     """See StreamReader."""
 
     __slots__ = (
         "_biller",
         "_choices",
         "_final",
-        "_held",
-        "_pending",
-        "_pending_bytes",
         "_priced_at",
-        "_seam",
         "_started",
         "_tier",
         "_wants_usage",
@@ -59,16 +54,13 @@ class ChatStreamReader:
     )
 
     def __init__(self, *, wants_usage: bool, biller: str = "", choices: int = 1) -> None:
+        super().__init__()
         self._wants_usage = wants_usage
         self._biller = biller
         self._choices = choices
         self._tier: str | None = None
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._held: list[bytes] = []
         self._priced_at = -1
         self._final = False
-        self._seam = b""
         self._started = False
         self.usage = Usage(None)
         self.complete = False
@@ -86,33 +78,10 @@ class ChatStreamReader:
             return chunk
         return self._by_event(chunk)
 
-    def _by_event(self, chunk: bytes) -> bytes:
-        seam = self._seam + chunk
-        self._seam = seam[-3:]
-        self._pending.append(chunk)
-        self._pending_bytes += len(chunk)
-        if _EVENT_END.search(seam) is None and self._pending_bytes <= EVENT_BYTES_MAX:
-            return b""  # still inside an event: it is not searched again for each of its pieces
-        data = b"".join(self._pending)
-        passed: list[bytes] = []
-        at = 0
-        for end in _EVENT_END.finditer(data):
-            event = data[at : end.end()]
-            at = end.end()
-            if self._passes(event):
-                passed.append(event)
-        rest = data[at:]
-        if len(rest) > EVENT_BYTES_MAX:
-            passed.append(rest)
-            rest = b""
-        self._pending = [rest] if rest else []
-        self._pending_bytes = len(rest)
-        return b"".join(passed)
-
     def _passes(self, event: bytes) -> bool:
         """Whether an event goes to the client now. From the finishing usage on, all are held
         back, in their order: the cost is known only at the end."""
-        payload = _payload(event)
+        payload = payload_of(event)
         if not self._started and payload:
             self._started = True
             self.usage = Usage(None, is_error=_is_error(payload))
@@ -148,8 +117,8 @@ class ChatStreamReader:
 
     def end(self) -> None:
         """See StreamReader. A last event may lack its empty line; half an event is dropped."""
-        pending = b"".join(self._pending)
-        payload = _payload(pending)
+        pending = self._taken_pending()
+        payload = payload_of(pending)
         if payload == _DONE:
             self._passes(pending + b"\n\n")
         elif payload:
@@ -159,7 +128,6 @@ class ChatStreamReader:
                 payload = b""
             if payload and self._passes(b"data: " + payload + b"\n\n"):
                 self._held.append(b"data: " + payload + b"\n\n")
-        self._pending = []
 
     @property
     def usage_is_final(self) -> bool:
@@ -175,12 +143,6 @@ class ChatStreamReader:
             cost = b'"cost":%b,' % cost_usd.encode()
             self._held[self._priced_at] = event[: found.end()] + cost + event[found.end() :]
         return b"".join(self._held)
-
-
-def _payload(event: bytes) -> bytes:
-    """The data of an event; comments and other fields are left out (WHATWG HTML, 9.2.6)."""
-    lines = (line.strip() for line in event.splitlines())
-    return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
 
 
 def _is_error(payload: bytes) -> bool:

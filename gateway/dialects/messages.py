@@ -15,6 +15,7 @@ from gateway.dialects import messages_errors
 from gateway.dialects.chat import OUTPUT_TOKENS_MAX, REFUSED_FIELDS
 from gateway.dialects.chat_input import cache_write_asked
 from gateway.dialects.contract import NOTHING_SAID, Call, Usage
+from gateway.dialects.event_stream import payload_of
 from gateway.dialects.jsonbody import (
     boolean,
     decoded,
@@ -25,7 +26,7 @@ from gateway.dialects.jsonbody import (
 )
 from gateway.dialects.messages_betas import spoken
 from gateway.dialects.messages_input import MessagesBound
-from gateway.dialects.messages_stream import MessagesStreamReader, payload_of, usage_from
+from gateway.dialects.messages_stream import MessagesStreamReader, usage_from
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure, text_tokens_max
 

@@ -12,13 +12,12 @@ from typing import Any
 import msgspec
 
 from gateway.dialects.contract import Usage
+from gateway.dialects.event_stream import EventStream, payload_of
 from pricing import UsageInvalid, read_usage
 
-EVENT_BYTES_MAX = 1024 * 1024
 API = "anthropic-messages"
 _WATCHED, _ERROR = b"message_", b'"error"'  # two searches of the kind that the processor does
 _USAGE = re.compile(rb'"usage"\s*:\s*\{(?=\s*")')
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 class _Message(msgspec.Struct):
@@ -43,31 +42,19 @@ _event_decoder = msgspec.json.Decoder(_Event)
 _NOTHING = _Event()
 
 
-class MessagesStreamReader:
+class MessagesStreamReader(EventStream):
     """See StreamReader."""
 
     __slots__ = (
-        *(
-            "_biller",
-            "_final",
-            "_held",
-            "_model",
-            "_pending",
-            "_pending_bytes",
-            "_priced_at",
-            "_produced",
-        ),
-        *("_seam", "_used", "complete", "usage"),
+        *("_biller", "_final", "_model", "_priced_at", "_produced", "_used"),
+        *("complete", "usage"),
     )
 
     def __init__(self, biller: str) -> None:
+        super().__init__()
         self._biller = biller
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._held: list[bytes] = []
         self._priced_at = -1
         self._final = False
-        self._seam = b""
         self._produced = False
         self._model = ""
         self._used: dict[str, Any] = {}
@@ -86,29 +73,6 @@ class MessagesStreamReader:
         ):
             return chunk
         return self._by_event(chunk)
-
-    def _by_event(self, chunk: bytes) -> bytes:
-        seam = self._seam + chunk
-        self._seam = seam[-3:]
-        self._pending.append(chunk)
-        self._pending_bytes += len(chunk)
-        if _EVENT_END.search(seam) is None and self._pending_bytes <= EVENT_BYTES_MAX:
-            return b""  # still inside an event: it is not searched again for each of its pieces
-        data = b"".join(self._pending)
-        passed: list[bytes] = []
-        at = 0
-        for end in _EVENT_END.finditer(data):
-            event = data[at : end.end()]
-            at = end.end()
-            if self._passes(event):
-                passed.append(event)
-        rest = data[at:]
-        if len(rest) > EVENT_BYTES_MAX:
-            passed.append(rest)
-            rest = b""
-        self._pending = [rest] if rest else []
-        self._pending_bytes = len(rest)
-        return b"".join(passed)
 
     def _passes(self, event: bytes) -> bool:
         """Whether an event goes to the client now. From the last usage on, all are held back, in
@@ -153,8 +117,7 @@ class MessagesStreamReader:
 
     def end(self) -> None:
         """See StreamReader. A last event may lack its empty line; half an event is dropped."""
-        payload = payload_of(b"".join(self._pending))
-        self._pending = []
+        payload = payload_of(self._taken_pending())
         if not payload:
             return
         try:
@@ -181,12 +144,6 @@ class MessagesStreamReader:
             cost = b'"cost":%b,' % cost_usd.encode()
             self._held[self._priced_at] = event[: found.end()] + cost + event[found.end() :]
         return b"".join(self._held)
-
-
-def payload_of(event: bytes) -> bytes:
-    """The data of an event; comments and other fields are left out (WHATWG HTML, 9.2.6)."""
-    lines = (line.strip() for line in event.splitlines())
-    return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
 
 
 def _said(payload: bytes) -> _Event:

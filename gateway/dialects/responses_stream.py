@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from gateway.dialects.contract import Usage
+from gateway.dialects.event_stream import EventStream, payload_of
 from gateway.dialects.responses_usage import Response, is_said, usage_of, with_cost
 from pricing import text_tokens_max
 
@@ -25,7 +26,6 @@ _FIRST_EVENTS = frozenset(("response.created", "response.queued", "response.in_p
 _LAST = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"', re.ASCII
 )
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
 # Of an item, what no token of the output stands for.
 _UNCOUNTED = frozenset(("type", "id", "call_id", "status", "role", "encrypted_content", "object"))
 
@@ -39,30 +39,25 @@ class _Event(msgspec.Struct):
 _event_decoder = msgspec.json.Decoder(_Event)
 
 
-class ResponsesStreamReader:
+class ResponsesStreamReader(EventStream):
     """See StreamReader."""
 
     __slots__ = (
         "_biller",
-        "_held",
-        "_pending",
-        "_pending_bytes",
         "_priced_at",
         "_produced",
         "_raw_usage",
-        "_seam",
         "complete",
         "usage",
     )
 
+    event_bytes_max = EVENT_BYTES_MAX
+
     def __init__(self, biller: str) -> None:
+        super().__init__()
         self._biller = biller
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._held: list[bytes] = []
         self._priced_at = -1
         self._raw_usage = b""
-        self._seam = b""
         self._produced = False
         self.usage = Usage(None)
         self.complete = False
@@ -83,29 +78,6 @@ class ResponsesStreamReader:
         ):
             return chunk
         return self._by_event(chunk)
-
-    def _by_event(self, chunk: bytes) -> bytes:
-        seam = self._seam + chunk
-        self._seam = seam[-3:]
-        self._pending.append(chunk)
-        self._pending_bytes += len(chunk)
-        if _EVENT_END.search(seam) is None and self._pending_bytes <= EVENT_BYTES_MAX:
-            return b""  # still inside an event: it is not searched again for each of its pieces
-        data = b"".join(self._pending)
-        passed: list[bytes] = []
-        at = 0
-        for end in _EVENT_END.finditer(data):
-            event = data[at : end.end()]
-            at = end.end()
-            if self._passes(event):
-                passed.append(event)
-        rest = data[at:]
-        if len(rest) > EVENT_BYTES_MAX:
-            passed.append(rest)
-            rest = b""
-        self._pending = [rest] if rest else []
-        self._pending_bytes = len(rest)
-        return b"".join(passed)
 
     def _passes(self, event: bytes) -> bool:
         """Whether an event goes to the client now; from the last one on they are held back."""
@@ -137,9 +109,8 @@ class ResponsesStreamReader:
 
     def end(self) -> None:
         """See StreamReader. A last event may lack its empty line; half an event is dropped."""
-        pending = b"".join(self._pending)
+        pending = self._taken_pending()
         payload = payload_of(pending)
-        self._pending = []
         try:
             msgspec.json.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -154,12 +125,6 @@ class ResponsesStreamReader:
             event = self._held[self._priced_at]
             self._held[self._priced_at] = with_cost(event, self._raw_usage, cost_usd)
         return b"".join(self._held)
-
-
-def payload_of(event: bytes) -> bytes:
-    """The data of an event; comments and other fields are left out (WHATWG HTML, 9.2.6)."""
-    lines = (line.strip() for line in event.splitlines())
-    return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
 
 
 def streamed_tokens_max(received: bytes) -> int:

@@ -2,7 +2,8 @@
 
 import time
 
-from gateway.dialects.chat_stream import EVENT_BYTES_MAX, ChatStreamReader
+from gateway.dialects.chat_stream import ChatStreamReader
+from gateway.dialects.event_stream import EVENT_BYTES_MAX
 
 USAGE = b'{"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}'
 WORD = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 
 from gateway.dialects import MESSAGES
-from gateway.dialects.messages_stream import EVENT_BYTES_MAX, MessagesStreamReader
+from gateway.dialects.event_stream import EVENT_BYTES_MAX
+from gateway.dialects.messages_stream import MessagesStreamReader
 from tests.gateway.messages_provider import (
     OVERLOADED,
     PING,

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from gateway.dialects import responses_stream
 from gateway.dialects.responses_stream import ResponsesStreamReader, streamed_tokens_max
 from tests.gateway.provider_responses import (
     TEXT,
@@ -158,7 +157,7 @@ def test_an_event_without_end_is_linear_work(monkeypatch: pytest.MonkeyPatch) ->
     """A provider that never ends its event costs time in proportion to its bytes, and memory up to
     a named bound."""
     bytes_max = 2**20
-    monkeypatch.setattr(responses_stream, "EVENT_BYTES_MAX", bytes_max)
+    monkeypatch.setattr(ResponsesStreamReader, "event_bytes_max", bytes_max)
     piece = b"x" * 1_024
     reader = ResponsesStreamReader("openai")
     began = time.process_time()
