@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from recorder.surfaces.assembling import assembled, marked
 from recorder.surfaces.contract import (
     ASSEMBLED_CALLS_MAX,
     RESULTS_MAX,
@@ -22,11 +23,8 @@ from recorder.surfaces.contract import (
     ToolCall,
     ToolResult,
 )
-from recorder.surfaces.sse import events, is_event_stream
 from recorder.surfaces.values import (
-    MARK,
     decoded,
-    encoded,
     field_of,
     may_hold,
     measured,
@@ -47,17 +45,7 @@ class ChatSurface:
 
     def assembled(self, body: bytes) -> bytes:
         """See Surface."""
-        if not is_event_stream(body):
-            return body
-        answer = _Answer()
-        seen = False
-        for data, whole in events(body):
-            seen = True
-            if data.strip() == _DONE:
-                answer.done = True
-                break
-            answer.take(data, whole=whole)
-        return encoded(answer.finished()) if seen else body
+        return assembled(body, _Answer())
 
     def finish_reason(self, answer: bytes) -> str:
         """See Surface."""
@@ -199,6 +187,9 @@ class _Answer:
 
     def take(self, data: bytes, *, whole: bool) -> None:
         """One event. Half a JSON text at the end of a cut stream is what the cut cost, no fault."""
+        if data.strip() == _DONE:
+            self.done = True
+            return
         chunk = decoded(data)
         if type(chunk) is not dict:
             self._unreadable += whole
@@ -238,16 +229,13 @@ class _Answer:
                     calls = choice.child("message").get("tool_calls")
                     calls_left_out += calls.left_out if type(calls) is _ToolCalls else 0
             answer["choices"] = [_whole(self._choices[index]) for index in sorted(self._choices)]
-        answer.pop(MARK, None)
-        mark = {
+        lacks = {
             "truncated": not self.done,
             "events_unreadable": self._unreadable,
             "choices_left_out": len(self._choices_left_out),
             "tool_calls_left_out": calls_left_out,
         }
-        if any(mark.values()):
-            answer[MARK] = {name: value for name, value in mark.items() if value}
-        return answer
+        return marked(answer, lacks)
 
 
 def _take_choice(choice: _Fields, delta: dict[str, Any]) -> None:

@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from recorder.surfaces.assembling import assembled, marked
 from recorder.surfaces.contract import RESULTS_MAX, TOOL_CALLS_MAX, ToolCall, ToolResult
-from recorder.surfaces.sse import events, is_event_stream
 from recorder.surfaces.values import (
-    MARK,
     decoded,
-    encoded,
     field_of,
     may_hold,
     measured,
@@ -48,16 +46,7 @@ class MessagesSurface:
 
     def assembled(self, body: bytes) -> bytes:
         """See Surface."""
-        if not is_event_stream(body):
-            return body
-        message = _Message()
-        seen = False
-        for data, whole in events(body):
-            seen = True
-            message.take(data, whole=whole)
-            if message.done:
-                break
-        return encoded(message.finished()) if seen else body
+        return assembled(body, _Message())
 
     def finish_reason(self, answer: bytes) -> str:
         """See Surface."""
@@ -191,16 +180,13 @@ class _Message:
             return {"type": "error", "error": self._error}
         message = self._fields
         message["content"] = [self._blocks[index].finished() for index in sorted(self._blocks)]
-        message.pop(MARK, None)
-        mark = {
+        lacks = {
             "truncated": not self.done,
             "events_unreadable": self._unreadable,
             "blocks_left_out": len(self._left_out),
             "error": self._error,
         }
-        if any(mark.values()):
-            message[MARK] = {name: value for name, value in mark.items() if value}
-        return message
+        return marked(message, lacks)
 
 
 def _index(value: Any) -> int:  # noqa: ANN401  # any JSON value

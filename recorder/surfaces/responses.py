@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from recorder.surfaces.assembling import assembled, marked
 from recorder.surfaces.contract import (
     ASSEMBLED_CALLS_MAX,
     RESULTS_MAX,
@@ -20,11 +21,8 @@ from recorder.surfaces.contract import (
     ToolCall,
     ToolResult,
 )
-from recorder.surfaces.sse import events, is_event_stream
 from recorder.surfaces.values import (
-    MARK,
     decoded,
-    encoded,
     field_of,
     may_hold,
     measured,
@@ -58,16 +56,7 @@ class ResponsesSurface:
 
     def assembled(self, body: bytes) -> bytes:
         """See Surface."""
-        if not is_event_stream(body):
-            return body
-        answer = _Answer()
-        seen = False
-        for data, whole in events(body):
-            seen = True
-            answer.take(data, whole=whole)
-            if answer.done:
-                break
-        return encoded(answer.finished()) if seen else body
+        return assembled(body, _Answer())
 
     def finish_reason(self, answer: bytes) -> str:
         """See Surface: the reason of what is incomplete, else the status."""
@@ -196,17 +185,14 @@ class _Answer:
     def finished(self) -> dict[str, Any]:
         """The whole answer."""
         answer = dict(self._fields)
-        answer.pop(MARK, None)
         if self._items and not objects(answer.get("output")):
             answer["output"] = [self._items[at].finished() for at in sorted(self._items)]
-        mark = {
+        lacks = {
             "truncated": not self.done,
             "events_unreadable": self._unreadable,
             "items_left_out": len(self._left_out),
         }
-        if any(mark.values()):
-            answer[MARK] = {name: value for name, value in mark.items() if value}
-        return answer
+        return marked(answer, lacks)
 
 
 def _place(kind: str, event: dict[str, Any]) -> tuple[str, int, str, str] | None:
