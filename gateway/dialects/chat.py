@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.dialects.chat_input import InputBound, cache_write_asked
+from gateway.dialects.chat_input import InputBound, cache_write_asked, top_mark
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
-from gateway.dialects.contract import NOTHING_SAID, Call, Usage
+from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import (
     boolean,
     decoded,
@@ -95,7 +95,8 @@ class ChatDialect:
         rare = fields.keys() - PLAIN_FIELDS
         stream = "stream" in fields and boolean(fields, "stream")
         bound = InputBound()
-        bound.other = not rare <= KNOWN_FIELDS
+        is_known = rare <= KNOWN_FIELDS
+        bound.other = not is_known
         messages = rewritten(fields, "messages")
         bound.add_messages(messages)
         tools = None
@@ -121,7 +122,11 @@ class ChatDialect:
             input_tokens_max=bound.tokens_max,
             unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
-            cache_write=cache_write_asked([messages, tools, _top_mark(fields)], _marked(fields)),
+            cache_write=(
+                cache_write_asked([messages, tools, top_mark(fields)], _marked(fields))
+                if is_known
+                else CACHE_WRITE_UNSEEN
+            ),
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),
             images=tuple(bound.images),
@@ -199,11 +204,6 @@ class ChatDialect:
     def error_event(self, error: GatewayError) -> bytes:
         """See Dialect."""
         return b"data: " + self.error_body(error) + b"\n\n"
-
-
-def _top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    """A `cache_control` beside the messages marks the whole request."""
-    return {name: decoded(fields, name) for name in ("cache_control",) if name in fields}
 
 
 def _marked(fields: dict[str, msgspec.Raw]) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.dialects.jsonbody import rewritten
 from gateway.errors import InvalidRequest
 from pricing import ByteMeasure, CacheWrite, Image, Measure, overhead_tokens, size_of_url
 
@@ -145,6 +146,11 @@ class InputBound:
         for tool in tools:
             self.add_json(tool)
             self.other = self.other or tool.get("type") not in ("function", "custom")
+
+
+def top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """A `cache_control` beside the messages marks the whole request: written anew, as they are."""
+    return {name: rewritten(fields, name) for name in ("cache_control",) if name in fields}
 
 
 def cache_write_asked(values: list[Any], written: bytes) -> CacheWrite:

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.dialects import chat
 from gateway.dialects.chat import ChatDialect, include_usage, refuse_fields
-from gateway.dialects.contract import NOTHING_SAID, Call
+from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call
 from gateway.dialects.jsonbody import boolean, decoded, model_name, parse_object, whole_number
 from gateway.dialects.text_inputs import TextInputs, read_inputs
 from gateway.errors import InvalidRequest
@@ -71,6 +71,7 @@ class CompletionsDialect(ChatDialect):
         prompts = _prompts(fields)
         candidates = prompts.inputs * _choices(fields)
         tokens_max = _tokens_max(fields, prompts, ByteMeasure)
+        is_known = rare <= KNOWN_FIELDS | UNPRICED_FIELDS
         echoes = stream and boolean(fields, "echo")
         return Call(
             model=model_name(fields),
@@ -80,9 +81,9 @@ class CompletionsDialect(ChatDialect):
             output_cap=_cap(fields),
             fields=fields,
             input_tokens_max=tokens_max,
-            unseen_content=not rare <= KNOWN_FIELDS | UNPRICED_FIELDS,
+            unseen_content=not is_known,
             has_tools=False,
-            cache_write="none",
+            cache_write="none" if is_known else CACHE_WRITE_UNSEEN,
             audio_input=False,
             audio_output=False,
             input_windows=prompts.inputs,

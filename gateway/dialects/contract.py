@@ -12,6 +12,8 @@ from pricing import STANDARD, CacheWrite, Facts, Image, Measure, Meters
 
 NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 """The headers of a request that has none."""
+CACHE_WRITE_UNSEEN: CacheWrite = "1h"
+"""What a field that nobody knows here, or what the provider holds, may ask for."""
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -16,13 +16,13 @@ from gateway.dialects.contract import NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import decoded, model_name, parse_object
 from gateway.dialects.text_inputs import read_inputs
 from gateway.errors import InvalidRequest, NotPriced
-from pricing import Measure, UsageInvalid, Used, read_usage
+from pricing import Measure, UsageInvalid, Used, read_usage, text_tokens_max
 
 ENCODING_FORMATS = ("float", "base64")
 INPUT_TYPE_TOKENS = 128
 """Per input, where `input_type` says what it is for: the line that Voyage's and NVIDIA's models put
 before it ("Represent the query for retrieving supporting documents: ", Voyage's docs, "Text
-embeddings"), by its bytes, twice."""
+embeddings"), by its bytes, twice; a longer type counts by its own."""
 
 # They choose how vectors look, or how much of an input is left out: nothing that adds to the bill.
 # Of OpenAI's API reference, and of the servers that speak it: vLLM, NVIDIA NIM, Voyage.
@@ -138,7 +138,13 @@ def _refuse_unknown(fields: dict[str, msgspec.Raw]) -> None:
 
 
 def _typed_tokens(fields: dict[str, msgspec.Raw], inputs: int) -> int:
-    return INPUT_TYPE_TOKENS * inputs if "input_type" in fields else 0
+    """Of a type that the server has words for, or that it puts before each input as it stands."""
+    kind = decoded(fields, "input_type")
+    if kind is None:
+        return 0
+    if not isinstance(kind, str):
+        raise InvalidRequest("input_type is a text", param="input_type")
+    return inputs * max(INPUT_TYPE_TOKENS, text_tokens_max(kind))
 
 
 def _used(raw: bytes, biller: str) -> Used | None:

@@ -13,8 +13,8 @@ import msgspec
 
 from gateway.dialects import messages_errors
 from gateway.dialects.chat import OUTPUT_TOKENS_MAX, REFUSED_FIELDS
-from gateway.dialects.chat_input import cache_write_asked
-from gateway.dialects.contract import NOTHING_SAID, Call, Usage
+from gateway.dialects.chat_input import cache_write_asked, top_mark
+from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call, Usage
 from gateway.dialects.event_stream import payload_of
 from gateway.dialects.jsonbody import (
     boolean,
@@ -96,6 +96,7 @@ class MessagesDialect:
         bound = MessagesBound()
         _add_content(bound, content)
         cap = _cap(fields)
+        is_known = rare <= KNOWN_FIELDS and not said.unknown
         return Call(
             model=model_name(fields),
             stream="stream" in fields and boolean(fields, "stream"),
@@ -105,9 +106,13 @@ class MessagesDialect:
             output_tokens_least=_least(fields, cap) if "thinking" in fields else 0,
             fields=fields,
             input_tokens_max=bound.tokens_max,
-            unseen_content=bound.unseen or said.unknown or not rare <= KNOWN_FIELDS,
+            unseen_content=bound.unseen or not is_known,
             has_tools=bound.tools > 0,
-            cache_write=cache_write_asked([*content.values(), _top_mark(fields)], _marked(fields)),
+            cache_write=(
+                cache_write_asked([*content.values(), top_mark(fields)], _marked(fields))
+                if is_known
+                else CACHE_WRITE_UNSEEN
+            ),
             audio_input=False,
             audio_output=False,
             images=tuple(bound.images),
@@ -301,11 +306,6 @@ _CHECKS: Mapping[str, Callable[[dict[str, msgspec.Raw]], None]] = MappingProxyTy
         "anthropic_beta": _check_betas,
     }
 )
-
-
-def _top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    """A `cache_control` beside the messages marks the whole request."""
-    return {name: decoded(fields, name) for name in ("cache_control",) if name in fields}
 
 
 def _marked(fields: dict[str, msgspec.Raw]) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.dialects.chat_input import MESSAGES_MAX, InputBound
 from gateway.dialects.messages_tools import checked_tools, schema_tokens
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, NotPriced
 from pricing import Image, size_of_url
 
 BLOCKS_DEPTH_MAX = 3
@@ -23,8 +23,9 @@ _TEXT_KEYS = frozenset(("type", "text", "citations", _MARK))
 _IMAGE_KEYS = frozenset(("type", "source", _MARK))
 _DOCUMENT_KEYS = frozenset(("type", "source", "title", "context", "citations", _MARK))
 _RESULT_KEYS = frozenset(("type", "tool_use_id", "content", "is_error", "toolset_name", _MARK))
+_TOOL_CHANGE_KEYS = frozenset(("type", "tool", _MARK))
 # Blocks in which all that is read stands in plain sight.
-_SEEN = frozenset(("tool_use", "thinking", "redacted_thinking", "tool_reference"))
+_SEEN = frozenset(("tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_removal"))
 
 
 class MessagesBound(InputBound):
@@ -75,7 +76,10 @@ class MessagesBound(InputBound):
 
     def _add_block(self, block: dict[str, Any], param: str, depth: int) -> None:
         kind, text = block.get("type"), block.get("text")
-        if kind == "text" and isinstance(text, str):
+        if kind == "tool_addition":
+            self._add_tool_change(block.get("tool"))
+            self.other |= not block.keys() <= _TOOL_CHANGE_KEYS
+        elif kind == "text" and isinstance(text, str):
             self._add_text(text)
             self.add_json(block.get("citations"))
             self.other |= not block.keys() <= _TEXT_KEYS
@@ -98,6 +102,22 @@ class MessagesBound(InputBound):
             self.add_json(block)
         else:
             self.other = True
+
+    def _add_tool_change(self, change: Any) -> None:  # noqa: ANN401  # any JSON value
+        """A tool that is offered from here on (beta "Mid-conversation tool changes"): one that is
+        defined is judged as in `tools`; one that is named was, where it was defined."""
+        change = change if isinstance(change, dict) else {}
+        kind = change.get("type")
+        if kind == "tool_definition":
+            self.add_tools([change.get("definition")])
+        elif kind != "tool_reference" or "definition" in change:
+            raise NotPriced(
+                "tool_addition: the tool is a tool_reference or a tool_definition; another may "
+                "run at the provider, and nothing bounds that",
+                param="messages",
+            )
+        else:
+            self.add_json(change)
 
     def _add_document(self, block: dict[str, Any], param: str, depth: int) -> None:
         """Plain text and blocks are seen; a PDF, a URL or a file is not. A document that is to be

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.dialects.chat import OUTPUT_TOKENS_MAX, service_tier
 from gateway.dialects.chat import REFUSED_FIELDS as CHAT_REFUSED_FIELDS
-from gateway.dialects.contract import NOTHING_SAID, Call, Usage
+from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import (
     boolean,
     decoded,
@@ -42,8 +42,9 @@ REFUSED_FIELDS = CHAT_REFUSED_FIELDS | {"background_options"}
 UNPRICED_FIELDS: Mapping[str, tuple[object, ...]] = {
     "context_management": (None, []),
     "moderation": (None,),
+    "prompt": (None,),  # a stored one may bring tools
 }
-UNSEEN_FIELDS = frozenset(("previous_response_id", "conversation", "prompt"))
+UNSEEN_FIELDS = frozenset(("previous_response_id", "conversation"))
 """What the provider keeps: all of it counts as the context window."""
 
 KNOWN_FIELDS = (
@@ -81,6 +82,7 @@ class ResponsesDialect:
         stream = boolean(fields, "stream")
         calls_max = whole_number(fields, "max_tool_calls", 1, TOOL_CALLS_MAX)
         hosted = bound.hosted
+        is_held = _is_kept(fields) or not fields.keys() <= KNOWN_FIELDS
         input_windows, searches_max = 1, 0
         if hosted.runs:
             calls_max = calls_max or TOOL_CALLS_WRITTEN
@@ -95,9 +97,9 @@ class ResponsesDialect:
             output_cap=whole_number(fields, CAP, OUTPUT_TOKENS_LEAST, OUTPUT_TOKENS_MAX),
             fields=fields,
             input_tokens_max=bound.tokens_max,
-            unseen_content=bound.unseen or not fields.keys() <= KNOWN_FIELDS or _is_kept(fields),
+            unseen_content=bound.unseen or is_held,
             has_tools=bound.tools > 0,
-            cache_write=cache_write_of(_marked(fields)),
+            cache_write=CACHE_WRITE_UNSEEN if is_held else cache_write_of(_marked(fields)),
             audio_input=bound.audio,
             audio_output=False,
             images=tuple(bound.images),
@@ -182,8 +184,10 @@ def _is_kept(fields: dict[str, msgspec.Raw]) -> bool:
 
 def _marked(fields: dict[str, msgspec.Raw]) -> bytes:
     """The bytes in which a cache mark can be, as they are forwarded."""
-    options = "prompt_cache_options"
-    named = options.encode() + bytes(fields[options]) if options in fields else b""
+    options, named = "prompt_cache_options", b""
+    if options in fields:
+        rewritten(fields, options)
+        named = options.encode() + bytes(fields[options])
     return named + b"".join(bytes(fields[name]) for name in ("input", "tools") if name in fields)
 
 
@@ -194,7 +198,7 @@ def _refuse_fields(fields: dict[str, msgspec.Raw]) -> None:
         )
     for name, free in UNPRICED_FIELDS.items():
         if name in fields and decoded(fields, name) not in free:
-            raise NotPriced(f"{name} costs what has no bound here: remove it", param=name)
+            raise NotPriced(f"{name} may bring what has no bound here: remove it", param=name)
     if boolean(fields, "background"):
         raise InvalidRequest(
             "a response in the background cannot be settled: send it with stream, and wait",

@@ -6,11 +6,12 @@ file, a stored response, reasoning that is there by its id alone) is unseen cont
 item that is not known here.
 """
 
+import re
 from typing import Any
 
 from gateway.dialects.chat_input import InputBound
 from gateway.dialects.responses_tools import ToolsBound, is_tools
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, NotPriced
 from pricing import ByteMeasure, CacheWrite, Image, Measure, size_of_url
 
 ITEMS_MAX = 10_000
@@ -31,6 +32,18 @@ _KEYS = frozenset(
         *("summary", "encrypted_content", "phase", "namespace", "input", "tools"),
     )
 )
+# Of some items; all that is in them counts as well. What is in no item that is known may bring
+# what nobody has seen.
+_RARE_KEYS = frozenset(
+    (
+        *("action", "actions", "environment", "operation", "caller", "execution", "async"),
+        *("approval_request_id", "approve", "reason", "server_label", "error", "end_turn"),
+        *("acknowledged_safety_checks", "pending_safety_checks", "max_output_length"),
+        *("reasoning", "text"),
+    )
+)
+_ID_KEYS = frozenset(("type", "id", "status", "server_label", "role"))
+_ENCRYPTED = ("reasoning", "compaction")
 _PARTS_IN = frozenset(("content", "output", "summary"))
 _TEXT_PARTS = frozenset(
     ("input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal")
@@ -42,7 +55,7 @@ _IMAGE_PARTS = frozenset(("input_image", "computer_screenshot"))
 _IMAGE_PART_KEYS = frozenset(("type", "image_url", "file_id", "detail", "prompt_cache_breakpoint"))
 _SHELL_PART_KEYS = frozenset(("stdout", "stderr", "outcome"))
 _MARKS = (b"prompt_cache_breakpoint", b"prompt_cache_options", b"cache_control")
-_LONG_LIVED = (b'"12h"', b'"1h"')
+_LONG_LIVED = re.compile(rb'"ttl":(?!null|"30m"|"5m")')
 
 
 class ResponsesInput(InputBound):
@@ -78,14 +91,14 @@ class ResponsesInput(InputBound):
         self.messages += 1
         self._add_text(value)
 
-    def add_tools(self, tools: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_tools(self, tools: Any, *, in_item: bool = False) -> None:  # noqa: ANN401  # any JSON value
         """Raises InvalidRequest where they are no list of tools, NotPriced as ToolsBound."""
         if tools is None:
             return
         if not is_tools(tools):
             raise InvalidRequest("tools is a list of tools", param="tools")
         before = self.hosted.count
-        self.hosted.take(tools)
+        self.hosted.take(tools, in_item=in_item)
         self.tools += self.hosted.count - before
         self.other = self.other or self.hosted.unseen
         for tool in tools:
@@ -105,6 +118,12 @@ class ResponsesInput(InputBound):
             raise InvalidRequest("the type of an item is a text", param="input")
         if kind == "message" and not isinstance(role, str):
             raise InvalidRequest("a message has a role and a content", param="input")
+        if kind == "compaction_trigger":
+            raise NotPriced(
+                "input: a compaction_trigger lets the provider write what has no bound here: "
+                "remove it",
+                param="input",
+            )
         self.messages += 1
         self.other = self.other or kind not in _SEEN or _is_kept(kind, item)
         for key, value in item.items():
@@ -114,6 +133,7 @@ class ResponsesInput(InputBound):
     def _add_value(self, kind: str, key: str, value: Any) -> None:  # noqa: ANN401  # any JSON value
         if key not in _KEYS:
             self.tokens += len(key.encode("utf-8", "surrogatepass"))
+            self.other = self.other or key not in _RARE_KEYS
         if key == "encrypted_content" and isinstance(value, str):
             # What is in it was encrypted, so no tokenizer says how much: its length does.
             self.tokens += len(value)
@@ -125,9 +145,10 @@ class ResponsesInput(InputBound):
         elif key == "output" and isinstance(value, dict):
             self._add_part(value)
         elif key == "tools" and kind != "mcp_list_tools":  # else they are listed, not offered
-            self.add_tools(value)
+            self.add_tools(value, in_item=True)
         elif value is not None:
             self.add_json(value)
+            self.other = self.other or key in _PARTS_IN  # parts, but not a list of them
 
     def _add_part(self, part: Any) -> None:  # noqa: ANN401  # any JSON value
         if isinstance(part, str):
@@ -162,16 +183,19 @@ class ResponsesInput(InputBound):
 
 
 def _is_kept(kind: str, item: dict[str, Any]) -> bool:
-    """Whether the provider has more of an item than stands here: reasoning by its id."""
-    if kind == "reasoning":
-        return not isinstance(item.get("encrypted_content"), str) and not item.get("content")
-    return False
+    """Whether the provider has more of an item than stands here: one by its id alone, reasoning
+    and compactions without what they hold."""
+    if item.keys() <= _ID_KEYS:
+        return True
+    if kind not in _ENCRYPTED:
+        return False
+    return not isinstance(item.get("encrypted_content"), str) and not item.get("content")
 
 
 def cache_write_of(written: bytes) -> CacheWrite:
     """The longest-lived cache write that a request asks for (OpenAI, guide "Prompt caching":
-    breakpoints and options, `ttl` 30m or 12h). `written` is what is forwarded: no escape can hide a
-    name in it."""
+    breakpoints and options, `ttl` 30m or 12h; another is taken for the dearest). `written` is what
+    is forwarded, written anew: no escape can hide a name in it, and no key is there twice."""
     if not any(mark in written for mark in _MARKS):
         return "none"
-    return "1h" if any(each in written for each in _LONG_LIVED) else "5m"
+    return "5m" if _LONG_LIVED.search(written) is None else "1h"

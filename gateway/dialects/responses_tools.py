@@ -8,10 +8,14 @@ input again after each call, and `max_tool_calls` bounds how many there are.
     local_shell, apply_patch, computer, shell (local)            run by the client, but described to
                                                                  the model by the provider: unseen
     web_search, web_search_preview                               rounds, a fee for each search
-    mcp, tool_search (by the server)                             rounds, no fee (OpenAI, guide "MCP
-                                                                 and connectors", "Tool search")
+    mcp, tool_search (by the server)                             refused: `max_tool_calls` is for
+                                                                 built-in tools, and no page says
+                                                                 that these are among them
     file_search, code_interpreter, image_generation, shell (in a container), anything else: refused;
                                                                  billed by what has no bound here
+
+In an item of the input the provider may hold a tool for the responses that go on from this one,
+which say nothing of it: there, only what the client runs.
 """
 
 import re
@@ -41,14 +45,14 @@ class ToolsBound:
         self.runs = False
         self.searches = False
 
-    def take(self, tools: list[dict[str, Any]]) -> None:
+    def take(self, tools: list[dict[str, Any]], *, in_item: bool = False) -> None:
         """Raises NotPriced for a tool that could bill what nobody can bound."""
         for tool in tools:
-            self._take(tool)
+            self._take(tool, in_item=in_item)
         if self.count > TOOLS_MAX:
             raise InvalidRequest(f"there are more than {TOOLS_MAX} tools", param="tools")
 
-    def _take(self, tool: dict[str, Any]) -> None:
+    def _take(self, tool: dict[str, Any], *, in_item: bool) -> None:
         kind = tool.get("type")
         self.count += 1
         if not isinstance(kind, str):
@@ -57,16 +61,15 @@ class ToolsBound:
             self._take_namespace(tool)
         elif kind in _SEEN or (kind == "tool_search" and tool.get("execution") == "client"):
             return
-        elif kind in ("mcp", "tool_search"):
-            self.runs = self.unseen = True
-        elif _SEARCH.fullmatch(kind):
+        elif _SEARCH.fullmatch(kind) and not in_item:
             self.runs = self.searches = self.unseen = True
         elif kind in _DESCRIBED or (kind == "shell" and _is_local(tool.get("environment"))):
             self.unseen = True
         else:
+            where = ", in an item of the input," if in_item else ""
             raise NotPriced(
-                f"tools: {kind[:_KIND_CHARS_SHOWN]} is run by the provider and billed by what has "
-                "no bound here: remove it, or give the model a function of your own",
+                f"tools: {kind[:_KIND_CHARS_SHOWN]}{where} is run by the provider and billed by "
+                "what has no bound here: remove it, or give the model a function of your own",
                 param="tools",
             )
 

@@ -70,6 +70,11 @@ def test_what_an_input_is_for_costs_a_line_of_each() -> None:
     texts = Texts()
     assert DIALECT.input_tokens_max(call, texts) == 2 * (4 + INPUT_TYPE_TOKENS)
     assert texts.pieces == ["a", "b"]
+    long = DIALECT.parse(body(input=["a", "b"], input_type="x" * 5_000))
+    assert long.input_tokens_max == 2 * (1 + 4 + 5_000)
+    for odd in (5, {"x": "y" * 5_000}, ["query"]):
+        with pytest.raises(InvalidRequest, match="input_type is a text"):
+            DIALECT.parse(body(input_type=odd))
 
 
 def test_answers_that_are_not_json_are_not_asked_for() -> None:

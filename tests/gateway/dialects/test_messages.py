@@ -150,6 +150,7 @@ UNSEEN = [
     {"type": "image", "source": {}, "transformations": {}},
     {"type": "text", "text": 5},
     {"type": "text", "text": "x", "other": "y"},
+    {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "n"}, "other": 1},
     {"type": ["text"]},
     {"text": "no type"},
     {"type": "tool_result", "content": [{"type": "tool_result", "content": [RESULT]}]},
@@ -169,6 +170,8 @@ def test_unknown_fields_and_held_conversations_are_unseen() -> None:
         call = parsed(**fields)
         assert call.unseen_content
         assert fields.items() <= sent(call).items()
+        expected = "none" if "output_config" in fields else "1h"  # what it holds may be marked
+        assert call.cache_write == expected
     assert parsed(messages=[{**HELLO[0], "clear_at": 1}]).unseen_content
     assert not parsed(output_config={"effort": "high"}).unseen_content
 

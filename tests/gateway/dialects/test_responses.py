@@ -107,12 +107,16 @@ def test_every_text_counts_its_bytes() -> None:
     [
         {"previous_response_id": "resp_1"},
         {"conversation": "conv_1"},
-        {"prompt": {"id": "pmpt_1"}},
         {"input": [{"id": "msg_1"}]},
         {"input": [{"type": "item_reference", "id": "msg_1"}]},
         {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]},
         {"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]},
         {"input": [{"type": "something_new", "text": "x"}]},
+        {"input": [{"role": "user", "content": {"type": "input_file", "file_id": "f"}}]},
+        {"input": [{"role": "user", "content": "x", "attachments": [{"file_id": "f"}]}]},
+        {"input": [{"type": "compaction", "id": "cmp_1"}]},
+        {"input": [{"type": "mcp_call", "id": "m1", "server_label": "x"}]},
+        {"input": [{"type": "tool_search_output", "id": "m1"}]},
         {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
         {"input": [{"role": "user", "content": [{"type": "input_file", "file_data": "x"}]}]},
         {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
@@ -157,32 +161,27 @@ def test_pictures_are_handed_on_with_their_size(part: dict[str, Any], has_size: 
 
 
 @pytest.mark.parametrize(
-    ("tool", "searches"),
+    "tool",
     [
-        ({"type": "web_search"}, True),
-        ({"type": "web_search", "external_web_access": False}, True),
-        ({"type": "web_search_2025_08_26"}, True),
-        ({"type": "web_search_preview"}, True),
-        ({"type": "mcp", "server_label": "x", "server_url": "https://example.com"}, False),
-        ({"type": "tool_search"}, False),
+        {"type": "web_search"},
+        {"type": "web_search", "external_web_access": False},
+        {"type": "web_search_2025_08_26"},
+        {"type": "web_search_preview"},
     ],
 )
-def test_what_the_provider_runs_has_a_bound_on_its_rounds(
-    tool: dict[str, Any], searches: bool
-) -> None:
+def test_what_the_provider_runs_has_a_bound_on_its_rounds(tool: dict[str, Any]) -> None:
     """The gateway writes how many calls there may be where the client does not, and what is
-    reserved for is what is forwarded. The same tools inside an item of the input count alike."""
-    offered: list[dict[str, Any]] = [
-        {"tools": [tool]},
-        {"input": [{"type": "additional_tools", "role": "developer", "tools": [tool]}]},
-    ]
-    for fields in offered:
-        for asked, written in ((None, TOOL_CALLS_WRITTEN), (5, 5)):
-            call = parsed(max_tool_calls=asked, **fields)
-            assert call.unseen_content
-            assert call.input_windows == written + 1
-            assert call.searches_max == (written if searches else 0)
-            assert json.loads(RESPONSES.encode(call, "m"))["max_tool_calls"] == written
+    reserved for is what is forwarded. In an item of the input, which the provider may hold for
+    responses that say nothing of it, such a tool is refused."""
+    for asked, written in ((None, TOOL_CALLS_WRITTEN), (5, 5)):
+        call = parsed(max_tool_calls=asked, tools=[tool])
+        assert call.unseen_content
+        assert call.input_windows == written + 1
+        assert call.searches_max == written
+        assert json.loads(RESPONSES.encode(call, "m"))["max_tool_calls"] == written
+    for kind in ("additional_tools", "tool_search_output"):
+        with pytest.raises(NotPriced, match="in an item of the input"):
+            parsed(input=[{"type": kind, "role": "developer", "tools": [tool]}])
 
 
 @pytest.mark.parametrize(
@@ -190,6 +189,7 @@ def test_what_the_provider_runs_has_a_bound_on_its_rounds(
     [
         *("file_search", "code_interpreter", "image_generation", "programmatic_tool_calling"),
         *("shell", "web_search_4", "something_new", "", None, 5, ["web_search"], {}),
+        *("mcp", "tool_search"),  # bounded by nothing that is known to count their calls
     ],
 )
 def test_tools_without_a_bound_are_refused_wherever_they_stand(kind: object) -> None:
@@ -212,6 +212,7 @@ WRONG: dict[str, list[object]] = {
     "service_tier": ["", 5, ["auto"]],
     "context_management": [[{"type": "compaction"}], "x"],
     "moderation": [{"model": "omni-moderation-latest"}],
+    "prompt": [{"id": "pmpt_1"}],
     "reasoning": [{"mode": "pro"}, "x", 1, []],
     "background_options": [{}],
     "api_base": ["http://evil.example"],
@@ -222,6 +223,7 @@ WRONG: dict[str, list[object]] = {
     "model": [None, "", 1, [], "x" * 10_000],
     "input": [
         *(1, {}, True, [1], ["x"], [None], [[]], [{"type": 5, "role": "user"}]),
+        *([{"type": "compaction_trigger"}], [{"type": "compaction_trigger", "id": "c"}]),
         *([{"type": "message", "content": "x"}], [{"role": "user", "content": [1]}]),
     ],
     "instructions": [1, [], {}],
@@ -244,7 +246,11 @@ def test_wrong_values_are_named(name: str, value: object) -> None:
     ("fields", "expected"),
     [
         ({"prompt_cache_options": {"mode": "implicit"}}, "5m"),
+        ({"prompt_cache_options": {"ttl": "30m"}}, "5m"),
         ({"prompt_cache_options": {"ttl": "12h"}}, "1h"),
+        ({"prompt_cache_options": {"ttl": "6h"}}, "1h"),  # dearest where nobody knows
+        ({"previous_response_id": "resp_1"}, "1h"),  # may hold marks
+        ({"something_new": {}}, "1h"),
         ({"prompt_cache_retention": "24h"}, "none"),
     ],
 )
@@ -257,6 +263,12 @@ def test_cache_writes_that_are_asked_for_are_in_the_rate(
     body = json.dumps({**GOOD, "input": [{"role": "user", "content": [part]}]})
     hidden = body.replace("prompt_cache_break", "prompt_cach\\u0065_break")
     assert RESPONSES.parse(hidden.encode()).cache_write == "5m"
+    options = msgspec.json.encode({**GOOD, "prompt_cache_options": {"ttl": "12h"}}).decode()
+    call = RESPONSES.parse(options.replace("12h", "12\\u0068").encode())
+    assert call.cache_write == "1h"
+    assert b'"ttl":"12h"' in RESPONSES.encode(call, "m")
+    twice = options.replace('{"ttl":"12h"}', '{"ttl":"12h","ttl":"30m"}')
+    assert b"12h" not in RESPONSES.encode(RESPONSES.parse(twice.encode()), "m")
 
 
 def test_what_is_forwarded_is_what_was_priced() -> None:
