@@ -32,6 +32,10 @@ from gateway.spoken import Spoken, spoken
 from gateway.subscopes import counting_at
 from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest
 
+LOOK_MS = 1
+"""Before another attempt, to see whether the caller has gone: nobody has watched a call that is
+not streamed, and behind a long body its server has left the connection unread."""
+
 
 class RequestPath:
     """Serves the metered calls of one surface."""
@@ -102,10 +106,9 @@ class RequestPath:
         if step is None:
             return None
         gone = asked.request.watched()
-        if step.wait_ms:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(step.wait_ms / 1000):
-                    await asyncio.shield(gone)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(step.wait_ms, LOOK_MS) / 1000):
+                await asyncio.shield(gone)
         if gone.done():
             raise ClientGone
         return step.route
