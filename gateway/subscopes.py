@@ -7,6 +7,7 @@ or LiteLLM has nothing to change (their documentation, "Header Directory" and "R
 Claude Code names its session by itself.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -102,18 +103,16 @@ def _value(request: Request, source: str, call: Call | None) -> str:
 
 def _user(call: Call) -> str:
     """As OpenAI's API names an end user (`safety_identifier`, before it `user`), or Anthropic's
-    (`metadata.user_id`); what is of another type is for the provider to refuse."""
+    (`metadata.user_id`): the first of them that names one. What is empty, null or of another type
+    names nobody, and is for the provider to refuse."""
     for name in ("safety_identifier", "user"):
         if name in call.fields:
-            try:
-                return _bounded(name, _text.decode(call.fields[name]))
-            except msgspec.DecodeError:
-                return ""
+            with contextlib.suppress(msgspec.DecodeError):
+                if user := _bounded(name, _text.decode(call.fields[name])):
+                    return user
     if "metadata" in call.fields:
-        try:
+        with contextlib.suppress(msgspec.DecodeError):
             return _bounded("user_id", _metadata.decode(call.fields["metadata"]).user_id or "")
-        except msgspec.DecodeError:
-            return ""
     return ""
 
 

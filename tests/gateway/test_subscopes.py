@@ -136,6 +136,20 @@ async def test_a_user_of_another_type_names_nothing(stack: Stack, value: object)
     assert await scopes(stack) == [f"research/{stack.keys[secret].id}"]
 
 
+@pytest.mark.parametrize("nobody", [None, "", " ", 5, ["u"]])
+async def test_a_field_that_names_nobody_hides_no_other(stack: Stack, nobody: object) -> None:
+    """An end user's budget is not left by a null, or by nonsense, in a field that is asked
+    first."""
+    secret = await stack.key(subscopes=("any",))
+    fields: tuple[dict[str, Any], ...] = (
+        {"safety_identifier": nobody, "user": "u-1"},
+        {"safety_identifier": nobody, "user": nobody, "metadata": {"user_id": "u-2"}},
+    )
+    for each in fields:
+        assert (await post(stack, secret, **each)).status_code == 200
+    assert await scopes(stack) == ["research/u-1", "research/u-2"]
+
+
 async def test_names_are_bounded(stack: Stack) -> None:
     """One as long as a book is refused, in a header or in the body."""
     secret = await stack.key(subscopes=("any",))
