@@ -125,7 +125,7 @@ class RequestPath:
         if isinstance(reservation, Failed):
             return reservation
         if isinstance(reservation, Repeat):
-            if asked.attempts > 1:  # or it is our own, whose end the ledger has not taken yet
+            if asked.first_id:  # it may be our own, whose end the ledger has not taken yet
                 return Failed("repeated")
             await self._replays.replay(asked.request, reservation)
             return None

@@ -5,10 +5,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+from gateway.dialects import CHAT, MESSAGES
 from gateway.routes import Route
 from gateway.routing_rules import RoutingRules
+from gateway.translations import TRANSLATIONS
 from gateway.upstream import Origin, Upstream
 from tests.gateway.behaviours import answers
+from tests.gateway.messages_provider import messages_routes
 from tests.gateway.provider import Provider
 from tests.gateway.stack import MoreRoutes, fake_route
 
@@ -30,6 +33,14 @@ async def second_provider() -> AsyncIterator[Provider]:
 def as_it_is(route: Route) -> Route:
     """No change."""
     return route
+
+
+def on_claude(route: Route) -> Route:
+    """At a provider that speaks Messages, and has no words for some of what a chat call may say
+    (`seed`): it refuses that before anything is reserved."""
+    claude = messages_routes(route.origin, route.upstream)[0]
+    translation = TRANSLATIONS[CHAT.endpoint, MESSAGES.endpoint]
+    return replace(claude, name=route.name, endpoint=CHAT.endpoint, translation=translation)
 
 
 def deployments(
