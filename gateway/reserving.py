@@ -27,6 +27,15 @@ class Reserving:
         """The grant, or the request that has its mark already, or a refusal that another deployment
         might not meet. What does not fit by its bytes is counted; what others hold is waited for a
         little. Raises GatewayError for what no other deployment would change."""
+        try:
+            return await self._reserved(asked, route, sent, encoded)
+        except InvalidRequest as error:  # no quote at this model's prices
+            return Failed("route_refused", error=error)
+
+    async def _reserved(
+        self, asked: Asked, route: Route, sent: Spoken, encoded: bytes
+    ) -> Reservation | Repeat | Failed:
+        """The same. Raises InvalidRequest where there is no quote."""
         parts, path = self._parts, asked.path
         if parts.endings.full:
             raise LedgerGone("too many settlements wait for the ledger: is Redis running?")
@@ -38,10 +47,7 @@ class Reserving:
         quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
         event = _event(id_, asked, quoting, dialect.endpoint, len(encoded))
         asking = Asking(parts, path, quoting, RequestRecord(event, encoded), id_, asked.mark)
-        try:
-            answer = await asking.ask(dialect, counting)
-        except InvalidRequest as error:  # no quote at this model's prices
-            return Failed("route_refused", error=error)
+        answer = await asking.ask(dialect, counting)
         if isinstance(answer, Refusal) and answer.code == "HELD":
             held_at_ms = parts.clock.now_ms()
 
