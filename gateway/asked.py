@@ -42,3 +42,15 @@ class Asked(msgspec.Struct):
         timeouts = route.stream_timeouts if self.call.stream else route.timeouts
         self.deadline_ms = max(self.deadline_ms, self.began_ms + timeouts.first_byte_ms)
         return timeouts
+
+    def has_failed(self, route: Route, failed: Failed) -> None:
+        """Keeps what the caller reads if nothing helps: what became of the model that was asked
+        for says more than a fallback's end, a provider's word more than ours, and a budget's no
+        more than that one deployment could not have served it."""
+        kept = self.failed
+        if kept is None:
+            self.failed, self.failed_model = failed, route.name
+        elif route.name == self.failed_model:
+            is_budgets_no = kept.kind == "route_refused" and failed.kind == "over_budget"
+            if failed.was_sent or is_budgets_no:
+                self.failed = failed

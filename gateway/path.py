@@ -91,10 +91,9 @@ class RequestPath:
 
     async def _next(self, asked: Asked, route: Route, failed: Failed) -> Route | None:
         """What is tried after this failure, when its time has come. A caller who has gone is not
-        tried for. What became of the model that was asked for says more than a fallback's end."""
+        tried for."""
         parts = self._parts
-        if asked.failed is None or (route.name == asked.failed_model and failed.was_sent):
-            asked.failed, asked.failed_model = failed, route.name
+        asked.has_failed(route, failed)
         if asked.routes.chooses:
             parts.cooldowns.failed(route, failed.kind, failed.asked_wait_ms)
         if asked.tries is None:
