@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from comptroller.document import Value
-from comptroller.translated import is_translated
+from comptroller.translated import identified_hosts, is_translated
 from gateway.providers import PROVIDERS
 
+_BASES = ("api_base", "aws_bedrock_runtime_endpoint")
 _URL = re.compile(r"https?://[\x21-\x7e]+", re.ASCII)
 _HOST = re.compile(r"[0-9A-Za-z._:-]{1,253}", re.ASCII)
 
@@ -17,6 +18,8 @@ def api_base_of(
 ) -> str:
     """The URL of an entry, without a slash at its end; empty where LiteLLM knows it. `owner`: the
     part of the file that lacks what is missing. Raises ConfigInvalid."""
+    if is_translated(provider):
+        _check_identity(provider, params, environment)
     if "api_base" in params:
         return _checked_base(params["api_base"], environment)
     if is_translated(provider):
@@ -37,16 +40,33 @@ def host_of(params: Mapping[str, Value], environment: Mapping[str, str]) -> str:
     return "" if value is None else urlsplit(_checked_base(value, environment)).hostname or ""
 
 
+def _check_identity(
+    provider: str, params: Mapping[str, Value], environment: Mapping[str, str]
+) -> None:
+    """Else a server that the file names would be shown a key to all that the machine may do."""
+    endings = identified_hosts(provider, params)
+    for name in _BASES if endings else ():
+        if name not in params:
+            continue
+        host = urlsplit(_checked_base(params[name], environment)).hostname or ""
+        if not host.endswith(endings):
+            raise params[name].error(
+                f"{name} is no server of {provider}'s own, and the identity of this machine is not "
+                "shown to it: write the key of that server beside it, or any word where it needs "
+                "none, as in api_key: none"
+            )
+
+
 def _checked_base(value: Value, environment: Mapping[str, str]) -> str:
     """User, query and fragment would be lost on the way: they are refused."""
-    text = value.resolved("api_base", environment)
+    text = value.resolved(value.name, environment)
     url = _split(text) if _URL.fullmatch(text) else None
     if url is None or not url.hostname or not _HOST.fullmatch(url.hostname):
-        raise value.error(f"api_base is a URL, as in {PROVIDERS['openai'].base}")
+        raise value.error(f"{value.name} is a URL, as in {PROVIDERS['openai'].base}")
     if "@" in url.netloc:
-        raise value.error("api_base holds no password: use api_key")
+        raise value.error(f"{value.name} holds no password: use api_key")
     if "?" in text or "#" in text:
-        raise value.error("api_base ends with its path: remove what follows ? or #")
+        raise value.error(f"{value.name} ends with its path: remove what follows ? or #")
     return text.rstrip("/")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from translator.deployment import Deployment
 if TYPE_CHECKING:
     from comptroller.model_list import ModelEntry
 
+T = TypeVar("T")
 INSTALL: Final = "pip install 'comptroller[litellm]'"
 PARAMS: Final = (
     *("api_version", "azure_ad_token", "region_name"),
@@ -30,8 +31,26 @@ PARAMS: Final = (
     *("vertex_project", "vertex_location", "vertex_credentials"),
 )
 """What litellm_params of such an entry may say beside what every entry may."""
-_IDENTIFIED = ("bedrock", "sagemaker", "vertex_ai")
-"""Providers that a machine's own identity opens, without a key in the file."""
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+_IDENTIFIED: Final[Mapping[str, tuple[str, ...]]] = {
+    "bedrock": _AMAZON,
+    "sagemaker": _AMAZON,
+    "vertex_ai": (".googleapis.com",),
+}
+"""Providers that a machine's own identity opens, without a key in the file, and where their servers
+are: what such an identity opens is shown to nobody else."""
+_AMAZON_KEYS = (
+    ("aws_access_key_id", "aws_secret_access_key"),
+    ("aws_role_name",),
+    ("aws_profile_name",),
+)
+_KEYS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "azure": (("azure_ad_token",),),
+    "bedrock": _AMAZON_KEYS,
+    "sagemaker": _AMAZON_KEYS,
+    "vertex_ai": (("vertex_credentials",),),
+}
+"""What says who pays, beside api_key: all of one group."""
 BACKLOG = 2048
 _BESIDE = frozenset(("huggingface", "nvidia_nim", "ollama_chat", "openrouter", "vertex_ai_beta"))
 """Names that LiteLLM knows and its list of endpoints does not."""
@@ -70,12 +89,14 @@ def check(
         raise counter.error(f"{provider} is reached through LiteLLM, and not asked: remove it")
     if provider.startswith("vertex_ai") and not _has_google_auth():
         raise owner.error(f"{provider} needs Google's library: pip install google-auth")
-    has_key = any(name in params for name in ("api_key", "api_base", *PARAMS))
-    if not has_key and not provider.startswith(_IDENTIFIED):
-        raise owner.error(
-            f"api_key is missing, which {provider} needs: api_key: "
-            f"os.environ/{provider.upper()}_API_KEY"
-        )
+    if not _has_key(provider, params) and not provider.startswith(tuple(_IDENTIFIED)):
+        raise owner.error(_key_missing(provider, params))
+
+
+def identified_hosts(provider: str, params: Mapping[str, Value]) -> tuple[str, ...]:
+    """How the names of servers end that may see what the machine's own identity opens, where that
+    is used; empty where the entry says itself who pays."""
+    return () if _has_key(provider, params) else _of_prefix(_IDENTIFIED, provider)
 
 
 def extra_params(
@@ -111,6 +132,28 @@ def listen_at(path: Path) -> socket.socket:
     path.chmod(0o600)
     listener.listen(BACKLOG)
     return listener
+
+
+def _has_key(provider: str, params: Mapping[str, Value]) -> bool:
+    """Whether the entry itself says who pays. Without, LiteLLM looks for a key in the environment,
+    which may be there for another entry, and sends it to the server of this one."""
+    groups = (("api_key",), *_of_prefix(_KEYS, provider))
+    return any(all(name in params for name in group) for group in groups)
+
+
+def _key_missing(provider: str, params: Mapping[str, Value]) -> str:
+    if "api_base" not in params:
+        variable = f"os.environ/{provider.upper()}_API_KEY"
+        return f"api_key is missing, which {provider} needs: api_key: {variable}"
+    return (
+        f"api_key is missing: the key of {provider} in the environment is not sent to api_base by "
+        "itself. Write the key of that server, or any word where it needs none: api_key: none"
+    )
+
+
+def _of_prefix(table: Mapping[str, tuple[T, ...]], provider: str) -> tuple[T, ...]:
+    """LiteLLM has several names for one provider: bedrock_converse, azure_ai."""
+    return next((each for name, each in table.items() if provider.startswith(name)), ())
 
 
 @cache

@@ -31,7 +31,7 @@ def test_the_formats_and_their_usage() -> None:
 def test_the_fields_and_parameters() -> None:
     """To the name."""
     assert named("these fields are passed on:", "All others are refused") == set(PASSED)
-    assert named("`litellm_params` may have", "Bedrock, SageMaker") == set(PARAMS)
+    assert named("`litellm_params` may have", "An entry says itself") == set(PARAMS)
     assert f"`{INSTALL}`" in TEXT
 
 

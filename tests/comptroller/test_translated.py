@@ -92,6 +92,69 @@ def test_what_is_refused(read: Read, params: str, complaint: str) -> None:
         read(params)
 
 
+@pytest.fixture
+def has_google_auth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Google's library were installed."""
+    monkeypatch.setattr(translated, "_has_google_auth", lambda: True)
+
+
+AT = "api_base: 'http://10.0.0.1:8000/v1'"
+AWS_KEY = "aws_access_key_id: AKIA, aws_secret_access_key: s"
+
+
+@NEEDS_LITELLM
+@pytest.mark.usefixtures("has_google_auth")
+@pytest.mark.parametrize(
+    ("params", "complaint"),
+    [
+        (f"model: mistral/x, {AT}", "not sent to api_base by itself.*api_key: none"),
+        (f"model: azure/x, {AT}, api_version: '1'", "not sent to api_base by itself"),
+        (f"model: mistral/x, {AT}, {AWS_KEY}", "not sent to api_base by itself"),
+        (f"model: mistral/x, {AT}, azure_ad_token: t", "not sent to api_base by itself"),
+        ("model: mistral/x, aws_region_name: r", "api_key is missing, which mistral needs"),
+        ("model: azure_ai/x, region_name: r", "api_key is missing, which azure_ai needs"),
+        ("model: gemini/x, vertex_location: l", "api_key is missing, which gemini needs"),
+        (f"model: bedrock/x, {AT}", ":3: api_base is no server of bedrock's own"),
+        (f"model: bedrock/x, {AT}, aws_access_key_id: AKIA", "no server of bedrock's own"),
+        (f"model: vertex_ai/x, {AT}, vertex_project: p", "no server of vertex_ai's own"),
+        (
+            "model: bedrock/x, aws_bedrock_runtime_endpoint: 'https://a.example'",
+            "aws_bedrock_runtime_endpoint is no server of bedrock's own.*api_key: none",
+        ),
+        ("model: vertex_ai/x, api_base: 'https://evilgoogleapis.com'", "no server of vertex_ai's"),
+    ],
+)
+def test_a_key_goes_where_the_entry_says_and_nowhere_else(
+    read: Read, params: str, complaint: str
+) -> None:
+    """LiteLLM takes a key that is missing from the environment, where it may be another entry's, or
+    the machine's identity, and sends it to the server of this one."""
+    with pytest.raises(ConfigInvalid, match=complaint):
+        read(params)
+
+
+@NEEDS_LITELLM
+@pytest.mark.usefixtures("has_google_auth")
+@pytest.mark.parametrize(
+    "params",
+    [
+        f"model: mistral/x, {AT}, api_key: none",
+        f"model: azure/x, {AT}, azure_ad_token: t",
+        f"model: bedrock/x, {AT}, {AWS_KEY}",
+        f"model: vertex_ai/x, {AT}, vertex_credentials: '{{}}'",
+        "model: bedrock/x",
+        "model: bedrock/x, aws_region_name: eu-west-1",
+        "model: sagemaker/x, aws_role_name: r, aws_session_name: s",
+        "model: vertex_ai/x, vertex_project: p",
+        "model: bedrock/x, api_base: 'https://vpce-1.bedrock-runtime.eu-west-1.amazonaws.com'",
+        "model: vertex_ai/x, api_base: 'https://aiplatform-psc.p.googleapis.com'",
+    ],
+)
+def test_who_says_who_pays_is_served(read: Read, params: str) -> None:
+    """By a key, or by the machine's identity at the servers of whose it is."""
+    assert read(params).name == "m"
+
+
 @NEEDS_LITELLM
 def test_only_chat_models_are_served(read: Read) -> None:
     """Of another mode LiteLLM would make something that nobody here can look at."""
