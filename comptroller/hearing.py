@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from comptroller.channel import (
@@ -36,11 +36,17 @@ def _nothing() -> tuple[asyncio.Task[Any], ...]:
 
 class Hearing:
     """`apply` makes the process serve by other settings, for requests that come from then on;
-    `in_flight` are the tasks of those that run."""
+    `in_flight` are the tasks of those that run; `environment` is what files name variables of."""
 
-    def __init__(self, apply: Apply, in_flight: InFlight = _nothing) -> None:
+    def __init__(
+        self,
+        apply: Apply,
+        in_flight: InFlight = _nothing,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self._apply = apply
         self._in_flight = in_flight
+        self._environment = environment
         self._writer: asyncio.StreamWriter | None = None
         self._answers: dict[int, asyncio.Future[ReloadAnswer]] = {}
         self._releasing: set[asyncio.Task[None]] = set()
@@ -87,7 +93,7 @@ class Hearing:
     async def _become(self, told: Configuration) -> None:
         try:
             # In a thread: a long file takes a moment, and requests are under way.
-            settings = await asyncio.to_thread(load_settings, told.written, os.environ)
+            settings = await asyncio.to_thread(load_settings, told.written, self._environment)
             await self._apply(settings)
         except Exception:  # noqa: BLE001  # whatever it is: the supervisor starts this process again
             _log.exception("version %d of the configuration was not taken", told.version)

@@ -17,7 +17,14 @@ from comptroller.catalogued import COSTS, PriceSource, completed, missing
 from comptroller.deployments import ORDER_LAST, refuse_limits, routing_of
 from comptroller.document import DecimalText, Value, shown
 from comptroller.looked_up import NOTHING_LOOKED_UP, LookedUp
-from comptroller.translated import INSTALL, check, extra_params, is_installed, is_translated
+from comptroller.translated import (
+    INSTALL,
+    check,
+    extra_params,
+    identity,
+    is_installed,
+    is_translated,
+)
 from comptroller.translated import PARAMS as TRANSLATED_PARAMS
 from gateway.counters import COUNTERS
 from gateway.demo import wires_of as demo_wires_of
@@ -197,7 +204,7 @@ def read_entry(
         api_key=api_key.credential("api_key", environment) if api_key else "",
         timeout_ms=timeout_ms,
         stream_timeout_ms=_seconds_ms(params.get("stream_timeout")) or timeouts_ms[1] or timeout_ms,
-        params=extra_params(params, environment),
+        params=(*extra_params(params, environment), *identity(provider, params, environment)),
         reasons_unseen=_reasons_unseen(info),
         source=source,
         input_counter=_input_counter(info),

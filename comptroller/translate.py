@@ -1,7 +1,9 @@
 """The translator's process: `python -m comptroller.translate <listening socket>`. It knows nothing
 of the ledger, and connects to providers alone."""
 
+import os
 import socket
+from collections.abc import Mapping
 
 import uvicorn
 
@@ -19,14 +21,15 @@ KEEP_ALIVE_S = 75  # longer than the gateway keeps a connection, so that it clos
 
 
 class _Server(SaysReady):
-    """Is ready when it has tried how each provider is spoken to."""
+    """Is ready when it has tried how each provider is spoken to. `environment` is that of its
+    start, of which LiteLLM sees a part."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, environment: Mapping[str, str]) -> None:
         self._known = _known(settings)
         self._app = TranslatorApp(self._known, engine)
         super().__init__(_configuration(settings, self._app))
         self._engine = engine
-        self.hearing = Hearing(self._become)
+        self.hearing = Hearing(self._become, environment=environment)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn.Server."""
@@ -46,9 +49,10 @@ class _Server(SaysReady):
 def main() -> None:
     """Serves until SIGTERM; then it finishes what is in flight for at most `drain_ms`."""
     settings = begin("translator", needs_ledger=False)
+    environment = dict(os.environ)  # whole, for files that come later
     engine = Engine()
     gate.close()
-    _Server(settings, engine).run(sockets=[inherited_socket()])
+    _Server(settings, engine, environment).run(sockets=[inherited_socket()])
 
 
 def _known(settings: Settings) -> dict[str, Deployment]:

@@ -51,6 +51,8 @@ _KEYS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "vertex_ai": (("vertex_credentials",),),
 }
 """What says who pays, beside api_key: all of one group."""
+BEARER_VARIABLE: Final = "AWS_BEARER_TOKEN_BEDROCK"
+"""Amazon Bedrock, "API keys": where Amazon's own libraries look for one."""
 BACKLOG = 2048
 _BESIDE = frozenset(("huggingface", "nvidia_nim", "ollama_chat", "openrouter", "vertex_ai_beta"))
 """Names that LiteLLM knows and its list of endpoints does not."""
@@ -106,6 +108,17 @@ def extra_params(
     return tuple(
         (name, params[name].resolved(name, environment)) for name in PARAMS if name in params
     )
+
+
+def identity(
+    provider: str, params: Mapping[str, Value], environment: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """What the machine's environment holds for such an entry that says not itself who pays, as its
+    parameters: LiteLLM does not see it there."""
+    if not provider.startswith("bedrock") or _has_key(provider, params):
+        return ()
+    token = environment.get(BEARER_VARIABLE, "")
+    return (("api_key", token),) if token else ()
 
 
 def deployment(entry: "ModelEntry") -> Deployment:

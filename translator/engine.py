@@ -8,6 +8,7 @@ from typing import Any
 
 from translator.asked import Asked
 from translator.deployment import Deployment
+from translator.surroundings import superfluous
 
 TIMEOUT_S = 7_200.0
 """The gateway keeps the time: when it hangs up, the call is cancelled."""
@@ -20,11 +21,12 @@ _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "ht
 
 
 class Engine:
-    """Made once in a process: importing LiteLLM takes seconds and two hundred megabytes."""
+    """Made once in a process, whose environment it cuts down to what LiteLLM may see: importing
+    LiteLLM takes seconds and two hundred megabytes."""
 
     def __init__(self) -> None:
-        for name in [each for each in os.environ if each.startswith("LITELLM_")]:
-            del os.environ[name]  # what it would obey: callbacks, proxies, other servers
+        for name in superfluous(tuple(os.environ)):
+            del os.environ[name]
         os.environ.update(_ENVIRONMENT)
         import litellm  # noqa: PLC0415  # after its environment
 

@@ -27,11 +27,11 @@ Read = Callable[..., ModelEntry]
 def read(tmp_path: Path) -> Read:
     """Reads one entry with these parameters."""
 
-    def entry(params: str, info: str = PRICED) -> ModelEntry:
+    def entry(params: str, info: str = PRICED, **environment: str) -> ModelEntry:
         path = tmp_path / "comptroller.yaml"
         info = f"    model_info: {{{info}}}\n" if info else ""
         path.write_text(f"model_list:\n  - model_name: m\n    litellm_params: {{{params}}}\n{info}")
-        return load_settings(path, {"KEY": SECRET}).models[0]
+        return load_settings(path, {"KEY": SECRET, **environment}).models[0]
 
     return entry
 
@@ -153,6 +153,21 @@ def test_a_key_goes_where_the_entry_says_and_nowhere_else(
 def test_who_says_who_pays_is_served(read: Read, params: str) -> None:
     """By a key, or by the machine's identity at the servers of whose it is."""
     assert read(params).name == "m"
+
+
+@NEEDS_LITELLM
+def test_amazons_key_in_the_environment_is_an_identity(read: Read) -> None:
+    """Of an entry that says not itself who pays, and of no other."""
+    variables = {"AWS_BEARER_TOKEN_BEDROCK": SECRET}
+    region = "aws_region_name: r"
+    told = deployment(read(f"model: bedrock/x, {region}", **variables))
+    assert told.params == {"aws_region_name": "r", "api_key": SECRET}
+    assert told.without_secrets(f"no {SECRET}!") == "no [redacted]!"
+
+    for params in (f"model: bedrock/x, {AWS_KEY}", "model: sagemaker/x"):
+        assert SECRET not in deployment(read(params, **variables)).params.values()
+    with pytest.raises(ConfigInvalid, match="no server of bedrock's own"):
+        read(f"model: bedrock/x, {AT}", **variables)
 
 
 @NEEDS_LITELLM

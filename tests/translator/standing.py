@@ -28,6 +28,8 @@ NEEDS_LITELLM = pytest.mark.skipif(
 )
 SECRET = f"sk-{secrets.token_hex(12)}"
 AWS_SECRET = f"aws-{secrets.token_hex(12)}"
+ENVIRONMENT_SECRET = f"token-{secrets.token_hex(12)}"
+"""Of nobody's entry."""
 READY_S_MAX = 90  # LiteLLM is imported, on a machine that may be busy
 PRICES = {
     "input_cost_per_token": 0.000001,
@@ -136,6 +138,7 @@ def translating(folder: Path) -> Iterator[Translator]:
                 "COMPTROLLER_CONFIG": str(config),
                 "LITELLM_MODE": "DEV",
                 "LITELLM_PROXY_API_KEY": "not obeyed",
+                "AWS_BEARER_TOKEN_BEDROCK": ENVIRONMENT_SECRET,
             },
             stdout=subprocess.PIPE,
             stderr=log,
