@@ -93,7 +93,9 @@ class Hearing:
     async def _become(self, told: Configuration) -> None:
         try:
             # In a thread: a long file takes a moment, and requests are under way.
-            settings = await asyncio.to_thread(load_settings, told.written, self._environment)
+            settings = await asyncio.to_thread(
+                load_settings, told.written, self._environment, admin_token=False
+            )
             await self._apply(settings)
         except Exception:  # noqa: BLE001  # whatever it is: the supervisor starts this process again
             _log.exception("version %d of the configuration was not taken", told.version)

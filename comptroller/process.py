@@ -34,14 +34,15 @@ LOOPBACK = "127.0.0.1"
 
 
 def begin(part: str, *, models: bool = True, needs_ledger: bool = True) -> Settings:
-    """The settings of this process; `redis_url` is the ledger's, embedded or not, and safe where it
+    """The settings of this process, without the admin token, which is the supervisor's alone;
+    `redis_url` is the ledger's, embedded or not, and safe where it
     is needed; `models` as in load_settings. Raises ConfigInvalid."""
     die_with_parent()
     supervisor = os.environ.get(PARENT_VARIABLE)
     if supervisor and os.getppid() != int(supervisor):
         raise SystemExit("the supervisor is gone")  # it died before the kernel was asked to tell
     log_as(part)
-    settings = load_settings(_configuration(), os.environ, models=models)
+    settings = load_settings(_configuration(), os.environ, models=models, admin_token=False)
     if not needs_ledger:
         return settings
     try:

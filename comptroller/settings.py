@@ -105,10 +105,15 @@ class Settings:
 
 
 def load_settings(
-    config: Path | Written | None, environment: Mapping[str, str], *, models: bool = True
+    config: Path | Written | None,
+    environment: Mapping[str, str],
+    *,
+    models: bool = True,
+    admin_token: bool = True,
 ) -> Settings:
     """From a file, or what was read of one (None: defaults), and the environment, which wins.
-    Without `models` model_list is not read: that is for who neither serves nor prices. Raises
+    Without `models` model_list is not read: that is for who neither serves nor prices. Without
+    `admin_token` nor is master_key, whose variable may be kept from this process. Raises
     ConfigInvalid."""
     written = read_written(config) if isinstance(config, Path) else config
     root = document_of(written) if written is not None else None
@@ -140,7 +145,7 @@ def load_settings(
         recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
         models=served,
         router=router,
-        admin_token=master_key(top.get("general_settings"), environment),
+        admin_token=master_key(top.get("general_settings"), environment) if admin_token else "",
         budgets=_budgets(top.get("budgets")),
         keys=_keys(top.get("keys"), environment),
     )

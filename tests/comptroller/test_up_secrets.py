@@ -66,6 +66,24 @@ async def test_a_token_of_the_operators_own(folder: Path) -> None:
         assert not environment_of(running.ledger())
 
 
+async def test_a_master_key_that_names_the_variable_of_the_token(folder: Path) -> None:
+    """All parts start, and take a reload: the token is the supervisor's alone."""
+    config = {"general_settings": {"master_key": "os.environ/COMPTROLLER_ADMIN_TOKEN"}}
+    environment = {"COMPTROLLER_ADMIN_TOKEN": TOKEN}
+    async with comptroller_up(
+        folder, config=config, admin=True, record=True, environment=environment
+    ) as running:
+        workers = running.workers()
+        assert (await admin_get(running, "/v1/budgets", TOKEN)).status_code == 200
+        reloaded = await comptroller(
+            "reload", "--data-dir", str(running.data_dir), environment=environment
+        )
+        assert reloaded.code == 0, reloaded.err
+        assert running.workers() == workers
+        for pid in descendants(running.process.pid):
+            assert TOKEN not in environment_of(pid).values(), pid
+
+
 async def test_the_folder_that_the_user_stands_in_is_no_place_for_modules(folder: Path) -> None:
     """Files and folders there that are called as ours or as the standard library's are never run:
     people start a gateway inside of their own project."""
