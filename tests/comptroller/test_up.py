@@ -17,6 +17,7 @@ from tests.budgets.harness import head_of
 from tests.comptroller.commands.commanding import comptroller
 from tests.comptroller.standing import admin_get, loaded, recorded, tried, until
 from tests.gateway.behaviours import drips, echoes_cap
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.processes import (
     Running,
@@ -28,7 +29,7 @@ from tests.gateway.processes import (
     started,
 )
 from tests.gateway.provider import Provider
-from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import GREETING
 from tests.gateway.wire import Wire, post, request_bytes
 
 SECRET = "ck-a-secret-of-some-length"

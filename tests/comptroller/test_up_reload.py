@@ -23,8 +23,8 @@ from tests.comptroller.reloading import (
 )
 from tests.comptroller.standing import files_with, loaded, until
 from tests.gateway.behaviours import answers, held
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.processes import all_gone, free_port
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD
 from tests.pausing import pause
 from tests.translator import wires
 from tests.translator.standing import NEEDS_LITELLM, FixedProvider, model_list

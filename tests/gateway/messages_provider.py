@@ -11,8 +11,8 @@ from gateway.dialects import MESSAGES
 from gateway.routes import Route
 from gateway.upstream import Origin, Upstream, header_block
 from pricing import Price
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET, fake_route, price
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET, fake_route, price
 
 MODEL = "claude-sonnet-4-5"
 WORDS = ("Hello", " there", ", café", " ☃", ' "usage": {"', " message_stop", "!")

@@ -10,8 +10,9 @@ from typing import Any
 from gateway.routes import Route
 from gateway.upstream import Origin, Upstream
 from tests.gateway.behaviours import DONE, usage_text
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, fake_route
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack, fake_route
+from tests.gateway.stack import Stack
 
 EMBEDDINGS, COMPLETIONS = "/v1/embeddings", "/v1/completions"
 EMBEDDING_USAGE = b'{ "prompt_tokens" : 11,"total_tokens":11 }'

@@ -8,8 +8,8 @@ from gateway.routes import Route
 from gateway.upstream import Origin, Upstream
 from pricing import PriceSheet, sheet_from_model_info
 from tests.gateway.behaviours import DONE, word_events
+from tests.gateway.fake_routes import fake_route
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import fake_route
 
 # Flex is cheap in input and dear in output, so that neither it nor the standard price is dearest.
 INFO: dict[str, object] = {

@@ -6,14 +6,13 @@ timeouts and options, and can reach the ledger's administration.
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import random
 import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,31 +35,22 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.cooldowns import Cooldowns
 from gateway.corked import CorkedHttpProtocol
-from gateway.counters import COUNTERS
-from gateway.demo import DemoUpstream, wires_of
-from gateway.dialects import CHAT, RESPONSES
 from gateway.events import KeyEvents, acts_of
 from gateway.options import GatewayOptions
 from gateway.parts import InForce, Parts
 from gateway.refusal_log import refusal_log
 from gateway.route_events import RouteEvents
-from gateway.routes import CounterPlace, Route, Routes
+from gateway.routes import Route, Routes
 from gateway.routing_rules import NO_RULES, RoutingRules
-from gateway.upstream import NO_HEADERS, Origin, PooledUpstream, Timeouts, Upstream, header_block
+from gateway.upstream import Origin, PooledUpstream, Upstream
 from gateway.waiting import WaitingLines
-from pricing import DEMO_PRICES, Price, PriceSheet, Rates
-from pricing.rates import NO_FEES
+from tests.gateway import fake_routes
 from tests.gateway.behaviours import answers
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.provider import Provider
 
 TRUSTS = SessionOptions(trusts=True)
-
-PROVIDER_SECRET = "sk-provider-secret-0123456789"
-INPUT_NUSD, OUTPUT_NUSD = 1_000, 2_000  # per token: $1 and $2 per million
-DEAR_OUTPUT_NUSD = 60_000
-PATIENT = Timeouts(connect_ms=5_000, first_byte_ms=60_000, idle_ms=60_000)
-HASTY = Timeouts(connect_ms=200, first_byte_ms=150, idle_ms=150)
 GREETING = [{"role": "user", "content": "hello there"}]
 USAGE_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD  # of the answer that `behaviours.answers` gives
 COUNTED = [{"usd": "1"}, {"tokens": 10**6}, {"requests": 100}]  # a budget in every dimension
@@ -73,139 +63,6 @@ def chat_body(*, stream: bool, model: str = "plain") -> bytes:
     """A chat request for a bare socket."""
     document = {"model": model, "messages": GREETING, "stream": stream, "max_tokens": CAP}
     return json.dumps(document).encode()
-
-
-def rates(output_nusd: int = OUTPUT_NUSD) -> Rates:
-    """Cache writes are dearer than input, as everywhere; all else is simple."""
-    return Rates(
-        input_nusd_per_mtok=INPUT_NUSD * 10**6,
-        cached_input_nusd_per_mtok=100 * 10**6,
-        cache_write_5m_nusd_per_mtok=1_250 * 10**6,
-        cache_write_1h_nusd_per_mtok=2_000 * 10**6,
-        audio_input_nusd_per_mtok=INPUT_NUSD * 10**6,
-        image_input_nusd_per_mtok=INPUT_NUSD * 10**6,
-        output_nusd_per_mtok=output_nusd * 10**6,
-        reasoning_output_nusd_per_mtok=output_nusd * 10**6,
-        audio_output_nusd_per_mtok=output_nusd * 10**6,
-        cached_audio_input_nusd_per_mtok=INPUT_NUSD * 10**6,
-        video_input_nusd_per_mtok=INPUT_NUSD * 10**6,
-        image_output_nusd_per_mtok=output_nusd * 10**6,
-    )
-
-
-def price(output_nusd: int = OUTPUT_NUSD, model: str = "upstream-model") -> Price:
-    """The price of every model of the fake provider but the dear one."""
-    return Price(
-        provider="openai",
-        model=model,
-        rates=rates(output_nusd),
-        max_input_tokens=128_000,
-        max_output_tokens=16_384,
-    )
-
-
-def fake_route(
-    name: str,
-    origin: Origin,
-    upstream: Upstream,
-    *,
-    output_nusd: int = OUTPUT_NUSD,
-    timeouts: Timeouts = PATIENT,
-    reasons_unseen: bool = False,
-    bills_after_cancel: bool = False,
-    cap_field: str = "max_tokens",
-    model: str = "upstream-model",
-    sheet: PriceSheet | None = None,
-    biller: str = "",
-    default_tier: str = "",
-) -> Route:
-    """A model of the fake provider; with a sheet, at its prices."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"authorization", b"Bearer " + PROVIDER_SECRET.encode()),
-    ]
-    return Route(
-        name=name,
-        endpoint=CHAT.endpoint,
-        provider="openai",
-        model=model,
-        price=price(output_nusd, model) if sheet is None else sheet.price(),
-        upstream=upstream,
-        origin=origin,
-        target=b"/base/v1/chat/completions",
-        headers=header_block(headers),
-        timeouts=timeouts,
-        stream_timeouts=timeouts,
-        cap_field=cap_field,
-        reasons_unseen=reasons_unseen,
-        bills_after_cancel=bills_after_cancel,
-        sheet=sheet,
-        biller=biller,
-        default_tier=default_tier,
-    )
-
-
-def counted_route(name: str, origin: Origin, upstream: Upstream) -> Route:
-    """One whose provider counts input, as Anthropic does, beside OpenAI's wire format."""
-    counter = COUNTERS["anthropic"]
-    target = counter.target(b"/base/v1", "claude-x")
-    headers = [(b"content-type", b"application/json"), *counter.headers(PROVIDER_SECRET)]
-    place = CounterPlace(counter, origin, target, header_block(headers))
-    return dataclasses.replace(fake_route(name, origin, upstream, model="claude-x"), counter=place)
-
-
-def responses_routes(origin: Origin, upstream: Upstream) -> list[Route]:
-    """The same at /v1/responses; `searching` has a fee for searches of $10 a thousand."""
-    plain = fake_route("plain", origin, upstream, cap_field="max_output_tokens")
-    plain = replace(plain, endpoint=RESPONSES.endpoint, target=b"/base/v1/responses")
-    searching = replace(plain.price, fees=replace(NO_FEES, search_calls_nusd_per_m=10**13))
-    return [
-        plain,
-        replace(plain, name="dear", price=price(DEAR_OUTPUT_NUSD)),
-        replace(plain, name="hasty", timeouts=HASTY, stream_timeouts=HASTY),
-        replace(plain, name="thinker", reasons_unseen=True),
-        replace(plain, name="known", model="gpt-4o"),
-        replace(plain, name="searching", price=searching),
-    ]
-
-
-def all_routes(provider: Provider, upstream: Upstream, nobody: Origin) -> list[Route]:
-    """`plain` streams what it bills; the others differ in what their names say (`known`: whose
-    tokenizer and rule for pictures are; `counted`: whose provider counts). `nobody` is where
-    nothing listens."""
-    origin = provider.origin
-    return [
-        fake_route("plain", origin, upstream),
-        fake_route("dear", origin, upstream, output_nusd=DEAR_OUTPUT_NUSD),
-        fake_route("hasty", origin, upstream, timeouts=HASTY),
-        fake_route("thinker", origin, upstream, reasons_unseen=True),
-        fake_route("biller", origin, upstream, bills_after_cancel=True),
-        fake_route("absent", nobody, upstream, timeouts=HASTY),
-        fake_route("newer", origin, upstream, cap_field="max_completion_tokens"),
-        fake_route("known", origin, upstream, model="gpt-4o"),
-        counted_route("counted", origin, upstream),
-        *responses_routes(origin, upstream),
-        *(
-            Route(
-                name=name,
-                endpoint=wire.endpoint,
-                provider="demo",
-                model=name,
-                price=each,
-                upstream=DemoUpstream(chunk_delay_ms=1),
-                origin=Origin("http", "demo", 80),
-                target=wire.target,
-                headers=NO_HEADERS,
-                timeouts=PATIENT,
-                stream_timeouts=PATIENT,
-                reasons_unseen=False,
-                bills_after_cancel=False,
-                cap_field=wire.cap_field,
-            )
-            for name, each in DEMO_PRICES.items()
-            for wire in wires_of(name)
-        ),
-    ]
 
 
 class GatewayServer(uvicorn.Server):
@@ -343,40 +200,80 @@ async def running_stack(
     the test wants them sooner. `more_routes`: those of the surface that is tested. `door`: who
     stands before the gateway."""
     organisation = f"org-{secrets.token_hex(5)}"
-    address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
-    session = Session(
-        PipelinedTransport(address, limits),
-        load_scripts(),
-        SystemClock(),
-        TRUSTS,
-    )
-    await session.open_organisation(organisation, create=True)
-    provider = Provider(answers())
-    await provider.start()
+    session = await _session(socket_path, organisation, call_timeout_ms)
+    administration = Administration(session)
     # Not the default context: loading the system's authorities takes longer than most tests.
     upstream = PooledUpstream(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    nobody = _port_of_nobody()
-    administration = Administration(session)
-    options = options or GatewayOptions()
-    events, concurrency = RouteEvents("test"), options.probation_concurrency
-    learning = Learning(session, administration, events, concurrency)
-    ledger = Ledger(session, ledger_options, learning.load)
-    keyring = KeyRing(session, administration, KeyEvents("test"))
-    served = all_routes(provider, upstream, Origin("http", "127.0.0.1", nobody))
-    if more_routes is not None:
-        served += more_routes(provider.origin, upstream)
 
     async def close() -> None:
         await upstream.close()
         await session.transport.close()
 
-    parts = Parts(
+    async with _scripted_provider() as provider:
+        parts = _parts(
+            session,
+            administration,
+            Routes(_models(provider, upstream, more_routes), rules),
+            rules,
+            options or GatewayOptions(),
+            ledger_options,
+            refusals_flush_ms,
+            chance,
+        )
+        async with (
+            _serving(door(Gateway(parts, close))) as port,
+            _ledger_view(socket_path, organisation) as view,
+            _client(port) as client,
+        ):
+            yield Stack(
+                organisation,
+                port,
+                provider,
+                view,
+                administration,
+                parts.keyring,
+                parts.lines,
+                client,
+                parts,
+            )
+
+
+async def _session(socket_path: Path, organisation: str, call_timeout_ms: int) -> Session:
+    """On the ledger, with this organisation made there."""
+    address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
+    transport = PipelinedTransport(address, limits)
+    session = Session(transport, load_scripts(), SystemClock(), TRUSTS)
+    await session.open_organisation(organisation, create=True)
+    return session
+
+
+def _models(provider: Provider, upstream: Upstream, more_routes: MoreRoutes | None) -> list[Route]:
+    nobody = Origin("http", "127.0.0.1", _port_of_nobody())
+    served = fake_routes.all_routes(provider, upstream, nobody)
+    return served if more_routes is None else served + more_routes(provider.origin, upstream)
+
+
+def _parts(
+    session: Session,
+    administration: Administration,
+    routes: Routes,
+    rules: RoutingRules,
+    options: GatewayOptions,
+    ledger_options: LedgerOptions | None,
+    refusals_flush_ms: int,
+    chance: Callable[[], float],
+) -> Parts:
+    """What a worker is made of."""
+    events, concurrency = RouteEvents("test"), options.probation_concurrency
+    learning = Learning(session, administration, events, concurrency)
+    ledger = Ledger(session, ledger_options, learning.load)
+    return Parts(
         clock=session.clock,
         ledger=ledger,
         endings=Endings(ledger),
         keeper=LeaseKeeper(ledger, session.clock),
-        keyring=keyring,
-        in_force=InForce(Routes(served, rules), options),
+        keyring=KeyRing(session, administration, KeyEvents("test")),
+        in_force=InForce(routes, options),
         cooldowns=Cooldowns(rules, session.clock, session.transport),
         learning=learning,
         minting=Minting(session, administration, acts_of),
@@ -384,30 +281,37 @@ async def running_stack(
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
         chance=chance,
     )
+
+
+@contextlib.asynccontextmanager
+async def _scripted_provider() -> AsyncIterator[Provider]:
+    provider = Provider(answers())
+    await provider.start()
+    try:
+        yield provider
+    finally:  # also after a test that failed: uvloop does not end with a server left open
+        await provider.stop()
+
+
+@contextlib.asynccontextmanager
+async def _serving(application: ASGIApp) -> AsyncIterator[int]:
+    """The port where it is served."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    port = int(listening.getsockname()[1])
-    server = _server(door(Gateway(parts, close)))
+    server = _server(application)
     await server.open(listening)
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        await server.close()
+
+
+@contextlib.asynccontextmanager
+async def _ledger_view(socket_path: Path, organisation: str) -> AsyncIterator[LedgerView]:
     view = LedgerView(socket_path, organisation)
     try:
-        async with _client(port) as client:
-            yield Stack(
-                organisation,
-                port,
-                provider,
-                view,
-                administration,
-                keyring,
-                parts.lines,
-                client,
-                parts,
-            )
+        yield view
     finally:
         await view.close()
-        try:
-            await server.close()
-        finally:  # also after a test that failed: uvloop does not end with a server left open
-            await provider.stop()
 
 
 def _server(application: ASGIApp) -> GatewayServer:

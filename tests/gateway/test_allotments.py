@@ -7,8 +7,9 @@ from typing import Any
 from budgets.allotments import Allotment
 from gateway.refusals import HELD_RETRY_AFTER_S_MAX
 from tests.gateway.behaviours import answers, held
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.provider import Received, Reply
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.stack import Stack
 
 DAY_MS = 86_400_000
 COST_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD

@@ -13,6 +13,7 @@ from anthropic.types import MessageParam, ToolParam
 
 from gateway.options import GatewayOptions
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.messages_provider import (
     OVERLOADED,
     USAGE_NUSD,
@@ -24,7 +25,7 @@ from tests.gateway.messages_provider import (
     uses_cap,
 )
 from tests.gateway.provider import Received, Reply
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.stack import Stack
 
 HELLO: list[MessageParam] = [{"role": "user", "content": "hello there"}]
 TOOL: ToolParam = {

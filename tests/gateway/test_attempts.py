@@ -30,18 +30,12 @@ from tests.gateway.behaviours import (
     streams,
 )
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import OUTPUT_NUSD, fake_route
 from tests.gateway.ledger_view import charged
 from tests.gateway.messages_provider import OVERLOADED, messages_routes, says_message
 from tests.gateway.processes import free_port
 from tests.gateway.provider import Behaviour, Provider, Received, Reply
-from tests.gateway.stack import (
-    CAP,
-    GREETING,
-    OUTPUT_NUSD,
-    USAGE_NUSD,
-    Stack,
-    fake_route,
-)
+from tests.gateway.stack import CAP, GREETING, USAGE_NUSD, Stack
 
 RULES = RoutingRules(
     retries=2,

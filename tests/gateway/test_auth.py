@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tests.gateway.behaviours import ERROR_BODY, says
-from tests.gateway.stack import GREETING, PROVIDER_SECRET, Stack
+from tests.gateway.fake_routes import PROVIDER_SECRET
+from tests.gateway.stack import GREETING, Stack
 from tests.gateway.wire import Wire
 
 CHAT = {"model": "plain", "messages": GREETING}

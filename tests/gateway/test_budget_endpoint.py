@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from tests.gateway.behaviours import answers, held
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import Stack
 
 MONEY = ("limit", "spent", "reserved", "allotted", "free")
 

@@ -13,8 +13,9 @@ from budgets.policy import parse_policy
 from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, echoes_cap, held
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import DEAR_OUTPUT_NUSD, INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.provider import Behaviour
-from tests.gateway.stack import DEAR_OUTPUT_NUSD, GREETING, INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.stack import GREETING, Stack
 from tests.gateway.wire import Answer, burst
 
 CALLS, WORTH, CAP = 500, 100, 200

@@ -11,12 +11,13 @@ import pytest
 from budgets.calibration import bound_of, share_thousandths
 from budgets.learning import Learning
 from gateway.options import GatewayOptions
-from tests.gateway import stack as stacks
+from tests.gateway import fake_routes
 from tests.gateway.behaviours import answers
 from tests.gateway.conftest import MakeStack
 from tests.gateway.dialects.test_chat_input import image, parsed, picture
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import charged, held
-from tests.gateway.stack import CAP, INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.stack import CAP, Stack
 from tests.gateway.test_learning import learning_routes
 
 PROSE = "Every request is reserved at its worst possible cost before it is forwarded. " * 40
@@ -30,9 +31,9 @@ AFTER = 3
 def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A bound is learned of few requests, and of every route."""
     monkeypatch.setattr(Learning.__init__, "__defaults__", (AFTER,))
-    plain = stacks.all_routes
+    plain = fake_routes.all_routes
     monkeypatch.setattr(
-        stacks,
+        fake_routes,
         "all_routes",
         lambda *of: [dataclasses.replace(each, calibrated=True) for each in plain(*of)],
     )

@@ -18,8 +18,9 @@ from tests.gateway.behaviours import (
     word_events,
 )
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET
 from tests.gateway.ledger_view import charged, held
-from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET, Stack
+from tests.gateway.stack import GREETING, Stack
 
 COST_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD
 COST_USD = Decimal("0.000025")

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from tests.gateway.behaviours import DONE, streams, usage_event, usage_text, word_events
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import charged
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.stack import Stack
 
 COST_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD
 

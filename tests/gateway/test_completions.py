@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from budgets.embedded import EmbeddedServer
 from tests.gateway.behaviours import DONE, held, streams, usage_text
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.provider_text import (
     COMPLETED_NUSD,
     COMPLETIONS,
@@ -23,7 +24,7 @@ from tests.gateway.provider_text import (
     text_usage_event,
     uses_all,
 )
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack, running_stack
+from tests.gateway.stack import Stack, running_stack
 from tests.gateway.wire import Wire, post, request_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

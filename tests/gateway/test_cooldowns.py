@@ -17,7 +17,7 @@ from gateway.routing import Rest
 from gateway.routing_rules import RoutingRules
 from gateway.upstream import Origin
 from tests.budgets.harness import ManualClock
-from tests.gateway.stack import fake_route
+from tests.gateway.fake_routes import fake_route
 
 NOW_MS = 1_800_000_000_000
 RULES = RoutingRules(allowed_fails=2, cooldown_ms=5_000)

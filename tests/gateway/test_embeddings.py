@@ -12,6 +12,7 @@ import pytest_asyncio
 from budgets.embedded import EmbeddedServer
 from gateway.options import GatewayOptions
 from tests.gateway.behaviours import ERROR_BODY, held, says
+from tests.gateway.fake_routes import INPUT_NUSD
 from tests.gateway.provider_text import (
     EMBEDDED_NUSD,
     EMBEDDINGS,
@@ -20,7 +21,7 @@ from tests.gateway.provider_text import (
     spent,
     text_routes,
 )
-from tests.gateway.stack import INPUT_NUSD, Stack, running_stack
+from tests.gateway.stack import Stack, running_stack
 from tests.gateway.wire import post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -29,19 +29,11 @@ from tests.gateway.behaviours import (
     word_events,
 )
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import (
-    CAP,
-    COUNTED,
-    GREETING,
-    INPUT_NUSD,
-    OUTPUT_NUSD,
-    USAGE_NUSD,
-    Stack,
-    chat_body,
-)
+from tests.gateway.stack import CAP, COUNTED, GREETING, USAGE_NUSD, Stack, chat_body
 from tests.gateway.wire import Wire, request_bytes
 
 

@@ -16,10 +16,11 @@ from budgets.endingfile import files_in
 from budgets.endingrecords import read_records
 from tests.budgets.harness import Entry
 from tests.gateway.behaviours import plain_body, usage_text
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import LedgerView, charged
 from tests.gateway.processes import Running, comptroller_up, fake_config
 from tests.gateway.provider import Provider, Received, Reply
-from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import GREETING
 from tests.gateway.wire import Wire, post, request_bytes
 from tests.pausing import pause
 

@@ -16,18 +16,11 @@ from tests.gateway.behaviours import (
     usage_text,
     word_events,
 )
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Received, Reply
-from tests.gateway.stack import (
-    COUNTED,
-    GREETING,
-    INPUT_NUSD,
-    OUTPUT_NUSD,
-    USAGE_NUSD,
-    Stack,
-    chat_body,
-)
+from tests.gateway.stack import COUNTED, GREETING, USAGE_NUSD, Stack, chat_body
 from tests.gateway.wire import Wire, request_bytes
 
 

@@ -14,11 +14,12 @@ from gateway.ending import EVENTS_BESIDE_MAX
 from gateway.options import GatewayOptions
 from gateway.routes import learned_name
 from gateway.upstream import Origin
-from tests.gateway import stack as stacks
+from tests.gateway import fake_routes
 from tests.gateway.behaviours import DONE, answers, chunk_event, plain_body, says, streams
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, fake_route, rates
 from tests.gateway.ledger_view import charged, held
-from tests.gateway.stack import CAP, INPUT_NUSD, OUTPUT_NUSD, Stack, fake_route, rates
+from tests.gateway.stack import CAP, Stack
 
 ORIGIN = Origin("http", "127.0.0.1", 1)
 TARGET = b"/v1/chat/completions"
@@ -28,7 +29,7 @@ UNBOUND = GatewayOptions(probation_concurrency=0)
 @contextmanager
 def learning_routes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stacks whose routes are learned of: those of the other tests are not."""
-    plain = stacks.all_routes
+    plain = fake_routes.all_routes
 
     def named(*of: Any) -> Any:
         return [
@@ -40,7 +41,7 @@ def learning_routes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ]
 
     with monkeypatch.context() as patched:
-        patched.setattr(stacks, "all_routes", named)
+        patched.setattr(fake_routes, "all_routes", named)
         yield
 
 
@@ -169,7 +170,7 @@ async def test_v1_budget_does_not_show_what_was_learned(make_learning: MakeStack
 def test_a_name_follows_from_what_bounds_a_route() -> None:
     """Another place, cap field, context window or framing is another route; another rate is not.
     What costs nothing has none."""
-    price = stacks.price()
+    price = fake_routes.price()
     name = learned_name(price, ORIGIN, TARGET, "max_tokens")
     others = [
         learned_name(price, Origin("http", "127.0.0.1", 2), TARGET, "max_tokens"),

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from budgets.embedded import EmbeddedServer
 from tests.gateway.behaviours import says
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET
 from tests.gateway.ledger_view import charged, held
 from tests.gateway.messages_provider import (
     OVERLOADED,
@@ -23,7 +24,7 @@ from tests.gateway.messages_provider import (
     text_block,
     uses_cap,
 )
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET, Stack, running_stack
+from tests.gateway.stack import Stack, running_stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET, Stack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, PROVIDER_SECRET
+from tests.gateway.stack import Stack
 
 
 async def models_of(stack: Stack, secret: str) -> list[dict[str, Any]]:

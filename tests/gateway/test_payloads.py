@@ -35,10 +35,11 @@ from tests.gateway.behaviours import (
     usage_text,
     word_events,
 )
+from tests.gateway.fake_routes import OUTPUT_NUSD
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import CAP, COUNTED, OUTPUT_NUSD, USAGE_NUSD, Stack, running_stack
+from tests.gateway.stack import CAP, COUNTED, USAGE_NUSD, Stack, running_stack
 from tests.gateway.wire import Wire, request_bytes
 
 LEVELS: tuple[Payloads, ...] = ("full", "hash", "off")

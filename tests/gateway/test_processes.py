@@ -14,6 +14,7 @@ import pytest
 
 from tests.gateway.behaviours import DONE, drips, echoes_cap, usage_event, usage_text, word_events
 from tests.gateway.curling import run_curl_line
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import LedgerView, charged, held
 from tests.gateway.processes import (
     Running,
@@ -27,7 +28,7 @@ from tests.gateway.processes import (
     started,
 )
 from tests.gateway.provider import Behaviour, Provider, Received, Reply
-from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import GREETING
 from tests.gateway.wire import Wire, burst, post, request_bytes
 
 SECRET = "ck-a-secret-of-some-length"

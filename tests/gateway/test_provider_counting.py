@@ -23,8 +23,9 @@ from gateway.routes import Route
 from gateway.upstream import PooledUpstream
 from tests.gateway.behaviours import answers, held, silent
 from tests.gateway.dialects.test_chat_input import parsed
+from tests.gateway.fake_routes import PROVIDER_SECRET, counted_route
 from tests.gateway.provider import Behaviour, Provider, Received, Reply
-from tests.gateway.stack import PROVIDER_SECRET, Stack, counted_route
+from tests.gateway.stack import Stack
 
 PROSE = "Every request is reserved at its worst possible cost before it is forwarded. "
 MESSAGES = [{"role": "system", "content": "Be terse."}, {"role": "user", "content": PROSE * 50}]

@@ -9,7 +9,8 @@ import pytest
 from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, held
 from tests.gateway.conftest import MakeStack
-from tests.gateway.stack import GREETING, INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import GREETING, Stack
 
 
 async def test_a_quote_is_what_the_call_then_reserves(stack: Stack) -> None:

@@ -23,7 +23,7 @@ from gateway.upstream import Origin
 from pricing import DEMO_PRICES, Meters, Price, cost_nusd, quote
 from pricing.rates import complete_rates, rate_from_usd_per_token
 from tests.gateway.dialects.test_chat_input import image, parsed, picture
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, fake_route
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, fake_route
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 OPTIONS = GatewayOptions()

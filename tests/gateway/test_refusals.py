@@ -17,7 +17,8 @@ from budgets.embedded import EmbeddedServer
 from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, echoes_cap, held
 from tests.gateway.conftest import MakeStack
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack, running_stack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import Stack, running_stack
 
 
 def refused(

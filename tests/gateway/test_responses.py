@@ -10,6 +10,7 @@ import pytest
 from gateway.dialects import RESPONSES
 from gateway.dialects.responses import OUTPUT_TOKENS_LEAST
 from tests.gateway.behaviours import says, streams
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.provider_responses import (
     event,
     first_events,
@@ -22,7 +23,7 @@ from tests.gateway.provider_responses import (
     uses_all,
     word_events,
 )
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, USAGE_NUSD, Stack
+from tests.gateway.stack import USAGE_NUSD, Stack
 
 PATH = RESPONSES.endpoint
 SEARCH = [{"type": "web_search"}]

@@ -9,7 +9,7 @@ from gateway.demo import DemoUpstream
 from gateway.errors import NotAllowed, NotFound
 from gateway.routes import Route, Routes
 from gateway.upstream import Origin
-from tests.gateway.stack import fake_route
+from tests.gateway.fake_routes import fake_route
 
 CHAT, OTHER = "/v1/chat/completions", "/v1/other"
 

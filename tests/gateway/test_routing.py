@@ -16,7 +16,7 @@ from gateway.routes import Route, Routes
 from gateway.routing import ATTEMPTS_MAX, WAIT_MS_MAX, Rest, Step, Tries
 from gateway.routing_rules import FailureKind, RoutingRules
 from gateway.upstream import Origin
-from tests.gateway.stack import fake_route
+from tests.gateway.fake_routes import fake_route
 
 CHAT = "/v1/chat/completions"
 TWICE = RoutingRules(retries=2)

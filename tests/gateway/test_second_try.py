@@ -14,7 +14,8 @@ from gateway.options import GatewayOptions
 from tests.gateway.behaviours import answers, held
 from tests.gateway.conftest import MakeStack
 from tests.gateway.dialects.test_chat_input import image, picture
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.stack import Stack
 
 PROSE = "Every request is reserved at its worst possible cost before it is forwarded. " * 200
 MESSAGES = [{"role": "user", "content": PROSE}]

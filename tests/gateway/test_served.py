@@ -11,6 +11,7 @@ from gateway.routes import Route
 from gateway.upstream import Origin, Upstream
 from pricing import sheet_from_model_info
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import fake_route
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.served import (
@@ -25,7 +26,7 @@ from tests.gateway.served import (
     tokens_nusd,
     usage,
 )
-from tests.gateway.stack import CAP, COUNTED, GREETING, Stack, fake_route
+from tests.gateway.stack import CAP, COUNTED, GREETING, Stack
 from tests.pricing.vectors import Row, model_info, rows, used
 
 LIMITS = {"max_input_tokens": 2_000_000, "max_output_tokens": 200_000}

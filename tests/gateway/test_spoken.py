@@ -14,6 +14,7 @@ from gateway.translations import TRANSLATIONS
 from gateway.upstream import Origin, Upstream
 from tests.gateway.behaviours import answers, calls_tool, says
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, fake_route
 from tests.gateway.messages_provider import (
     USAGE_NUSD,
     calls_weather,
@@ -22,7 +23,7 @@ from tests.gateway.messages_provider import (
     streams,
 )
 from tests.gateway.provider import Behaviour, Received, Reply
-from tests.gateway.stack import INPUT_NUSD, OUTPUT_NUSD, Stack, fake_route
+from tests.gateway.stack import Stack
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 CHAT_NUSD = 11 * INPUT_NUSD + 7 * OUTPUT_NUSD

@@ -10,10 +10,11 @@ import pytest
 from budgets.embedded import EmbeddedServer
 from gateway.upstream.exchange import Exchange
 from tests.gateway.behaviours import answers, chunk_event, drips, held
+from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Received, Reply
-from tests.gateway.stack import COUNTED, INPUT_NUSD, OUTPUT_NUSD, Stack, chat_body
+from tests.gateway.stack import COUNTED, Stack, chat_body
 from tests.gateway.wire import Answer, Wire, post, request_bytes
 from tests.pausing import pause
 

@@ -18,7 +18,7 @@ from tests.gateway.behaviours import (
     usage_event,
     usage_text,
 )
-from tests.gateway.stack import DEAR_OUTPUT_NUSD, INPUT_NUSD, OUTPUT_NUSD
+from tests.gateway.fake_routes import DEAR_OUTPUT_NUSD, INPUT_NUSD, OUTPUT_NUSD
 from tests.simulation.clockwork import SimulatedLoop
 from tests.simulation.network import Wire
 from tests.simulation.trace import Trace

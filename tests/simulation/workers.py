@@ -33,7 +33,7 @@ from gateway.upstream import Origin, PooledUpstream, Timeouts
 from gateway.waiting import WaitingLines
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
-from tests.gateway.stack import DEAR_OUTPUT_NUSD, OUTPUT_NUSD, fake_route
+from tests.gateway.fake_routes import DEAR_OUTPUT_NUSD, OUTPUT_NUSD, fake_route
 from tests.simulation.clockwork import PROCESS, Process
 from tests.simulation.world import CALL, KINDS, LEASE_MS, LEDGER, World, seeded
 
