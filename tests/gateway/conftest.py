@@ -12,6 +12,10 @@ import uvloop
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from gateway.options import GatewayOptions
+from gateway.routing_rules import RoutingRules
+from tests.gateway.behaviours import answers
+from tests.gateway.pairs import RULES, MakePair, Pair, paired_routes
+from tests.gateway.provider import Provider
 from tests.gateway.stack import NEVER_MS, Stack, running_stack
 
 MakeStack = Callable[..., Awaitable[Stack]]
@@ -50,3 +54,23 @@ async def make_stack(valkey: EmbeddedServer) -> AsyncIterator[MakeStack]:
 async def stack(make_stack: MakeStack) -> Stack:
     """A gateway with the default options."""
     return await make_stack()
+
+
+@pytest.fixture
+async def make_pair(make_stack: MakeStack) -> AsyncIterator[MakePair]:
+    """Starts stacks with a second provider, with rules of the test's choice."""
+    other = Provider(answers())
+    await other.start()
+    routes = paired_routes(other)
+
+    async def make(rules: RoutingRules = RULES, **more: Any) -> Pair:
+        return Pair(await make_stack(rules=rules, more_routes=routes, **more), other)
+
+    yield make
+    await other.stop()
+
+
+@pytest.fixture
+async def pair(make_pair: MakePair) -> Pair:
+    """With the rules that most of them have."""
+    return await make_pair()

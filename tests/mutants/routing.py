@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 _WAYS = ("tests/gateway/test_routing.py",)
 _ATTEMPTS = ("tests/gateway/test_attempts.py",)
+_BOUNDS = ("tests/gateway/test_attempts_bounds.py",)
 
 ROUTING = (
     Mutant(
@@ -25,7 +26,7 @@ ROUTING = (
         "gateway/routes.py",
         "            if pool is not None and (not key.models or allowed(key.models, pool.name)):\n",
         "            if pool is not None:\n",
-        (*_WAYS, *_ATTEMPTS),
+        (*_WAYS, *_BOUNDS),
     ),
     Mutant(
         "weights do not count",
