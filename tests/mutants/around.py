@@ -6,6 +6,7 @@ from tests.mutants.mutant import (
     NAMES,
     RECOVERS,
     SETTLES,
+    STREAM_ENDINGS,
     Mutant,
 )
 
@@ -112,7 +113,7 @@ WORKER = (
         "        self._sender",
         (
             f"{ENDINGS}::test_an_error_body_before_any_output_costs_nothing",
-            f"{ENDINGS}::test_a_stream_that_breaks_off",
+            f"{STREAM_ENDINGS}::test_a_stream_that_breaks_off",
         ),
     ),
     Mutant(
@@ -127,7 +128,7 @@ WORKER = (
         "gateway/ending.py",
         "call.stream and not (route.reasons_unseen or route.bills_after_cancel)",
         "call.stream",
-        (f"{ENDINGS}::test_a_stream_that_breaks_off",),
+        (f"{STREAM_ENDINGS}::test_a_stream_that_breaks_off",),
     ),
     Mutant(
         "bytes that were not read are not charged",
@@ -141,14 +142,14 @@ WORKER = (
         "gateway/ending.py",
         "return self._streams_all and not self._record.is_cut and not self._undelivered",
         "return self._streams_all and not self._undelivered",
-        (f"{ENDINGS}::test_a_stream_too_long_to_remember_is_booked_whole",),
+        (f"{STREAM_ENDINGS}::test_a_stream_too_long_to_remember_is_booked_whole",),
     ),
     Mutant(
         "a stream beyond its grant is charged no more than that",
         "gateway/ending.py",
         "bounded = max if beyond else min",
         "bounded = min",
-        (f"{ENDINGS}::test_output_beyond_the_grant_is_cut",),
+        (f"{STREAM_ENDINGS}::test_output_beyond_the_grant_is_cut",),
     ),
     Mutant(
         "an overrun is not labelled",

@@ -25,6 +25,7 @@ _SIMULATION = (sys.executable, "-m", "tests.simulation", "--seed", "1", "--secon
 REST = (
     "tests/budgets",
     "tests/gateway/test_endings.py",
+    "tests/gateway/test_endings_streams.py",
     *("--ignore-glob", "*test_redispy_*", "--ignore-glob", "*test_safety*"),
 )
 SIMULATED = "the simulation"

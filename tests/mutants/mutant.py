@@ -10,6 +10,7 @@ RECORDS = ("tests/budgets/test_recording.py", "tests/budgets/test_compact.py")
 FAULTS = "tests/recorder/test_faults.py"
 RECOVERS = "tests/recorder/test_recovery.py"
 ENDINGS = "tests/gateway/test_endings.py"
+STREAM_ENDINGS = "tests/gateway/test_endings_streams.py"
 NAMES = ("tests/gateway/test_idempotency.py", "tests/gateway/test_idempotent_endings.py")
 
 
