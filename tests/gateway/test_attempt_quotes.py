@@ -7,8 +7,9 @@ from gateway.routes import Route
 from pricing import PriceSheet
 from tests.gateway.behaviours import ERROR_BODY, answers, held, says
 from tests.gateway.conftest import MakeStack
+from tests.gateway.fake_routes import price
 from tests.gateway.served import sheet
-from tests.gateway.stack import CAP, COUNTED, price
+from tests.gateway.stack import CAP, COUNTED
 from tests.gateway.two_providers import RULES, Change, as_it_is, deployments, second_provider
 
 NO_FLEX = dict.fromkeys(("input_cost_per_token_flex", "output_cost_per_token_flex"))

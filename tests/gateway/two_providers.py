@@ -11,9 +11,10 @@ from gateway.routing_rules import RoutingRules
 from gateway.translations import TRANSLATIONS
 from gateway.upstream import Origin, Upstream
 from tests.gateway.behaviours import answers
+from tests.gateway.fake_routes import fake_route
 from tests.gateway.messages_provider import messages_routes
 from tests.gateway.provider import Provider
-from tests.gateway.stack import MoreRoutes, fake_route
+from tests.gateway.stack import MoreRoutes
 
 RULES = RoutingRules(retries=1, cooldown_ms=0)
 Change = Callable[[Route], Route]
