@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import signal
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +16,11 @@ from budgets.endingdisk import EndingsOptions
 from budgets.ledger import LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.policy import Limit, Policy
+from budgets.redispy import RedisPyTransport
+from budgets.transport import LedgerTransport
 from tests.budgets.harness import Desk, ManualClock, TimedDesk, desk_for, timed_desk_for
 from tests.budgets.hired import LEASE_MS, Hire, Worker
+from tests.budgets.transports import TransportTo
 
 # The last minute of a leap day, of a February, of a Tuesday.
 START_MS = int(datetime(2028, 2, 29, 23, 59, 10, tzinfo=UTC).timestamp()) * 1000
@@ -46,6 +51,36 @@ async def connect(valkey: EmbeddedServer) -> AsyncIterator[Connect]:
     yield make
     for transport in made:
         await transport.close()
+
+
+@pytest.fixture
+async def transport_to() -> AsyncIterator[TransportTo]:
+    """Makes either transport to a server on a socket; they are closed after the test."""
+    made: list[LedgerTransport] = []
+
+    def make(kind: str, path: Path, limits: TransportLimits) -> LedgerTransport:
+        if kind == "pipelined":
+            made.append(PipelinedTransport(NodeAddress(unix_path=str(path)), limits))
+        else:
+            made.append(RedisPyTransport(f"unix://{path}", limits=limits))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        await transport.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that a test may stop, kill and pause."""
+    with tempfile.TemporaryDirectory(prefix="comptroller-test-") as folder:
+        server = EmbeddedServer(Path(folder), append_fsync="always")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.send(signal.SIGCONT)
+            server.stop()
 
 
 @pytest.fixture
