@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import uvloop
 
 from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from gateway.options import GatewayOptions
 from gateway.routing_rules import RoutingRules
-from tests.gateway.behaviours import answers
 from tests.gateway.pairs import RULES, MakePair, Pair, paired_routes
-from tests.gateway.provider import Provider
+from tests.gateway.provider_text import text_routes
 from tests.gateway.stack import NEVER_MS, Stack, running_stack
+from tests.gateway.two_providers import second_provider
 
 MakeStack = Callable[..., Awaitable[Stack]]
 
@@ -56,18 +57,24 @@ async def stack(make_stack: MakeStack) -> Stack:
     return await make_stack()
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def text_stack(valkey: EmbeddedServer) -> AsyncIterator[Stack]:
+    """One gateway for a whole module, with models for texts."""
+    async with running_stack(valkey.socket_path, more_routes=text_routes) as stack:
+        yield stack
+        await stack.ledger.at_rest()
+
+
 @pytest.fixture
 async def make_pair(make_stack: MakeStack) -> AsyncIterator[MakePair]:
     """Starts stacks with a second provider, with rules of the test's choice."""
-    other = Provider(answers())
-    await other.start()
-    routes = paired_routes(other)
+    async with second_provider() as other:
+        routes = paired_routes(other)
 
-    async def make(rules: RoutingRules = RULES, **more: Any) -> Pair:
-        return Pair(await make_stack(rules=rules, more_routes=routes, **more), other)
+        async def make(rules: RoutingRules = RULES, **more: Any) -> Pair:
+            return Pair(await make_stack(rules=rules, more_routes=routes, **more), other)
 
-    yield make
-    await other.stop()
+        yield make
 
 
 @pytest.fixture

@@ -176,8 +176,12 @@ class Stack:
 
     async def quote(self, secret: str, model: str = "plain", **fields: Any) -> dict[str, Any]:
         """What a chat call would reserve."""
-        document = {"model": model, "messages": GREETING, **fields}
-        answer = await self.call(secret, document, "/v1/quote")
+        return await self.quoted(secret, {"model": model, "messages": GREETING, **fields})
+
+    async def quoted(self, secret: str, document: object, endpoint: str = "") -> dict[str, Any]:
+        """What a call with this document would reserve."""
+        query = f"?endpoint={endpoint}" if endpoint else ""
+        answer = await self.call(secret, document, f"/v1/quote{query}")
         assert answer.status_code == 200, answer.text
         quoted: dict[str, Any] = answer.json()
         return quoted

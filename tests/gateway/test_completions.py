@@ -3,13 +3,10 @@ made, streams pass as they come, and a small budget is never crossed."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from budgets.embedded import EmbeddedServer
 from tests.gateway.behaviours import DONE, held, streams, usage_text
 from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.provider_text import (
@@ -20,11 +17,10 @@ from tests.gateway.provider_text import (
     completion_body,
     spent,
     text_event,
-    text_routes,
     text_usage_event,
     uses_all,
 )
-from tests.gateway.stack import Stack, running_stack
+from tests.gateway.stack import Stack
 from tests.gateway.wire import Wire, post, request_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,25 +30,15 @@ BOUND_NUSD = INPUT_BOUND * INPUT_NUSD + 50 * OUTPUT_NUSD
 WORDS = b"".join(map(text_event, TEXTS)) + text_event("", "stop")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stack(valkey: EmbeddedServer) -> AsyncIterator[Stack]:
-    """One gateway for this module; each test has a key of its own."""
-    async with running_stack(valkey.socket_path, more_routes=text_routes) as stack:
-        yield stack
-        await stack.ledger.at_rest()
-
-
-@pytest_asyncio.fixture(loop_scope="module", autouse=True)
-async def answering(stack: Stack) -> None:
-    """The provider answers well, unless a test says otherwise."""
-    stack.provider.behaviour = completes()
+@pytest.fixture
+def stack(text_stack: Stack) -> Stack:
+    """Its provider answers well, unless a test says otherwise; each test has a key of its own."""
+    text_stack.provider.behaviour = completes()
+    return text_stack
 
 
 async def quoted(stack: Stack, secret: str, **fields: object) -> dict[str, Any]:
-    answer = await stack.call(secret, DOCUMENT | fields, f"/v1/quote?endpoint={COMPLETIONS}")
-    assert answer.status_code == 200, answer.text
-    document: dict[str, Any] = answer.json()
-    return document
+    return await stack.quoted(secret, DOCUMENT | fields, COMPLETIONS)
 
 
 async def test_an_answer_passes_byte_for_byte_with_its_cost(stack: Stack) -> None:

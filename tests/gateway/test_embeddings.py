@@ -3,11 +3,9 @@ else is added, and a small budget is never crossed."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from budgets.embedded import EmbeddedServer
 from gateway.options import GatewayOptions
@@ -30,25 +28,15 @@ BOUND_NUSD = (3 + 3 + 2 * 4) * INPUT_NUSD
 PROSE = "Every request is reserved at its worst possible cost before it is forwarded. "
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stack(valkey: EmbeddedServer) -> AsyncIterator[Stack]:
-    """One gateway for this module; each test has a key of its own."""
-    async with running_stack(valkey.socket_path, more_routes=text_routes) as stack:
-        yield stack
-        await stack.ledger.at_rest()
-
-
-@pytest_asyncio.fixture(loop_scope="module", autouse=True)
-async def answering(stack: Stack) -> None:
-    """The provider answers well, unless a test says otherwise."""
-    stack.provider.behaviour = embeds()
+@pytest.fixture
+def stack(text_stack: Stack) -> Stack:
+    """Its provider answers well, unless a test says otherwise; each test has a key of its own."""
+    text_stack.provider.behaviour = embeds()
+    return text_stack
 
 
 async def quoted(stack: Stack, secret: str, **fields: object) -> dict[str, Any]:
-    answer = await stack.call(secret, DOCUMENT | fields, f"/v1/quote?endpoint={EMBEDDINGS}")
-    assert answer.status_code == 200, answer.text
-    document: dict[str, Any] = answer.json()
-    return document
+    return await stack.quoted(secret, DOCUMENT | fields, EMBEDDINGS)
 
 
 async def test_an_answer_passes_byte_for_byte_with_its_cost(stack: Stack) -> None:

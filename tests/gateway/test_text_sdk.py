@@ -7,19 +7,16 @@ import openai
 import pytest
 import pytest_asyncio
 
-from budgets.embedded import EmbeddedServer
-from tests.gateway.provider_text import TEXTS, completes, embeds, text_routes
-from tests.gateway.stack import Stack, running_stack
+from tests.gateway.provider_text import TEXTS, completes, embeds
+from tests.gateway.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stack(valkey: EmbeddedServer) -> AsyncIterator[Stack]:
-    """One gateway for this module."""
-    async with running_stack(valkey.socket_path, more_routes=text_routes) as stack:
-        yield stack
-        await stack.ledger.at_rest()
+@pytest.fixture
+def stack(text_stack: Stack) -> Stack:
+    """One that has models for texts."""
+    return text_stack
 
 
 class Library:
