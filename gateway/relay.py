@@ -49,12 +49,15 @@ async def relay_answer(
     dialect: Dialect,
     options: GatewayOptions,
 ) -> Failed | None:
-    """A whole answer, with its cost."""
+    """A whole answer, with its cost. One that is the provider's error is a failure, which another
+    deployment may mend."""
     body = await response.read_all(options.answer_bytes_max)
     ending.received(body)
     ending.usage, raw_usage = dialect.usage(body, ending.route.biller)
     cost_nusd = ending.cost
     await ending.book()
+    if ending.usage.is_error:
+        return _whole_error(ending, dialect, body)
     cost_usd = dollars(cost_nusd) if cost_nusd is not None and options.usage_cost else None
     body = dialect.told(body, raw_usage, cost_usd)
     headers = grant_headers(
@@ -64,6 +67,15 @@ async def relay_answer(
         headers += attempts_header(ending.attempt.number)
     await respond(request.send, 200, _JSON + headers, body)
     return None
+
+
+def _whole_error(ending: Ending, dialect: Dialect, body: bytes) -> Failed:
+    """The provider says with status 200 that it has failed. Whose client speaks its format reads it
+    as it is, any other a failure with its words."""
+    body = ending.route.without_secret(body)
+    headers = _JSON + grant_headers(ending.reservation, None, 0, lowered=ending.lowered)
+    status = 200 if ending.route.translation is None else 502
+    return Failed("failed", 0, None, status, headers, dialect.provider_error(status, body))
 
 
 async def relay_stream(

@@ -25,7 +25,7 @@ FailureKind = Literal[
 
 * `not_reached`: provably nothing was sent
 * `rate_limited`: the provider's own 429
-* `failed`: its own error of 5xx, or an error in place of a stream
+* `failed`: its own error of 5xx, or an error in place of an answer
 * `account`: it refuses this gateway (401, 402, 403)
 * `unknown`: it may have worked, and bills
 * `too_long`, `against_policy`: it refuses this request, and another model might not
