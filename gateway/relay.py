@@ -153,13 +153,14 @@ async def _error_instead(
 ) -> Failed:
     """The provider says with status 200 that it has failed, before any output. Read to its end:
     what it has used after all is charged, and then it is passed on as it is."""
-    pieces = [passed]
+    pieces, bytes_left = [passed], ERROR_BODY_BYTES_MAX - len(passed)
     with contextlib.suppress(UpstreamError):
         while not reader.complete and (chunk := await response.read()):
             ending.received(chunk)
-            pieces.append(reader.feed(chunk))
-            if sum(map(len, pieces)) > ERROR_BODY_BYTES_MAX:
+            bytes_left -= len(chunk)  # not of what is passed on: a translation passes it on once
+            if bytes_left < 0:
                 break
+            pieces.append(reader.feed(chunk))
     reader.end()
     ending.usage = reader.usage
     await ending.book()
