@@ -78,7 +78,7 @@ class Child:
                 start_new_session=True,  # a terminal's Ctrl-C is for the supervisor alone
             )
         self._link = link
-        link.send(self._configuration)  # nothing is awaited between: whoever tells now is heard
+        link.begin(self._configuration)  # nothing is awaited between: whoever tells now is heard
         assert process.stdout is not None
         async for line in process.stdout:
             if line.strip() == READY_LINE.encode():

@@ -8,6 +8,7 @@ from typing import Self
 
 from comptroller.channel import (
     Applied,
+    Configuration,
     Message,
     Released,
     ReloadAnswer,
@@ -40,6 +41,11 @@ class Link:
         """Over one end of a pair of sockets."""
         reader, writer = await asyncio.open_connection(sock=sock)
         return cls(reader, writer, asked)
+
+    def begin(self, configuration: Configuration) -> None:
+        """Sends the first one: nothing in the process has begun before it."""
+        self._released = configuration.version
+        self.send(configuration)
 
     def send(self, message: Message) -> None:
         """Never waits; whether it comes to anybody is seen by what that one says."""

@@ -59,6 +59,8 @@ from comptroller.variables import (
 from console.token_store import ensure_first_token
 
 BACKLOG = 2048
+RECORDER = "recorder"
+"""The part that hears of no configuration while it runs."""
 SHORTEN_EVERY_S = 60.0
 REMEMBERED_S_MAX = 30.0
 OPENED_S_MAX = 5.0
@@ -146,7 +148,7 @@ class _Stack:
         serving: list[Keeper] = []
         port = admin_port = 0
         if settings.record:
-            recorder.append(self._kept("recorder", "comptroller.record"))
+            recorder.append(self._kept(RECORDER, "comptroller.record"))
         if settings.workers:
             data = sockets.enter_context(_listen(settings.host, settings.port, "--port"))
             port = data.getsockname()[1]
@@ -259,7 +261,7 @@ class _Stack:
         self._settings = settings
         telling = []
         for name, child in self._children.items():
-            if name == "recorder":  # nothing of what it reads can have changed
+            if name == RECORDER:  # nothing of what it reads can have changed
                 child.begins_with(told)
             else:
                 telling.append(child.tell(told))
@@ -269,8 +271,8 @@ class _Stack:
 
     async def _released(self, version: int) -> None:
         """When nothing on this machine goes on that had begun before this version."""
-        waits = (each.released(version) for each in self._children.values())
-        await asyncio.gather(*waits)
+        serving = [each for name, each in self._children.items() if name != RECORDER]
+        await asyncio.gather(*(each.released(version) for each in serving))
 
     async def _declare_soon(self, settings: Settings, by: str) -> None:
         """The same while everything runs. An organisation that is new, or comes back from the

@@ -38,6 +38,12 @@ def priced(entry: dict[str, Any], name: str, times: int = 1) -> dict[str, Any]:
     return {**copied, "model_name": name}
 
 
+def nusd(usd: str) -> int:
+    """Of decimal dollars."""
+    whole, _, decimals = usd.partition(".")
+    return int(whole) * 10**9 + int(decimals.ljust(9, "0"))
+
+
 @dataclass(slots=True)
 class Reloading:
     """The stack. `first` is what its file said at the start."""
@@ -122,8 +128,8 @@ def standing(pids: set[int]) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def reloading() -> AsyncIterator[Reloading]:
-    """Two workers and an admin API, on models `plain` and `old`."""
+async def reloading(*, record: bool = False) -> AsyncIterator[Reloading]:
+    """Two workers and an admin API, on models `plain` and `old`; `record` as in comptroller_up."""
     provider = Provider(answers())
     await provider.start()
     config: dict[str, Any] = fake_config(provider)
@@ -134,7 +140,9 @@ async def reloading() -> AsyncIterator[Reloading]:
     try:
         with tempfile.TemporaryDirectory(prefix="ct-") as folder:
             path = Path(folder)
-            async with comptroller_up(path, config=config, workers=2, admin=True) as running:
+            async with comptroller_up(
+                path, config=config, workers=2, admin=True, record=record
+            ) as running:
                 yield Reloading(running, provider, config)
     finally:
         await provider.stop()

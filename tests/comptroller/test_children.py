@@ -1,6 +1,7 @@
 """A child process: when it serves, how its end is noticed, what it said last, and what it is told
 while it runs."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from comptroller.children import Child
 from comptroller.document import Written
 from comptroller.supervise import PartFailed
 
+RELEASED_S_MAX = 5
 SAYS_READY = "from comptroller.process import say_ready\nsay_ready()\n"
 WAITS = "import signal\nsignal.pause()\n"
 HEARS = """
@@ -116,7 +118,7 @@ async def test_it_can_be_begun_again(made: Make) -> None:
 async def test_it_begins_with_what_it_was_given_and_takes_what_it_is_told(
     made: Make, tmp_path: Path
 ) -> None:
-    """In its next life it begins with the last of that."""
+    """In its next life it begins with the last of that, so that nothing in it is older."""
     child = made(HEARS.format(apply="pass"))
     await child.begin()
     await child.tell(SECOND)
@@ -125,6 +127,8 @@ async def test_it_begins_with_what_it_was_given_and_takes_what_it_is_told(
     child.kill()
     await child.ended()
     await child.begin()
+    async with asyncio.timeout(RELEASED_S_MAX):
+        await child.released(2)
     await child.tell(Configuration(3, None))
     assert "port: 5 then 4000" in (tmp_path / "part.log").read_text()
 

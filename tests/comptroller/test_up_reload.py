@@ -16,6 +16,7 @@ from tests.comptroller.reloading import (
     SECRET,
     Reloading,
     document,
+    nusd,
     priced,
     reloading,
     standing,
@@ -24,10 +25,7 @@ from tests.comptroller.reloading import (
 from tests.comptroller.standing import files_with, loaded, until
 from tests.gateway.behaviours import answers, held
 from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
-from tests.gateway.processes import all_gone, free_port
 from tests.pausing import pause
-from tests.translator import wires
-from tests.translator.standing import NEEDS_LITELLM, FixedProvider, model_list
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NEW_SECRET = "ck-another-secret-of-some-length"
@@ -46,12 +44,6 @@ async def stack(started: Reloading) -> Reloading:
     """As it was at the start."""
     await started.reload()
     return started
-
-
-def nusd(usd: str) -> int:
-    """Of decimal dollars."""
-    whole, _, decimals = usd.partition(".")
-    return int(whole) * 10**9 + int(decimals.ljust(9, "0"))
 
 
 async def test_everything_changes_under_load_and_no_request_fails(stack: Reloading) -> None:
@@ -198,35 +190,6 @@ async def test_two_signals_at_once_are_two_reloads(stack: Reloading) -> None:
     assert answer.status_code == 200
     await until_logged(stack, f"version {version + 2} of")
     assert await stack.prices_of_each() == 2 * [{"plain": 2 * OLD_PRICE}]
-
-
-@NEEDS_LITELLM
-@pytest.mark.timeout(240)
-async def test_the_translator_comes_and_goes_with_its_models(stack: Reloading) -> None:
-    """It is there when the reload that needs it has answered. One that needs it no more lets the
-    request in flight end, at its price, and then the process, while new ones are told 404."""
-    provider = FixedProvider(wires.speaks(wires.gemini()), free_port())
-    await provider.start()
-    (gemini,) = [each for each in model_list(provider.port) if each["model_name"] == "gemini"]
-    running, gate, seen = stack.running, asyncio.Event(), 1
-    try:
-        assert not running.parts("comptroller.translate")
-        await stack.reload(model_list=[stack.entry, gemini])
-        (pid,) = running.parts("comptroller.translate")
-        assert (await stack.ask("gemini")).status == 200
-        provider.behaviour = held(gate, wires.speaks(wires.gemini()))
-        in_flight = asyncio.create_task(stack.ask("gemini"))
-        await provider.arrivals(seen + 1)
-        await stack.reload(model_list=[stack.entry])
-        assert (await stack.ask("gemini")).status == 404
-        assert running.parts("comptroller.translate") == {pid}
-        gate.set()
-        answer = await in_flight
-        assert answer.status == 200
-        assert nusd(answer.headers["x-comptroller-cost-usd"]) == 11 * 1_000 + 12 * 2_000
-        await all_gone([pid])
-    finally:
-        await provider.stop()
 
 
 async def test_a_worker_that_is_killed_in_the_middle_begins_with_the_new_file(
