@@ -256,7 +256,7 @@ class _Stack:
         except Exception:
             self._translator.keep(before)
             if not _needs_translator(self._settings):
-                self._translator.leave(_at_once)
+                self._translator.leave(lambda: self._released(before.version))
             raise
         self._settings = settings
         telling = []
@@ -332,10 +332,6 @@ class _Stack:
 
 def _needs_translator(settings: Settings) -> bool:
     return settings.workers > 0 and any(is_translated(each.provider) for each in settings.models)
-
-
-async def _at_once() -> None:
-    pass
 
 
 async def _until_open(session: Session) -> None:
