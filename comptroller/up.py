@@ -107,7 +107,9 @@ class _Stack:
         }
         self._token = environment.get(ADMIN_TOKEN_VARIABLE, "") or settings.admin_token
         self._first_key: FirstKey | None = None
-        self._has_terminal = has_terminal()
+        # Who starts it with `nohup` wants it to outlive the terminal.
+        outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._needs_terminal = has_terminal() and not outlives
         self._children: dict[str, Child] = {}
         self._translator = OnDemand(
             self._translator_part, self._reloads.configuration, needed=_needs_translator(settings)
@@ -227,8 +229,8 @@ class _Stack:
         return child, self._keeper(child), listener
 
     def _hang_up(self, told: asyncio.Event) -> None:
-        """At SIGHUP: the file is to be read again, unless the terminal is gone."""
-        if self._has_terminal and not has_terminal():
+        """At SIGHUP: the file is to be read again, unless the terminal is gone that it needs."""
+        if self._needs_terminal and not has_terminal():
             told.set()
             return
         wanted = ReloadWanted(0, DECLARED_BY)

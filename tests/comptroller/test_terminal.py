@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import Handlers
 
 import pytest
 
@@ -38,13 +41,38 @@ def test_a_terminal_that_has_gone_is_noticed() -> None:
         assert process.wait(30) == 10 + 2 * True + False
 
 
+@pytest.fixture
+def inherited() -> Iterator[Callable[[Handlers], None]]:
+    """Sets what this process does at SIGHUP, as whoever starts it may have."""
+    before = signal.getsignal(signal.SIGHUP)
+
+    def set_to(handler: Handlers) -> None:
+        signal.signal(signal.SIGHUP, handler)
+
+    yield set_to
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
-    ("had", "has", "stops"), [(True, False, True), (True, True, False), (False, False, False)]
+    ("had", "has", "at_start", "stops"),
+    [
+        (True, False, signal.SIG_DFL, True),
+        (True, True, signal.SIG_DFL, False),
+        (False, False, signal.SIG_DFL, False),
+        (True, False, signal.SIG_IGN, False),
+    ],
 )
 async def test_it_stops_where_its_terminal_has_gone(
-    had: bool, has: bool, stops: bool, monkeypatch: pytest.MonkeyPatch
+    had: bool,
+    has: bool,
+    at_start: Handlers,
+    stops: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    inherited: Callable[[Handlers], None],
 ) -> None:
-    """And reloads where it is still there, or never was."""
+    """And reloads where it is still there, or never was, or where whoever started it had it ignore
+    that, as `nohup` does."""
+    inherited(at_start)
     monkeypatch.setattr("comptroller.up.has_terminal", lambda: had)
     stack = _Stack(load_settings(None, {}), None, {}, Path("/nowhere"))
     monkeypatch.setattr("comptroller.up.has_terminal", lambda: has)
