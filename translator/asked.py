@@ -55,11 +55,18 @@ def read(body: bytes) -> Asked:
     cap, n = fields.get("max_tokens"), fields.get("n", 1)
     if type(cap) is not int or cap < 1 or type(n) is not int or n < 1:
         raise Refused("the request came without the gateway's cap")
+    stream = fields.get("stream") is True
+    if stream and n > 1:  # LiteLLM tells the end of the first of them alone
+        raise Refused(
+            "a provider that is reached through LiteLLM streams one answer: ask for n of 1, or "
+            "leave stream out",
+            param="n",
+        )
     _check_tools(fields.get("tools"))
     pictures = _pictures(fields.get("messages"))
     return Asked(
         arguments={name: value for name, value in fields.items() if name in PASSED},
-        stream=fields.get("stream") is True,
+        stream=stream,
         cap=cap,
         n=n,
         tokens_max=tokens_reserved(fields, pictures),

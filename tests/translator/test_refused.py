@@ -104,6 +104,18 @@ async def test_no_picture_is_fetched(translator: Translator, url: str) -> None:
     assert "data URLs" in answer.json()["error"]["message"]
 
 
+async def test_a_stream_of_several_answers_does_not_leave(translator: Translator) -> None:
+    """The end of the first one would pass for that of all, and its usage for the whole. Without a
+    stream they are one document."""
+    async with provider_at(translator.port, wires.speaks(wires.gemini())) as provider:
+        refused = await translator.ask("gemini", n=2, stream=True)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "n")
+        assert "leave stream out" in refused.json()["error"]["message"]
+        assert provider.received == []
+        assert (await translator.ask("gemini", n=2)).status_code == 200
+        assert provider.last.json["generationConfig"]["candidate_count"] == 2
+
+
 async def test_what_litellm_cannot_translate_is_said(translator: Translator) -> None:
     """Its own complaint, as far as it is none about keys."""
     async with provider_at(translator.port, wires.speaks(wires.converse())) as provider:
