@@ -5,11 +5,12 @@ them; only what costs money is read, and only the output cap, the model's name a
 usage are written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import msgspec
 
+from gateway.dialects.added_fields import with_cap, with_cost
 from gateway.dialects.chat_input import InputBound, cache_write_asked, top_mark
 from gateway.dialects.chat_stream import ChatStreamReader, Choice, usage_from
 from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call, Usage
@@ -22,8 +23,9 @@ from gateway.dialects.jsonbody import (
     whole_number,
 )
 from gateway.dialects.openai_error import error_body
+from gateway.dialects.streamed_texts import produced_tokens_max
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
-from pricing import Measure, text_tokens_max
+from pricing import Measure
 
 N_MAX = 128
 OUTPUT_TOKENS_MAX = 10**7
@@ -156,7 +158,7 @@ class ChatDialect:
 
     def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:
         """See Dialect."""
-        return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
+        return with_cap(encoded, cap_field, output_tokens)
 
     def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
@@ -172,26 +174,15 @@ class ChatDialect:
 
     def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect."""
-        if cost_usd is None:
-            return body
-        at = body.rfind(raw_usage)
-        end = at + len(raw_usage) - 1
-        return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
+        return body if cost_usd is None else with_cost(body, raw_usage, cost_usd)
 
     def stream_reader(self, call: Call, biller: str) -> ChatStreamReader:
         """See Dialect."""
         return ChatStreamReader(wants_usage=call.wants_usage, biller=biller, choices=call.n)
 
     def streamed_tokens_max(self, received: bytes) -> int:
-        """See Dialect. Every text of every event counts its bytes, as a tokenizer can at worst."""
-        tokens = 0
-        for event in received.replace(b"\r\n", b"\n").split(b"\n\n"):
-            data = event.removeprefix(b"data:").strip()
-            try:
-                tokens += _texts_tokens(msgspec.json.decode(data))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                tokens += len(data)
-        return tokens
+        """See Dialect."""
+        return produced_tokens_max(received, _produced)
 
     def provider_error(self, _status: int, body: bytes) -> bytes:
         """See Dialect."""
@@ -217,13 +208,18 @@ def refuse_fields(
     fields: dict[str, msgspec.Raw], rare: set[str], unpriced: frozenset[str] = UNPRICED_FIELDS
 ) -> None:
     """Raises InvalidRequest, NotPriced for those that would choose another bill."""
+    refuse_decided(rare & REFUSED_FIELDS)
     for name in rare:
-        if name in REFUSED_FIELDS:
-            raise InvalidRequest(
-                f"{name} is the gateway's to decide: remove it from the request", param=name
-            )
         if name in unpriced and decoded(fields, name) not in (None, False):
             raise NotPriced(f"{name} costs money that has no price here: remove it", param=name)
+
+
+def refuse_decided(names: Set[str]) -> None:
+    """Raises InvalidRequest for any of those that no client may choose."""
+    for name in names:
+        raise InvalidRequest(
+            f"{name} is the gateway's to decide: remove it from the request", param=name
+        )
 
 
 def service_tier(fields: dict[str, msgspec.Raw]) -> str:
@@ -256,15 +252,6 @@ def _audio_output(fields: dict[str, msgspec.Raw]) -> bool:
     return "audio" in (modalities or ()) or decoded(fields, "audio") is not None
 
 
-def _texts_tokens(value: Any) -> int:  # noqa: ANN401  # any JSON value
-    """The bytes of every string in the choices of an event."""
-    if isinstance(value, str):
-        return text_tokens_max(value)
-    if isinstance(value, list):
-        return sum(_texts_tokens(each) for each in value)
-    if isinstance(value, dict):
-        inner = value.get("choices", value)
-        if inner is not value:
-            return _texts_tokens(inner)
-        return sum(_texts_tokens(each) for each in value.values())
-    return 0
+def _produced(event: Any) -> Any:  # noqa: ANN401  # any JSON value
+    """The choices, in servers' own forms of an event the whole of it."""
+    return event.get("choices", event) if isinstance(event, dict) else event

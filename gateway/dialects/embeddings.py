@@ -111,14 +111,6 @@ class EmbeddingsDialect(ChatDialect):
             return Usage(None, answer.model or ""), raw
         return Usage(used.meters, answer.model or "", facts=used.facts), raw
 
-    def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
-        """See Dialect. Vectors are megabytes: they are copied once."""
-        if cost_usd is None:
-            return body
-        end = body.rfind(raw_usage) + len(raw_usage) - 1
-        view = memoryview(body)
-        return b"".join((view[:end], b',"cost":', cost_usd.encode(), view[end:]))
-
 
 def _refuse_unknown(fields: dict[str, msgspec.Raw]) -> None:
     """A field that nobody knows may bring input of its own (vLLM's `messages`, pictures), and no

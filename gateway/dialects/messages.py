@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from gateway.dialects import messages_errors
-from gateway.dialects.chat import OUTPUT_TOKENS_MAX, REFUSED_FIELDS
+from gateway.dialects.added_fields import with_cap, with_cost
+from gateway.dialects.chat import OUTPUT_TOKENS_MAX, REFUSED_FIELDS, refuse_decided
 from gateway.dialects.chat_input import cache_write_asked, top_mark
 from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call, Usage
-from gateway.dialects.event_stream import payload_of
 from gateway.dialects.jsonbody import (
     boolean,
     decoded,
@@ -27,8 +27,9 @@ from gateway.dialects.jsonbody import (
 from gateway.dialects.messages_betas import spoken
 from gateway.dialects.messages_input import MessagesBound
 from gateway.dialects.messages_stream import MessagesStreamReader, usage_from
+from gateway.dialects.streamed_texts import produced_tokens_max
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
-from pricing import Measure, text_tokens_max
+from pricing import Measure
 
 CAP = "max_tokens"
 # What the provider puts into the prompt: written anew before it is sent.
@@ -138,7 +139,7 @@ class MessagesDialect:
 
     def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:
         """See Dialect."""
-        return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
+        return with_cap(encoded, cap_field, output_tokens)
 
     def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
@@ -154,11 +155,7 @@ class MessagesDialect:
 
     def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect."""
-        if cost_usd is None:
-            return body
-        at = body.rfind(raw_usage)
-        end = at + len(raw_usage) - 1
-        return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
+        return body if cost_usd is None else with_cost(body, raw_usage, cost_usd)
 
     def stream_reader(
         self,
@@ -169,16 +166,8 @@ class MessagesDialect:
         return MessagesStreamReader(biller)
 
     def streamed_tokens_max(self, received: bytes) -> int:
-        """See Dialect. Every text of what is produced counts its bytes, as a tokenizer can at
-        worst: texts, thinking, the names and arguments of tools."""
-        tokens = 0
-        for event in received.replace(b"\r\n", b"\n").split(b"\n\n"):
-            data = payload_of(event) or event.strip()
-            try:
-                tokens += _produced_tokens(msgspec.json.decode(data)) if data else 0
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                tokens += len(data)
-        return tokens
+        """See Dialect: texts, thinking, the names and arguments of tools."""
+        return produced_tokens_max(received, _produced)
 
     def provider_error(self, _status: int, body: bytes) -> bytes:
         """See Dialect."""
@@ -238,14 +227,10 @@ def _least(fields: dict[str, msgspec.Raw], cap: int) -> int:
 
 
 def _check_rare(fields: dict[str, msgspec.Raw], rare: set[str]) -> None:
+    refuse_decided(rare & REFUSED_FIELDS - _UNPRICED.keys())
     for name in rare:
-        if name in _UNPRICED:
-            if decoded(fields, name) not in (None, [], {}):
-                raise NotPriced(f"{name} {_UNPRICED[name]}: remove it", param=name)
-        elif name in REFUSED_FIELDS:
-            raise InvalidRequest(
-                f"{name} is the gateway's to decide: remove it from the request", param=name
-            )
+        if name in _UNPRICED and decoded(fields, name) not in (None, [], {}):
+            raise NotPriced(f"{name} {_UNPRICED[name]}: remove it", param=name)
         check = _CHECKS.get(name)
         if check is not None:
             check(fields)
@@ -314,16 +299,8 @@ def _marked(fields: dict[str, msgspec.Raw]) -> bytes:
     return top + b"".join(bytes(fields[name]) for name in CONTENT_FIELDS if name in fields)
 
 
-def _produced_tokens(event: Any) -> int:  # noqa: ANN401  # any JSON value
-    """The bytes of every string in what an event adds to the message."""
+def _produced(event: Any) -> Any:  # noqa: ANN401  # any JSON value
+    """What an event adds to the message."""
     if not isinstance(event, dict):
-        return 0
-    return sum(_texts_tokens(event.get(name)) for name in ("delta", "content_block"))
-
-
-def _texts_tokens(value: Any) -> int:  # noqa: ANN401  # any JSON value
-    if isinstance(value, str):
-        return text_tokens_max(value)
-    if isinstance(value, dict):
-        return sum(_texts_tokens(each) for each in value.values())
-    return sum(_texts_tokens(each) for each in value) if isinstance(value, list) else 0
+        return None
+    return [event.get(name) for name in ("delta", "content_block")]

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.dialects.chat import OUTPUT_TOKENS_MAX, service_tier
+from gateway.dialects.added_fields import with_cap, with_cost
+from gateway.dialects.chat import OUTPUT_TOKENS_MAX, refuse_decided, service_tier
 from gateway.dialects.chat import REFUSED_FIELDS as CHAT_REFUSED_FIELDS
 from gateway.dialects.contract import CACHE_WRITE_UNSEEN, NOTHING_SAID, Call, Usage
 from gateway.dialects.jsonbody import (
@@ -24,7 +25,7 @@ from gateway.dialects.jsonbody import (
 from gateway.dialects.openai_error import error_body, error_fields
 from gateway.dialects.responses_input import ResponsesInput, cache_write_of
 from gateway.dialects.responses_stream import ResponsesStreamReader, streamed_tokens_max
-from gateway.dialects.responses_usage import Response, usage_of, with_cost
+from gateway.dialects.responses_usage import Response, usage_of
 from gateway.errors import GatewayError, InvalidRequest, NotPriced
 from pricing import Measure
 
@@ -122,7 +123,7 @@ class ResponsesDialect:
 
     def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:
         """See Dialect."""
-        return b'%b,"%b":%d}' % (encoded[:-1], cap_field.encode(), output_tokens)
+        return with_cap(encoded, cap_field, output_tokens)
 
     def usage(self, body: bytes, biller: str) -> tuple[Usage, bytes]:
         """See Dialect."""
@@ -192,10 +193,7 @@ def _marked(fields: dict[str, msgspec.Raw]) -> bytes:
 
 
 def _refuse_fields(fields: dict[str, msgspec.Raw]) -> None:
-    for name in REFUSED_FIELDS & fields.keys():
-        raise InvalidRequest(
-            f"{name} is the gateway's to decide: remove it from the request", param=name
-        )
+    refuse_decided(REFUSED_FIELDS & fields.keys())
     for name, free in UNPRICED_FIELDS.items():
         if name in fields and decoded(fields, name) not in free:
             raise NotPriced(f"{name} may bring what has no bound here: remove it", param=name)

@@ -6,14 +6,14 @@ there is no other mark. It is held back, because the cost in it is known only at
 """
 
 import re
-from collections.abc import Iterator
 
 import msgspec
 
+from gateway.dialects.added_fields import with_cost
 from gateway.dialects.contract import Usage
 from gateway.dialects.event_stream import EventStream, payload_of
-from gateway.dialects.responses_usage import Response, is_said, usage_of, with_cost
-from pricing import text_tokens_max
+from gateway.dialects.responses_usage import Response, is_said, usage_of
+from gateway.dialects.streamed_texts import events_in, texts_tokens
 
 EVENT_BYTES_MAX = 32 * 1024 * 1024
 """The last event repeats instructions and tools beside the whole output."""
@@ -133,46 +133,26 @@ def streamed_tokens_max(received: bytes) -> int:
     in_pieces: dict[object, int] = {}
     whole: dict[object, int] = {}
     beside = 0
-    for payload in _payloads(received):
-        try:
-            event = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    for payload, event in events_in(received):
+        if event is None:
             beside += len(payload)
             continue
         kind = event.get("type") if isinstance(event, dict) else None
         if not isinstance(kind, str):
-            beside += _texts_tokens(event)
+            beside += texts_tokens(event, _UNCOUNTED)
         elif kind in _FIRST_EVENTS or kind in LAST_EVENTS:
             continue  # they repeat the request, or what came before
         else:
             at = event.get("output_index")
             place = at if type(at) is int else -1
             if kind.endswith(".delta"):
-                added = _texts_tokens(event.get("delta"))
+                added = texts_tokens(event.get("delta"), _UNCOUNTED)
                 in_pieces[place] = in_pieces.get(place, 0) + added
             else:
                 said = {name: event.get(name) for name in event.keys() - _FRAME}
-                whole[place] = max(whole.get(place, 0), _texts_tokens(said))
+                whole[place] = max(whole.get(place, 0), texts_tokens(said, _UNCOUNTED))
     places = in_pieces.keys() | whole.keys()
     return beside + sum(max(in_pieces.get(at, 0), whole.get(at, 0)) for at in places)
 
 
 _FRAME = frozenset(("type", "item_id", "output_index", "content_index", "sequence_number"))
-
-
-def _payloads(received: bytes) -> Iterator[bytes]:
-    for event in received.replace(b"\r\n", b"\n").split(b"\n\n"):
-        payload = payload_of(event)
-        if payload:
-            yield payload
-
-
-def _texts_tokens(value: object) -> int:
-    """The bytes of every string that the model may have written."""
-    if isinstance(value, str):
-        return text_tokens_max(value)
-    if isinstance(value, list):
-        return sum(_texts_tokens(each) for each in value)
-    if isinstance(value, dict):
-        return sum(_texts_tokens(each) for key, each in value.items() if key not in _UNCOUNTED)
-    return 0

@@ -52,15 +52,6 @@ def usage_of(response: Response, biller: str, *, produced: bool = False) -> Usag
     return Usage(used.meters, response.model or "", _finish(response), facts=facts)
 
 
-def with_cost(body: bytes, raw_usage: bytes, cost_usd: str) -> bytes:
-    """The answer, or the event, with its cost at the end of its usage."""
-    at = body.rfind(raw_usage)
-    if at < 0:  # an event whose data came in several lines
-        return body
-    end = at + len(raw_usage) - 1
-    return b'%b,"cost":%b%b' % (body[:end], cost_usd.encode(), body[end:])
-
-
 def is_said(error: msgspec.Raw) -> bool:
     """Whether an error is there, and not null."""
     return bytes(error) not in (b"", b"null")
