@@ -32,7 +32,6 @@ def insert_events(column_count: int = len(COLUMNS)) -> str:
     return f"INSERT INTO comptroller.events ({', '.join((*_BESIDE, *COLUMNS[:column_count]))})"
 
 
-INSERT_EVENTS = insert_events()
 INSERT_BODIES = "INSERT INTO comptroller.bodies (org, epoch, seq, time, request_id, kind, body)"
 INSERT_STATES = "INSERT INTO comptroller.states (org, kind, name, epoch, seq, time_ms, text)"
 _encode = msgspec.json.Encoder().encode

@@ -12,7 +12,6 @@ that name is dropped. Of streamed audio the id, transcript and expiry are kept, 
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from recorder.surfaces.assembling import assembled, marked
@@ -23,6 +22,7 @@ from recorder.surfaces.contract import (
     ToolCall,
     ToolResult,
 )
+from recorder.surfaces.tools import listed, since_asked
 from recorder.surfaces.values import (
     decoded,
     field_of,
@@ -56,32 +56,25 @@ class ChatSurface:
         """See Surface."""
         if not may_hold(answer, b"tool_calls", b"function_call"):
             return ()
-        found: list[ToolCall] = []
-        left_out = 0
-        for choice in objects(field_of(decoded(answer), "choices")):
-            for call in _calls_of(choice.get("message")):
-                if len(found) < TOOL_CALLS_MAX:
-                    found.append(ToolCall(*call[:2], *measured(call[2])))
-                else:
-                    left_out += 1
-        if left_out:
-            found[-1] = replace(found[-1], left_out=left_out)
-        return tuple(found)
+        choices = objects(field_of(decoded(answer), "choices"))
+        calls = [call for choice in choices for call in _calls_of(choice.get("message"))]
+        return listed(calls, lambda call: ToolCall(*call[:2], *measured(call[2])), TOOL_CALLS_MAX)
 
     def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:
         """See Surface."""
         if not may_hold(request, b'"tool"', b'"function"'):
             return ()
-        asking, answers = _newest(objects(field_of(decoded(request), "messages")))
+        messages = objects(field_of(decoded(request), "messages"))
+        asking, newer = since_asked(messages, _calls_of)
         names = {call_id: name for call_id, name, _ in _calls_of(asking) if call_id}
-        found: list[ToolResult] = []
-        for message in answers[:RESULTS_MAX]:
+        answers = [each for each in newer if each.get("role") in ("tool", "function")]
+
+        def result(message: dict[str, Any]) -> ToolResult:
             call_id = name_of(message.get("tool_call_id"))
             name = names.get(call_id) or name_of(message.get("name"))
-            found.append(ToolResult(call_id, name, *measured(message.get("content"))))
-        if len(answers) > RESULTS_MAX:
-            found[-1] = replace(found[-1], left_out=len(answers) - RESULTS_MAX)
-        return tuple(found)
+            return ToolResult(call_id, name, *measured(message.get("content")))
+
+        return listed(answers, result, RESULTS_MAX)
 
 
 class _Pieces(list[str]):
@@ -331,17 +324,3 @@ def _calls_of(message: Any) -> Iterator[tuple[str, str, Any]]:  # noqa: ANN401  
     older = field_of(message, "function_call")
     if type(older) is dict:
         yield "", name_of(older.get("name")), older.get("arguments")
-
-
-def _newest(messages: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The model's last message and the results after it: what it has answered is old. An answer
-    that is begun in the request (the last message) does not count."""
-    if messages and messages[-1].get("role") == "assistant" and not any(_calls_of(messages[-1])):
-        messages = messages[:-1]
-    results: list[dict[str, Any]] = []
-    for message in reversed(messages):
-        if message.get("role") == "assistant":
-            return message, results[::-1] if any(_calls_of(message)) else []
-        if message.get("role") in ("tool", "function"):
-            results.append(message)
-    return {}, []

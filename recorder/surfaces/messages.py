@@ -12,11 +12,11 @@ the text that came.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from recorder.surfaces.assembling import assembled, marked
 from recorder.surfaces.contract import RESULTS_MAX, TOOL_CALLS_MAX, ToolCall, ToolResult
+from recorder.surfaces.tools import listed, since_asked
 from recorder.surfaces.values import (
     decoded,
     field_of,
@@ -56,34 +56,23 @@ class MessagesSurface:
         """See Surface. The arguments are an object here: its JSON without white space counts."""
         if not may_hold(answer, b"tool_use"):
             return ()
-        found: list[ToolCall] = []
-        left_out = 0
-        for call in _calls_of(decoded(answer)):
-            if len(found) < TOOL_CALLS_MAX:
-                arguments = measured(call.get("input"))
-                found.append(
-                    ToolCall(name_of(call.get("id")), name_of(call.get("name")), *arguments)
-                )
-            else:
-                left_out += 1
-        if left_out:
-            found[-1] = replace(found[-1], left_out=left_out)
-        return tuple(found)
+        return listed(list(_calls_of(decoded(answer))), _call, TOOL_CALLS_MAX)
 
     def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:
         """See Surface."""
         if not may_hold(request, b"tool_result"):
             return ()
-        asking, results = _newest(objects(field_of(decoded(request), "messages")))
+        messages = objects(field_of(decoded(request), "messages"))
+        asking, newer = since_asked(messages, _calls_of)
         names = {name_of(each.get("id")): name_of(each.get("name")) for each in _calls_of(asking)}
-        found: list[ToolResult] = []
-        for result in results[:RESULTS_MAX]:
-            call_id = name_of(result.get("tool_use_id"))
-            content = measured(result.get("content"))
-            found.append(ToolResult(call_id, names.get(call_id, ""), *content))
-        if len(results) > RESULTS_MAX:
-            found[-1] = replace(found[-1], left_out=len(results) - RESULTS_MAX)
-        return tuple(found)
+        blocks = [block for message in newer for block in objects(message.get("content"))]
+
+        def result(block: dict[str, Any]) -> ToolResult:
+            call_id = name_of(block.get("tool_use_id"))
+            return ToolResult(call_id, names.get(call_id, ""), *measured(block.get("content")))
+
+        results = [each for each in blocks if each.get("type") == "tool_result"]
+        return listed(results, result, RESULTS_MAX)
 
 
 class _Block:
@@ -199,16 +188,6 @@ def _calls_of(message: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any 
             yield block
 
 
-def _newest(messages: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The model's last message and the results after it: what it has answered is old. An answer
-    that is begun in the request (the last message) does not count."""
-    if messages and messages[-1].get("role") == "assistant" and not any(_calls_of(messages[-1])):
-        messages = messages[:-1]
-    newer: list[list[dict[str, Any]]] = []
-    for message in reversed(messages):
-        if message.get("role") == "assistant":
-            results = [each for blocks in reversed(newer) for each in blocks]
-            return message, results if any(_calls_of(message)) else []
-        blocks = objects(message.get("content"))
-        newer.append([each for each in blocks if each.get("type") == "tool_result"])
-    return {}, []
+def _call(block: dict[str, Any]) -> ToolCall:
+    arguments = measured(block.get("input"))
+    return ToolCall(name_of(block.get("id")), name_of(block.get("name")), *arguments)

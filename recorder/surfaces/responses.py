@@ -10,7 +10,6 @@ provider's own field of that name is dropped.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from recorder.surfaces.assembling import assembled, marked
@@ -21,6 +20,7 @@ from recorder.surfaces.contract import (
     ToolCall,
     ToolResult,
 )
+from recorder.surfaces.tools import listed
 from recorder.surfaces.values import (
     decoded,
     field_of,
@@ -69,15 +69,7 @@ class ResponsesSurface:
         if not may_hold(answer, b"function_call", b"custom_tool_call"):
             return ()
         calls = list(_calls_in(field_of(decoded(answer), "output")))
-        found = [
-            ToolCall(
-                name_of(call.get("call_id")), name_of(call.get("name")), *measured(_said(call))
-            )
-            for call in calls[:TOOL_CALLS_MAX]
-        ]
-        if len(calls) > TOOL_CALLS_MAX:
-            found[-1] = replace(found[-1], left_out=len(calls) - TOOL_CALLS_MAX)
-        return tuple(found)
+        return listed(calls, _call, TOOL_CALLS_MAX)
 
     def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:
         """See Surface."""
@@ -87,18 +79,12 @@ class ResponsesSurface:
         names = {
             name_of(each.get("call_id")): name_of(each.get("name")) for each in _calls_in(items)
         }
-        results = _newest(items)
-        found = [
-            ToolResult(
-                call_id := name_of(each.get("call_id")),
-                names.get(call_id, ""),
-                *measured(each.get("output")),
-            )
-            for each in results[:RESULTS_MAX]
-        ]
-        if len(results) > RESULTS_MAX:
-            found[-1] = replace(found[-1], left_out=len(results) - RESULTS_MAX)
-        return tuple(found)
+
+        def result(item: dict[str, Any]) -> ToolResult:
+            call_id = name_of(item.get("call_id"))
+            return ToolResult(call_id, names.get(call_id, ""), *measured(item.get("output")))
+
+        return listed(_newest(items), result, RESULTS_MAX)
 
 
 class _Item:
@@ -214,8 +200,9 @@ def _calls_in(items: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JS
             yield item
 
 
-def _said(call: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
-    return call.get("input" if call.get("type") == "custom_tool_call" else "arguments")
+def _call(item: dict[str, Any]) -> ToolCall:
+    said = item.get("input" if item.get("type") == "custom_tool_call" else "arguments")
+    return ToolCall(name_of(item.get("call_id")), name_of(item.get("name")), *measured(said))
 
 
 def _newest(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

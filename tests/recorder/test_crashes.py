@@ -185,12 +185,12 @@ async def test_stopped_until_another_took_over(
     caller = await stage.caller()
     await caller.make(CALLS)
     run = Lives(stage, records.folder, records.url, refused=refused).run(caller)
-    options = dataclasses.replace(run.options, owner_lease_ms=400)
+    soon_over = dataclasses.replace(run.options, owner_lease_ms=400)
     life = msgspec.structs.replace(
-        run, kill_name=name, kill_nth=nth, refused=refused, options=options
+        run, kill_name=name, kill_nth=nth, refused=refused, options=soon_over
     )
     with await asyncio.to_thread(_entered, life) as process:
-        second = await stage.recorder(store, "b", options)
+        second = await stage.recorder(store, "b", run.options)  # not so easily lost again
         await caller.recorded(second.folder)
         await caller.make(2)
         await caller.recorded(second.folder)

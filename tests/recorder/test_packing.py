@@ -18,7 +18,7 @@ from clickhouse.chain import GENESIS, link
 from clickhouse.events import COLUMNS, DERIVED_COLUMNS, EVENT_TYPES, EventRow, canonical
 from clickhouse.stream import Entry
 from recorder.batch import Head
-from recorder.packing import INSERT_EVENTS, OutboxGap, follows, pack, same_day
+from recorder.packing import OutboxGap, follows, insert_events, pack, same_day
 from recorder.rows import rows_of
 from tests.recorder.test_rows import chat_answer
 from tests.recorder.workbench import (
@@ -116,7 +116,8 @@ def test_the_chain_verifies_from_what_is_inserted() -> None:
 
 def test_rows_have_a_value_for_each_column() -> None:
     """As many values as columns are named, in every row."""
-    named = INSERT_EVENTS[INSERT_EVENTS.index("(") + 1 : -1].split(", ")
+    statement = insert_events()
+    named = statement[statement.index("(") + 1 : -1].split(", ")
     assert named == ["hash", "prev_hash", *DERIVED_COLUMNS, *COLUMNS]
     lines = lines_of(pack(ORG, BEFORE_ALL, one_of_each()).events)
     assert {len(line) for line in lines} == {len(named)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clickhouse.events import COLUMNS, FIRST_COLUMNS, LATER_COLUMNS, EventRow, canonical, whole
 from clickhouse.query import load_query
-from recorder.packing import INSERT_EVENTS, follows
+from recorder.packing import follows, insert_events
 from recorder.verification import (
     CHAIN_COLUMNS,
     PROGRESS_EVERY,
@@ -299,7 +299,7 @@ async def test_the_engine_gives_back_what_was_hashed(records: StoreProcess) -> N
     log = chained(
         [*(event(*place) for place in PLACES), *extremes({r[0]: r[1] for r in described})]
     )
-    await records.insert(INSERT_EVENTS, b"\n".join(inserted(each) for each in log), "all")
+    await records.insert(insert_events(), b"\n".join(inserted(each) for each in log), "all")
     heads = signed(log, (*SIGNED, len(log) - 1))
     rows = await pages(records, 5)
     verdict = verify(rows, heads, KEY_HEX)

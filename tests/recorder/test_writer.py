@@ -7,7 +7,7 @@ import pytest
 
 from clickhouse.store import Store
 from recorder.batch import Batch
-from recorder.packing import INSERT_EVENTS, pack
+from recorder.packing import insert_events, pack
 from recorder.writer import RecordsDisagree, Writer
 from tests.recorder.workbench import BEFORE_ALL, entry, response_event
 
@@ -34,7 +34,7 @@ async def test_what_is_there_is_not_written_again_under_a_token_that_was_forgott
 ) -> None:
     """An engine knows only its last tokens: a batch in doubt is asked for before it is written."""
     batch = a_batch()
-    await store.insert(INSERT_EVENTS, batch.events, "a token of long ago", EVENTS_JSON)
+    await store.insert(insert_events(), batch.events, "a token of long ago", EVENTS_JSON)
     await Writer(store).write(batch, doubt=True)
     assert await recorded(store, batch) == COUNT
 
@@ -43,7 +43,7 @@ async def test_what_an_engine_has_only_in_part_is_left_to_a_person(store: Store)
     """Nothing is added to records that hold a part of a batch: nobody knows why they do."""
     batch = a_batch()
     first = batch.events.split(b"\n")[0]
-    await store.insert(INSERT_EVENTS, first, "a part of it", EVENTS_JSON)
+    await store.insert(insert_events(), first, "a part of it", EVENTS_JSON)
     with pytest.raises(RecordsDisagree, match="comptroller verify"):
         await Writer(store).write(batch, doubt=True)
     assert await recorded(store, batch) == 1

@@ -31,7 +31,7 @@ from clickhouse.store import ROWS, EmbeddedStore
 from clickhouse.stream import Entry
 from gateway.events import RequestEvent, ResponseEvent, encode
 from recorder.batch import Batch, Head
-from recorder.packing import INSERT_BODIES, INSERT_EVENTS, INSERT_STATES, pack
+from recorder.packing import INSERT_BODIES, INSERT_STATES, insert_events, pack
 from tests.budgets.harness import ManualClock, TimedDesk, timed_desk_for
 from tests.forking import warm
 
@@ -115,7 +115,7 @@ class StoreProcess:
             await self.insert(INSERT_BODIES, batch.bodies, f"{batch.token}-bodies", "RowBinary")
         if batch.states:
             await self.insert(INSERT_STATES, batch.states, f"{batch.token}-states")
-        await self.insert(INSERT_EVENTS, batch.events, batch.token)
+        await self.insert(insert_events(), batch.events, batch.token)
 
     async def event_rows(self, organisation: str) -> list[tuple[str, str, EventRow]]:
         """(hash, hash before, event) of an organisation's chain, in order, as SQL has them."""
