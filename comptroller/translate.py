@@ -15,7 +15,7 @@ from translator import gate
 from translator.app import TranslatorApp
 from translator.deployment import Deployment
 from translator.engine import Engine
-from translator.rehearsal import rehearse
+from translator.rehearsal import Rehearsals
 
 KEEP_ALIVE_S = 75  # longer than the gateway keeps a connection, so that it closes it, not we
 
@@ -26,22 +26,20 @@ class _Server(SaysReady):
 
     def __init__(self, settings: Settings, engine: Engine, environment: Mapping[str, str]) -> None:
         self._known = _known(settings)
-        self._app = TranslatorApp(self._known, engine)
+        self._rehearsals = Rehearsals(engine)
+        self._app = TranslatorApp(self._known, engine, self._rehearsals.origins)
         super().__init__(_configuration(settings, self._app))
-        self._engine = engine
         self.hearing = Hearing(self._become, environment=environment)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn.Server."""
-        await rehearse(self._known.values(), self._engine)
+        await self._rehearsals.begin(self._known.values())
         await super().startup(sockets)
 
     async def _become(self, settings: Settings) -> None:
         """Before the workers do: no request may come for what is not known here yet."""
-        tried = {each.provider for each in self._known.values()}
         more = _known(settings)
-        untried = [each for each in more.values() if each.provider not in tried]
-        await rehearse(untried, self._engine)
+        await self._rehearsals.begin(more.values())
         self._known |= more
         self._app.also_serves(more)
 

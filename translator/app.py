@@ -22,6 +22,8 @@ from translator.passage import Passage
 from translator.usage import usage_object
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Origins = Callable[[Deployment], Awaitable[frozenset[str]]]
+"""Where the requests of a deployment may go."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _JSON: Headers = [(b"content-type", b"application/json")]
 _EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream")]
@@ -44,9 +46,12 @@ class Translates(Protocol):
 class TranslatorApp:
     """Serves every entry of model_list that LiteLLM speaks for."""
 
-    def __init__(self, deployments: Mapping[str, Deployment], engine: Translates) -> None:
+    def __init__(
+        self, deployments: Mapping[str, Deployment], engine: Translates, origins: Origins
+    ) -> None:
         self._deployments = deployments
         self._engine = engine
+        self._origins = origins
 
     def also_serves(self, deployments: Mapping[str, Deployment]) -> None:
         """More of them. Those from before stay: requests that began with them may still come."""
@@ -79,7 +84,7 @@ class TranslatorApp:
         except Refused as error:
             await _respond(send, refused(error.message, error.param))
             return
-        passage = Passage(asked, f"{deployment.provider}/{deployment.model}")
+        passage = Passage(asked, deployment.label, await self._origins(deployment))
         PASSAGE.set(passage)
         try:
             if asked.stream:

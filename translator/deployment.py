@@ -17,6 +17,11 @@ class Deployment:
     model: str
     params: Mapping[str, str] = field(repr=False)
 
+    @property
+    def label(self) -> str:
+        """What it is called in the log."""
+        return f"{self.provider}/{self.model}"
+
     def without_secrets(self, text: str) -> str:
         """A text of the provider's or LiteLLM's, which may repeat what it was called with."""
         for value in sorted(self.params.values(), key=len, reverse=True):

@@ -1,5 +1,6 @@
-"""One call of LiteLLM, seen from the network: at most one request may leave for it, and only as it
-was reserved. What became of that request is known here, whatever LiteLLM makes of it."""
+"""One call of LiteLLM, seen from the network: at most one request may leave for it, only as it was
+reserved, and only to where it belongs. What became of that request is known here, whatever LiteLLM
+makes of it."""
 
 import logging
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ import msgspec
 from translator.answers import Answer
 from translator.asked import Asked
 from translator.errors import Refused
+from translator.origins import origin_of
 from translator.shapes import shape_of
 from translator.texts import texts_tokens
 
+ORIGIN_CHARS_LOGGED = 200
 _log = logging.getLogger("comptroller.translator")
 
 
@@ -21,10 +24,20 @@ class Passage:
     """`refusal`: why something did not leave. `sent`: whether bytes of a request may have left.
     `unreached`: what kept the first one from being sent. `answer`: of the provider, as far as it
     has come. `has_passed`: whether a request was as it should be; of a rehearsal none is
-    sent."""
+    sent. `origins`: where it may go; None, in a rehearsal: where LiteLLM knows. `origin`: where it
+    would have gone, or has."""
 
-    def __init__(self, asked: Asked, name: str, *, is_rehearsal: bool = False) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        name: str,
+        origins: frozenset[str] | None,
+        *,
+        is_rehearsal: bool = False,
+    ) -> None:
         self.asked = asked
+        self.origin = ""
+        self._origins = origins
         self.refusal: Refused | None = None
         self.sent = False
         self.unreached: Exception | None = None
@@ -62,15 +75,33 @@ class Passage:
                 f"what LiteLLM would send has more text than was reserved for: {tokens} bytes, "
                 f"not {asked.tokens_max}"
             )
+        self._check_origin(url)
         self.has_passed = True
         if self._is_rehearsal:
             raise Refused("a rehearsal: nothing is sent")
         streamed = document.get("stream") is True or "stream" in url.path.lower()
         return Answer(shape, streamed=streamed)
 
-    def refuse(self, message: str) -> Refused:
-        """Noted, whatever LiteLLM does with the exception; the first one counts."""
-        _log.error("%s: %s; it was not sent", self.name, message)
+    def _check_origin(self, url: httpx.URL) -> None:
+        """Else whoever is there would see the key, and what the caller wrote."""
+        self.origin = origin_of(url)
+        allowed = self._origins
+        if allowed is None:
+            allowed = frozenset((self.origin,) if url.scheme == "https" else ())
+        seen = f" ({self.origin[:ORIGIN_CHARS_LOGGED]})"
+        if not allowed:
+            raise self.refuse(
+                "LiteLLM knows no server of this model that is reached over https: write the one "
+                "that is meant into its entry, as api_base",
+                seen,
+            )
+        if self.origin not in allowed:
+            raise self.refuse("LiteLLM would send this to another server than its entry's", seen)
+
+    def refuse(self, message: str, seen: str = "") -> Refused:
+        """Noted, whatever LiteLLM does with the exception; the first one counts. `seen` is for the
+        log alone."""
+        _log.error("%s: %s%s; it was not sent", self.name, message, seen)
         refused = Refused(message)
         if self.refusal is None:
             self.refusal = refused

@@ -3,6 +3,7 @@
 
 import asyncio
 import importlib
+import re
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ ADDS_TEXT = "bug: adds text"
 ADDS_PICTURE = "bug: adds a picture"
 OTHER_SHAPE = "bug: another shape"
 TWICE = "bug: sends twice"
+OTHER_SERVER = "bug: goes to another server, at port "
 CALLS_HOME = "bug: calls home"
 AIOHTTP = "bug: another library"
 CRASHES = "bug: crashes after the answer"
@@ -69,10 +71,14 @@ def _infect() -> None:
     handler = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
     post = handler.post
 
-    async def posted(self: Any, *positional: Any, **named: Any) -> Any:
-        answer = await post(self, *positional, **named)
+    async def posted(self: Any, url: str, *positional: Any, **named: Any) -> Any:
+        port = re.search(f"{OTHER_SERVER}([0-9]+)", str(named))
+        if port:
+            elsewhere = {"scheme": "http", "host": "localhost", "port": int(port[1])}
+            url = str(httpx.URL(url).copy_with(**elsewhere))
+        answer = await post(self, url, *positional, **named)
         if TWICE in str(named):
-            return await post(self, *positional, **named)
+            return await post(self, url, *positional, **named)
         if CRASHES in str(named):
             raise KeyError("a bug")
         return answer

@@ -41,7 +41,8 @@ GREETING = [{"role": "user", "content": "hello there"}]
 
 
 def model_list(port: int) -> list[dict[str, Any]]:
-    """One model of each format, all at the fake provider; `absent` where nobody listens."""
+    """One model of each format, all at the fake provider; `bare` where LiteLLM knows, `absent`
+    where nobody listens."""
     base = f"http://127.0.0.1:{port}"
     nobody = f"http://127.0.0.1:{free_port()}"
     aws = {
@@ -65,6 +66,7 @@ def model_list(port: int) -> list[dict[str, Any]]:
             "api_version": "2024-10-21",
         },
         "claude": {"model": "azure_ai/claude-sonnet-4-5", "api_base": base, "api_key": SECRET},
+        "bare": {"model": "gemini/gemini-2.5-flash", "api_key": SECRET},
         "absent": {"model": "gemini/gemini-2.5-flash", "api_base": nobody, "api_key": SECRET},
     }
     return [

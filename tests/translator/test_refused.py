@@ -46,6 +46,23 @@ async def test_a_bug_of_litellm_is_refused(
     assert told in translator.log[before:]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["gemini", "bare"])
+async def test_a_request_to_another_server_does_not_leave(
+    translator: Translator, model: str, stream: bool
+) -> None:
+    """Well formed, and with the key: to the server that the entry names, or to LiteLLM's own, and
+    nobody else. Which one it was, the log says."""
+    before = len(translator.log)
+    async with provider_at(translator.port, wires.speaks(wires.gemini())) as provider:
+        bug = says(f"{buggy.OTHER_SERVER}{translator.port}")
+        answer = await translator.ask(model, messages=bug, stream=stream)
+        assert provider.received == []
+    assert answer.status_code == 400, answer.text
+    assert "another server than its entry's" in answer.json()["error"]["message"]
+    assert f"(http://localhost:{translator.port}); it was not sent" in translator.log[before:]
+
+
 async def test_the_same_request_without_the_bug_is_sent(translator: Translator) -> None:
     """What the tests above refuse is the bug."""
     async with provider_at(translator.port, wires.speaks(wires.gemini())) as provider:

@@ -1,0 +1,166 @@
+"""A request leaves for the scheme, host and port that its entry names, or that LiteLLM names when
+no caller has a say in it, and for no other."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from translator.asked import Asked, read
+from translator.deployment import Deployment
+from translator.errors import Refused
+from translator.gate import PASSAGE
+from translator.origins import named_origins
+from translator.passage import Passage
+from translator.rehearsal import Rehearsals
+
+BODY = msgspec.json.encode(
+    {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 16, "model": "m"}
+)
+PATH = "/v1/chat/completions"
+ASKED = b'{"messages": [{"role": "user", "content": "hello"}], "max_tokens": 16}'
+
+
+def deployed(provider: str = "mistral", **params: str) -> Deployment:
+    """One with these parameters."""
+    return Deployment("id", provider, "m", params)
+
+
+def passes(origins: frozenset[str], url: str) -> bool:
+    """Whether a well-formed request leaves for this URL."""
+    passage = Passage(read(ASKED), "a model", origins)
+    try:
+        passage.check("POST", httpx.URL(f"{url}{PATH}"), BODY)
+    except Refused:
+        return False
+    return passage.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://a.example/v1", "https://a.example"),
+        ("https://a.example:443/v1", "https://a.example"),
+        ("https://A.Example", "https://a.example:443"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000"),
+    ],
+)
+def test_the_server_of_the_entry_is_reached(base: str, url: str) -> None:
+    """However the two are written."""
+    assert passes(named_origins(deployed(api_base=base)), url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a.example:8443",
+        "https://a.example",
+        "https://a.example:8444",
+        "https://b.example:8443",
+        "https://a.example.b.example:8443",
+        "https://a.example:8443@b.example:8443",
+        "https://b.a.example:8443",
+    ],
+)
+def test_another_is_not(url: str) -> None:
+    """Another scheme, port or host, however like it."""
+    origins = named_origins(deployed(api_base="https://a.example:8443"))
+    assert passes(origins, "https://a.example:8443")
+    assert not passes(origins, url)
+
+
+def test_a_bedrock_entry_can_name_its_server_in_two_ways() -> None:
+    """LiteLLM goes to aws_bedrock_runtime_endpoint where both are there. Others do not know it."""
+    endpoint = {"aws_bedrock_runtime_endpoint": "https://vpce.example"}
+    assert named_origins(deployed("bedrock_converse", **endpoint)) == {"https://vpce.example"}
+    assert named_origins(deployed("bedrock", **endpoint, api_base="https://a.example")) == {
+        "https://vpce.example",
+        "https://a.example",
+    }
+    assert named_origins(deployed(**endpoint)) == frozenset()
+
+
+def test_what_is_no_url_to_httpx_leads_nowhere() -> None:
+    """Nor to where LiteLLM would go without."""
+    origins = named_origins(deployed(api_base="https://999.1.1.1/v1"))
+    assert origins
+    assert not passes(origins, "https://api.mistral.ai")
+
+
+class Fake:
+    """LiteLLM, which goes to `url` by itself; None: it raises before."""
+
+    def __init__(self, url: str | None) -> None:
+        self.url = url
+        self.calls = 0
+
+    async def answer(self, deployment: Deployment, asked: Asked) -> dict[str, Any]:
+        """See Translates."""
+        del asked
+        self.calls += 1
+        if self.url is None:
+            raise ValueError("no credentials yet")
+        passage = PASSAGE.get()
+        assert passage is not None
+        passage.check("POST", httpx.URL(deployment.params.get("api_base", self.url) + PATH), BODY)
+        raise AssertionError("a rehearsal was sent")
+
+    async def stream(self, deployment: Deployment, asked: Asked) -> AsyncIterator[dict[str, Any]]:
+        """See Translates."""
+        yield await self.answer(deployment, asked)
+
+
+async def test_litellms_own_server_is_learned_once() -> None:
+    """And by itself: what the call of a caller goes to afterwards changes nothing."""
+    engine = Fake("https://api.example")
+    rehearsals = Rehearsals(engine)
+    assert await rehearsals.origins(deployed()) == {"https://api.example"}
+    engine.url = "https://evil.example"
+    assert await rehearsals.origins(deployed()) == {"https://api.example"}
+    assert engine.calls == 1
+    assert PASSAGE.get() is None
+
+
+async def test_what_was_tried_at_the_start_is_known() -> None:
+    """The first of each provider, and no provider twice."""
+    engine = Fake("https://api.example")
+    rehearsals = Rehearsals(engine)
+    other = Deployment("other", "mistral", "n", {})
+    await rehearsals.begin([deployed(), other])
+    await rehearsals.begin([other])
+    assert engine.calls == 1
+    assert await rehearsals.origins(deployed()) == {"https://api.example"}
+    assert await rehearsals.origins(other) == {"https://api.example"}
+    assert engine.calls == 2
+
+
+async def test_who_names_a_server_goes_there_alone() -> None:
+    """LiteLLM is not asked."""
+    engine = Fake("https://api.example")
+    origins = await Rehearsals(engine).origins(deployed(api_base="https://a.example/v1"))
+    assert origins == {"https://a.example"}
+    assert engine.calls == 0
+
+
+async def test_a_rehearsal_that_failed_is_tried_again() -> None:
+    """An identity that could not be had at the start may be there later."""
+    engine = Fake(None)
+    rehearsals = Rehearsals(engine)
+    await rehearsals.begin([deployed()])
+    assert await rehearsals.origins(deployed()) == frozenset()
+    engine.url = "https://api.example"
+    assert await rehearsals.origins(deployed()) == {"https://api.example"}
+
+
+async def test_without_tls_a_server_must_be_named(caplog: pytest.LogCaptureFixture) -> None:
+    """LiteLLM has some defaults at localhost, in the clear. The log says it at the start."""
+    rehearsals = Rehearsals(Fake("http://localhost:8080"))
+    await rehearsals.begin([deployed()])
+    assert "mistral/m: its requests will be refused: LiteLLM knows no server" in caplog.text
+    assert "(http://localhost:8080)" in caplog.text
+    assert await rehearsals.origins(deployed()) == frozenset()
+    assert not passes(frozenset(), "http://localhost:8080")
+    assert not passes(frozenset(), "https://api.example")
