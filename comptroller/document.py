@@ -7,7 +7,7 @@ refused. Complaints never repeat a value: it could be a secret.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -105,6 +105,16 @@ class Value:
     def texts(self, what: str) -> tuple[str, ...]:
         """A list of strings."""
         return tuple(each.text(f"each entry of {what}") for each in self.items())
+
+    def variables(self) -> "Iterator[str]":
+        """Names of the variables that are named in it as `os.environ/NAME`, however deep."""
+        content = self.content
+        if isinstance(content, str) and content.startswith(_ENVIRONMENT):
+            yield content.removeprefix(_ENVIRONMENT)
+        if isinstance(content, dict):
+            content = list(content.values())
+        for each in content if isinstance(content, list) else ():
+            yield from each.variables()
 
     def resolved(self, what: str, environment: Mapping[str, str]) -> str:
         """A string, or what the variable holds that it names as `os.environ/NAME`."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from comptroller.document import Value
+from comptroller.translated import BEARER_VARIABLE, PARAMS
 
 MASTER_KEY_CHARS_MIN: Final = 16
 _GENERAL = ("master_key",)
@@ -16,22 +17,42 @@ _INSTEAD: Final[Mapping[str, str]] = {
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # Read by processes, not by this file: they would be set too late, or for no one.
 _OF_PROCESSES = re.compile(r"COMPTROLLER_.*|.*_PROXY|SSL_.*|PYTHON.*|PATH", re.IGNORECASE)
+_VARIABLES = "environment_variables"
+_READ_BY_NAME = (BEARER_VARIABLE,)
+"""Which a file need not name: see `comptroller.translated.identity`."""
+_HINTED = ("api_key", "api_base", *PARAMS)
 
 
-def with_variables(value: Value | None, environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment in which `os.environ/NAME` is looked up: as in LiteLLM, what the file sets
-    wins. Raises ConfigInvalid."""
+def with_variables(top: Mapping[str, Value], environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment in which `os.environ/NAME` is looked up in a file of these sections: as in
+    LiteLLM, what the file sets wins. Raises ConfigInvalid, also for what nothing would read: in
+    LiteLLM's own process such a variable chooses who pays."""
+    value = top.get(_VARIABLES)
     if value is None or value.content is None:
         return environment
     found = dict(environment)
+    others = [section for name, section in top.items() if name != _VARIABLES]
+    read = {*_READ_BY_NAME, *(name for section in others for name in section.variables())}
     for name, each in value.fields().items():
         if not _VARIABLE.fullmatch(name):
             raise each.error("environment_variables: a name has letters, digits and _")
         if _OF_PROCESSES.fullmatch(name):
             raise each.error(f"{name} is read from the real environment only: export it there")
-        if each.content is not None:
-            found[name] = each.resolved(name, environment)
+        if each.content is None:
+            continue
+        if name not in read:
+            raise each.error(
+                f"{name} is named nowhere else in this file, and is read by nobody: write it into "
+                f"litellm_params of each entry that needs it, {_example(name)}, or remove it"
+            )
+        found[name] = each.resolved(name, environment)
     return found
+
+
+def _example(name: str) -> str:
+    """How an entry names it: for names that say which field they are meant for, with that."""
+    field = next((each for each in _HINTED if name.lower().endswith(each)), "")
+    return f"as in {field}: os.environ/{name}" if field else f"as os.environ/{name}"
 
 
 def master_key(general: Value | None, environment: Mapping[str, str]) -> str:

@@ -119,7 +119,7 @@ def load_settings(
     root = document_of(written) if written is not None else None
     top = {} if root is None else _top_fields(root)
     values = {option.name: _option(option, top, environment) for option in OPTIONS}
-    environment = with_variables(top.get("environment_variables"), environment)
+    environment = with_variables(top, environment)
     sections = top.get("router_settings"), top.get("litellm_settings")
     router = read_router_settings(*sections, retry_unknown=bool(values["retry_unknown"]))
     timeouts_ms = router.timeout_ms, router.stream_timeout_ms

@@ -159,6 +159,13 @@ def of(section: str, said: str) -> str:
         ("environment_variables", "HTTPS_PROXY: x", "from the real environment only"),
         ("environment_variables", "COMPTROLLER_PORT: '1'", "from the real environment only"),
         ("environment_variables", "a-b: x", "letters, digits and _"),
+        (
+            "environment_variables",
+            "AWS_ACCESS_KEY_ID: AKIA",
+            "litellm_params of each entry.*aws_access_key_id: os.environ/AWS_ACCESS_KEY_ID",
+        ),
+        ("environment_variables", "MISTRAL_API_KEY: k", "in api_key: os.environ/MISTRAL_API_KEY"),
+        ("environment_variables", "REDIS_HOST: h", "as os.environ/REDIS_HOST, or remove it"),
     ],
 )
 def test_what_is_not_obeyed_is_named_with_its_line(
@@ -168,6 +175,17 @@ def test_what_is_not_obeyed_is_named_with_its_line(
     with pytest.raises(ConfigInvalid, match=complaint) as caught:
         load(tmp_path, of(section, said))
     assert "config.yaml:9:" in str(caught.value)
+
+
+def test_a_variable_that_the_file_sets_is_read_where_the_file_names_it(tmp_path: Path) -> None:
+    """In any section but its own, which LiteLLM looks up in the real environment; null is not
+    set."""
+    keys = "keys: [{name: ci, scope: a, secret: os.environ/CI_KEY}]\n"
+    text = f"{MODELS}{keys}environment_variables:\n  CI_KEY: os.environ/REAL\n  UNREAD:\n"
+    settings = load(tmp_path, text, REAL="ck-a-secret-of-some-length", CI_KEY="ck-another-secret")
+    assert settings.keys[0].secret == "ck-a-secret-of-some-length"
+    with pytest.raises(ConfigInvalid, match=r"config\.yaml:12: REAL is named nowhere"):
+        load(tmp_path, f"{text}  REAL: ck-of-the-file-itself\n", REAL="x")
 
 
 @pytest.mark.parametrize("limit", ["rpm", "tpm", "max_parallel_requests"])

@@ -11,7 +11,13 @@ import pytest
 
 from comptroller import translated
 from comptroller.settings import ConfigInvalid, ModelEntry, load_settings
-from comptroller.translated import PARAMS, deployment, is_translated, listen_at
+from comptroller.translated import (
+    BEARER_VARIABLE,
+    PARAMS,
+    deployment,
+    is_translated,
+    listen_at,
+)
 from gateway.providers import PROVIDERS
 from tests.translator.standing import NEEDS_LITELLM
 
@@ -168,6 +174,19 @@ def test_amazons_key_in_the_environment_is_an_identity(read: Read) -> None:
         assert SECRET not in deployment(read(params, **variables)).params.values()
     with pytest.raises(ConfigInvalid, match="no server of bedrock's own"):
         read(f"model: bedrock/x, {AT}", **variables)
+
+
+@NEEDS_LITELLM
+def test_it_may_be_of_the_file_itself(tmp_path: Path) -> None:
+    """Where no entry names it."""
+    path = tmp_path / "comptroller.yaml"
+    path.write_text(
+        f"model_list: [{{model_name: m, litellm_params: {{model: bedrock/x}}, "
+        f"model_info: {{{PRICED}}}}}]\n"
+        f"environment_variables: {{{BEARER_VARIABLE}: {SECRET}}}\n"
+    )
+    for real in ({}, {BEARER_VARIABLE: "another"}):
+        assert deployment(load_settings(path, real).models[0]).params == {"api_key": SECRET}
 
 
 @NEEDS_LITELLM
