@@ -1,7 +1,7 @@
 """`general_settings` and `environment_variables` of a file that comes from LiteLLM."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from comptroller.document import Value
@@ -30,7 +30,7 @@ def with_variables(top: Mapping[str, Value], environment: Mapping[str, str]) -> 
     value = top.get(_VARIABLES)
     if value is None or value.content is None:
         return environment
-    found = dict(environment)
+    said: dict[str, str] = {}
     others = [section for name, section in top.items() if name != _VARIABLES]
     read = {*_READ_BY_NAME, *(name for section in others for name in section.variables())}
     for name, each in value.fields().items():
@@ -45,8 +45,29 @@ def with_variables(top: Mapping[str, Value], environment: Mapping[str, str]) -> 
                 f"{name} is named nowhere else in this file, and is read by nobody: write it into "
                 f"litellm_params of each entry that needs it, {_example(name)}, or remove it"
             )
-        found[name] = each.resolved(name, environment)
-    return found
+        said[name] = each.resolved(name, environment)
+    return _Overlaid(said, environment)
+
+
+class _Overlaid(Mapping[str, str]):
+    """What the file says, over the environment: no copy of that, since it may answer for variables
+    that it does not list (`comptroller check`)."""
+
+    def __init__(self, said: Mapping[str, str], below: Mapping[str, str]) -> None:
+        self._said = said
+        self._below = below
+
+    def __getitem__(self, name: str) -> str:
+        return self._said[name] if name in self._said else self._below[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._said or name in self._below
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._below, **self._said})
+
+    def __len__(self) -> int:
+        return len({*self._below, *self._said})
 
 
 def _example(name: str) -> str:

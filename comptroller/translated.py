@@ -117,7 +117,8 @@ def identity(
     parameters: LiteLLM does not see it there."""
     if not provider.startswith("bedrock") or _has_key(provider, params):
         return ()
-    token = environment.get(BEARER_VARIABLE, "")
+    # Not `get`: `comptroller check` takes that for a variable that must be there.
+    token = environment[BEARER_VARIABLE] if BEARER_VARIABLE in environment else ""  # noqa: SIM401
     return (("api_key", token),) if token else ()
 
 

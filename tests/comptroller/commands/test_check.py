@@ -9,6 +9,7 @@ from comptroller.commands.declared import declared, warnings
 from comptroller.exits import USAGE_ERROR
 from comptroller.settings import load_settings
 from tests.comptroller.commands.forked import forked
+from tests.translator.standing import NEEDS_LITELLM
 
 SECRET = "a-secret-of-some-length"
 TEXT = """
@@ -72,6 +73,26 @@ async def test_variables_that_are_not_set_are_warnings_and_the_rest_is_checked(
     ran = await forked("check", "--config", str(file))
     assert ran.code == USAGE_ERROR
     assert ran.out == ""
+
+
+async def test_what_the_file_sets_itself_is_not_missing(tmp_path: Path) -> None:
+    """The rest of what it names is, and is checked."""
+    file = tmp_path / "comptroller.yaml"
+    file.write_text(f"{TEXT}environment_variables: {{CI: {SECRET}}}\n")
+    ran = await forked("check", "--config", str(file), "--json")
+    assert ran.code == 0, ran.err
+    assert [each.split()[2] for each in ran.document["warnings"]] == ["BASE", "KEY"]
+
+
+@NEEDS_LITELLM
+async def test_a_variable_that_may_be_there_is_not_missing(tmp_path: Path) -> None:
+    """A Bedrock entry goes with the identity of the machine; Amazon's own key is one of several."""
+    file = tmp_path / "comptroller.yaml"
+    entry = "{model_name: nova, litellm_params: {model: bedrock/amazon.nova-pro-v1:0}}"
+    file.write_text(f"model_list: [{entry}]\n")
+    ran = await forked("check", "--config", str(file), "--json")
+    assert ran.code == 0, ran.err
+    assert "AWS_BEARER_TOKEN_BEDROCK" not in ran.out
 
 
 async def test_a_mistake_is_a_usage_error_that_names_its_line(tmp_path: Path) -> None:
