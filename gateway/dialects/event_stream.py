@@ -11,17 +11,53 @@ EVENT_BYTES_MAX = 1024 * 1024
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
-class EventStream(ABC):
-    """Of an event that grows beyond `event_bytes_max`, the pieces are passed on."""
+class EventPieces:
+    """Pieces of a stream, until their event has ended: no byte is searched again for each of them,
+    however long the event."""
 
-    __slots__ = ("_held", "_pending", "_pending_bytes", "_seam")
-    event_bytes_max = EVENT_BYTES_MAX
+    __slots__ = ("_pending", "_pending_bytes", "_seam")
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []  # pieces of an event that has not ended
         self._pending_bytes = 0
-        self._held: list[bytes] = []
         self._seam = b""
+
+    def _ended_in(self, chunk: bytes) -> list[bytes]:
+        """The events that end in this chunk, whole."""
+        seam = self._seam + chunk
+        self._seam = seam[-3:]
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        if _EVENT_END.search(seam) is None:
+            return []  # still inside an event
+        data = self._taken_pending()
+        ended: list[bytes] = []
+        at = 0
+        for end in _EVENT_END.finditer(data):
+            ended.append(data[at : end.end()])
+            at = end.end()
+        rest = data[at:]
+        self._pending = [rest] if rest else []
+        self._pending_bytes = len(rest)
+        return ended
+
+    def _taken_pending(self) -> bytes:
+        """What is left, as at the stream's end: an event without its empty line, or half of one."""
+        pending = b"".join(self._pending)
+        self._pending = []
+        self._pending_bytes = 0
+        return pending
+
+
+class EventStream(EventPieces, ABC):
+    """Of an event that grows beyond `event_bytes_max`, the pieces are passed on."""
+
+    __slots__ = ("_held",)
+    event_bytes_max = EVENT_BYTES_MAX
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[bytes] = []
 
     @abstractmethod
     def _passes(self, event: bytes) -> bool:
@@ -29,33 +65,10 @@ class EventStream(ABC):
 
     def _by_event(self, chunk: bytes) -> bytes:
         """What goes to the client now, of the events that end in this chunk."""
-        seam = self._seam + chunk
-        self._seam = seam[-3:]
-        self._pending.append(chunk)
-        self._pending_bytes += len(chunk)
-        if _EVENT_END.search(seam) is None and self._pending_bytes <= self.event_bytes_max:
-            return b""  # still inside an event: it is not searched again for each of its pieces
-        data = b"".join(self._pending)
-        passed: list[bytes] = []
-        at = 0
-        for end in _EVENT_END.finditer(data):
-            event = data[at : end.end()]
-            at = end.end()
-            if self._passes(event):
-                passed.append(event)
-        rest = data[at:]
-        if len(rest) > self.event_bytes_max:
-            passed.append(rest)
-            rest = b""
-        self._pending = [rest] if rest else []
-        self._pending_bytes = len(rest)
+        passed = [event for event in self._ended_in(chunk) if self._passes(event)]
+        if self._pending_bytes > self.event_bytes_max:
+            passed.append(self._taken_pending())
         return b"".join(passed)
-
-    def _taken_pending(self) -> bytes:
-        """What is left at the stream's end: an event without its empty line, or half of one."""
-        pending = b"".join(self._pending)
-        self._pending = []
-        return pending
 
 
 def payload_of(event: bytes) -> bytes:

@@ -4,29 +4,29 @@ from typing import Any
 
 import msgspec
 
+from gateway.dialects.event_stream import EventPieces, payload_of
+
 EVENT_BYTES_MAX = 8 * 1024 * 1024
 
 
-class Events:
+class Events(EventPieces):
     """Takes a stream apart into the JSON objects of its events; what is none is left out."""
 
-    __slots__ = ("_rest",)
-
-    def __init__(self) -> None:
-        self._rest = b""
+    __slots__ = ()
 
     def feed(self, chunk: bytes) -> list[dict[str, Any]]:
         """The objects of the events that are whole by now. An event without an end is given up."""
-        *whole, rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
-        self._rest = rest if len(rest) <= EVENT_BYTES_MAX else b""
-        found = (_object(each) for each in whole)
+        if not chunk:  # what is read of the provider's stream does not pass at once
+            return []
+        found = [_object(each) for each in self._ended_in(chunk)]
+        if self._pending_bytes > EVENT_BYTES_MAX:
+            self._taken_pending()
         return [each for each in found if each is not None]
 
 
 def _object(event: bytes) -> dict[str, Any] | None:
-    lines = (line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
     try:
-        value = msgspec.json.decode(b"\n".join(lines))
+        value = msgspec.json.decode(payload_of(event))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
