@@ -126,7 +126,11 @@ class InputBound:
         """Tool calls, schemas: the provider writes them into the prompt in a style of its own."""
         if value is None:
             return
-        self.tokens += self._json_tokens(msgspec.json.encode(value).decode())
+        try:
+            written = msgspec.json.encode(value).decode()
+        except RecursionError:  # it was read with a little more of the stack left
+            raise InvalidRequest("the body is nested too deeply") from None
+        self.tokens += self._json_tokens(written)
         self.texts += 1
 
     def add_field(self, name: str, value: Any) -> None:  # noqa: ANN401  # any JSON value

@@ -5,16 +5,21 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from gateway.dialects.contract import Call, Dialect, StreamReader, Usage
-from gateway.errors import GatewayError, UpstreamFailed
+from gateway.errors import GatewayError, InvalidRequest, UpstreamFailed
 from gateway.translations.contract import StreamTranslation, Translation
 from gateway.translations.sse import Events
+from gateway.upstream import UpstreamUnknown
 from pricing import Measure
 
 
 class TranslatedDialect:
     """See Dialect. What is priced, sent, recorded and metered is the provider's (`wire`); what the
     client reads is the client's (`surface`). `endpoint` is the provider's: payloads have its
-    format."""
+    format.
+
+    What is text on one side may be JSON on the other (a tool's arguments): what could just be read
+    may be too deep to be written.
+    """
 
     def __init__(self, surface: Dialect, wire: Dialect, translation: Translation) -> None:
         self._surface = surface
@@ -25,7 +30,13 @@ class TranslatedDialect:
     def translated(self, call: Call) -> Call:
         """The client's call as the provider gets it, with its bound and everything. Raises
         InvalidRequest, NotPriced."""
-        sent = self._wire.parse(self._translation.request(call), {})
+        try:
+            sent = self._wire.parse(self._translation.request(call), {})
+        except RecursionError:
+            raise InvalidRequest(
+                "the request is nested too deeply to be translated for this model's provider: make "
+                f"the arguments of its tools flatter, or use {self.endpoint}"
+            ) from None
         return msgspec.structs.replace(
             sent, output_cap=call.output_cap, wants_usage=call.wants_usage
         )
@@ -52,7 +63,14 @@ class TranslatedDialect:
 
     def told(self, body: bytes, raw_usage: bytes, cost_usd: str | None) -> bytes:
         """See Dialect. Raises UpstreamFailed."""
-        return self._translation.answer(self._wire.told(body, raw_usage, cost_usd))
+        body = self._wire.told(body, raw_usage, cost_usd)
+        try:
+            return self._translation.answer(body)
+        except RecursionError:
+            raise UpstreamFailed(
+                "the provider's answer is nested too deeply to be translated: ask again, or use "
+                f"{self.endpoint}"
+            ) from None
 
     def stream_reader(self, call: Call, biller: str) -> "TranslatedReader":
         """See Dialect. The translation gets the usage, whether the client asked for it or not."""
@@ -120,9 +138,10 @@ class TranslatedReader:
     def feed(self, chunk: bytes) -> bytes:
         """See StreamReader. Raises UpstreamUnknown for an answer beyond all bounds."""
         passed = self._reader.feed(chunk)
-        return (
-            self._error(passed) if self._reader.usage.is_error else self._translation.feed(passed)
-        )
+        try:
+            return self._error(passed) if self.usage.is_error else self._translation.feed(passed)
+        except RecursionError:
+            raise UpstreamUnknown("the answer is nested too deeply", bytes_received=True) from None
 
     def _error(self, events: bytes) -> bytes:
         """Once."""
@@ -136,8 +155,11 @@ class TranslatedReader:
         self._reader.end()
 
     def finish(self, cost_usd: str | None) -> bytes:
-        """See StreamReader."""
+        """See StreamReader. Raises UpstreamUnknown for an answer beyond all bounds."""
         last = self._reader.finish(cost_usd)
-        if self._reader.usage.is_error:
-            return self._error(last)
-        return self._translation.finish(last, complete=self._reader.complete)
+        try:
+            if self.usage.is_error:
+                return self._error(last)
+            return self._translation.finish(last, complete=self.complete)
+        except RecursionError:
+            raise UpstreamUnknown("the answer is nested too deeply", bytes_received=True) from None

@@ -32,4 +32,5 @@ def count(usage: dict[str, Any], name: str) -> int:
 
 def error_message(body: bytes) -> str:
     """What a provider's error says, in the shape that OpenAI and Anthropic share."""
-    return str(as_object(decoded_object(body).get("error")).get("message", ""))
+    words = as_object(decoded_object(body).get("error")).get("message")
+    return words if isinstance(words, str) else ""

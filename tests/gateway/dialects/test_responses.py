@@ -2,6 +2,7 @@
 could bill more than its bound is refused with a reason."""
 
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -330,3 +331,19 @@ def test_no_value_of_any_field_is_a_failure(fields: dict[str, Any]) -> None:
     assert again.input_tokens_max == call.input_tokens_max
     assert again.unseen_content == call.unseen_content
     assert again.input_windows == call.input_windows
+
+
+def test_no_depth_is_too_deep_for_a_clear_answer() -> None:
+    """What could just be read is written anew where it is counted, with less of Python's stack
+    left: the answer was the parser's error, at two depths."""
+    limit = sys.getrecursionlimit()
+    body = b'{"model":"m","input":[{"type":"function_call_output","output":%b}]}'
+    said = set()
+    for depth in range(limit - 150, limit):
+        try:
+            RESPONSES.parse(body % (b'{"a":' * depth + b"0" + b"}" * depth))
+        except InvalidRequest as error:
+            said.add(str(error))
+        else:
+            said.add("")
+    assert said == {"", "input is nested too deeply", "the body is nested too deeply"}
