@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.routes import Route, Routes
 from gateway.upstream import Origin, Upstream
@@ -43,12 +44,31 @@ async def test_a_budget_without_room_for_the_fallback_leaves_the_first_failure(p
 
 
 async def test_a_budget_without_room_for_a_second_attempt_is_never_crossed(pair: Pair) -> None:
-    """An unknown outcome has taken the whole; a second attempt reserves for itself, or is not."""
+    """Also a failure that cost nothing counts as a request; the second would be one more."""
     secret = await pair.stack.key("one", [{"requests": 1}])
     pair.first.behaviour = says(ERROR_BODY, 500)
     status, _, text = await pair.ask(secret)
     assert (status, text) == (500, ERROR_BODY.decode())
     assert (len(pair.first.received), len(pair.other.received)) == (1, 0)
+
+
+@pytest.mark.parametrize(("failure", "is_free"), [(500, True), (504, False)])
+async def test_what_may_have_been_paid_leaves_its_room_to_nobody(
+    make_pair: MakePair, failure: int, *, is_free: bool
+) -> None:
+    """An unknown outcome has taken the whole of a budget for one attempt: the second one that the
+    rules allow (retry_unknown) is not made. One that cost nothing leaves the room to the second."""
+    pair = await make_pair(dataclasses.replace(RULES, retry_unknown=True))
+    quoted = await pair.stack.quote(await pair.stack.key("asks", BUDGET), "both", max_tokens=CAP)
+    limit_nusd = quoted["reserved_nusd"] + 1
+    secret = await pair.stack.key("tight", [{"usd": dollars(limit_nusd)}])
+    pair.first.behaviour = says(ERROR_BODY, failure)
+    status, _, _ = await pair.ask(secret)
+    assert status == (200 if is_free else failure)
+    assert (len(pair.first.received), len(pair.other.received)) == (1, int(is_free))
+    await pair.stack.ledger.until_at_rest()
+    spent_nusd = await pair.stack.ledger.spent_in(1)
+    assert spent_nusd == (USAGE_NUSD if is_free else quoted["reserved_nusd"]) <= limit_nusd
 
 
 async def test_a_named_request_keeps_its_name_through_attempts(pair: Pair) -> None:

@@ -12,7 +12,7 @@ import pytest
 from gateway.routes import Route
 from gateway.translations import TRANSLATIONS
 from gateway.upstream import Origin, Upstream
-from tests.gateway.behaviours import answers, calls_tool, says
+from tests.gateway.behaviours import answers, calls_tool, says, usage_text
 from tests.gateway.conftest import MakeStack
 from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD, fake_route
 from tests.gateway.messages_provider import (
@@ -22,7 +22,7 @@ from tests.gateway.messages_provider import (
     says_message,
     streams,
 )
-from tests.gateway.provider import Behaviour, Received, Reply
+from tests.gateway.provider import Received, Reply
 from tests.gateway.stack import Stack
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
@@ -268,7 +268,7 @@ async def test_an_error_instead_of_a_stream(stack: Stack, secret: str) -> None:
 
 
 async def test_a_stream_that_breaks_off_ends_with_an_error(stack: Stack, secret: str) -> None:
-    """Not with a clean end."""
+    """Not with a clean end; the input and what was streamed are booked."""
 
     async def breaks(_received: Received, reply: Reply) -> None:
         reply.begin()
@@ -276,26 +276,41 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(stack: Stack, secret:
         reply.close()
 
     stack.provider.behaviour = breaks
-    body = {"model": "chatter", "messages": HELLO, "stream": True, "max_tokens": 9}
+    cap = 9
+    body = {"model": "chatter", "messages": HELLO, "stream": True, "max_tokens": cap}
     text = (await stack.call(secret, body, MESSAGES)).text
     assert "Hel" in text
     assert "message_stop" not in text
     assert text.rstrip().rsplit("\n\n", 1)[1].startswith("event: error\n")
-    await stack.ledger.endings(1)
+    _, event = await stack.ledger.ending()
+    assert event["usage_source"] == "counted"
+    unused = cap - len("Hel")  # a letter is a token at the most
+    assert event["reserved_nusd"] - event["charged_nusd"] == unused * OUTPUT_NUSD
+    assert await stack.ledger.spent() == event["charged_nusd"]
     await stack.ledger.at_rest()
 
 
-@pytest.mark.parametrize("behaviour", [says(b"[]"), says(b'{"choices": []}')])
+@pytest.mark.parametrize(
+    ("body", "source"),
+    [
+        (b"[]", "reserved"),
+        (b'{"choices": []}', "reserved"),
+        (b'{"choices": [], "usage": %b}' % usage_text(11, 7), "provider"),
+    ],
+)
 async def test_an_answer_that_nobody_can_read(
-    stack: Stack, secret: str, behaviour: Behaviour
+    stack: Stack, secret: str, body: bytes, source: str
 ) -> None:
-    """502 in the client's shape; what it cost is not known, and all of it is booked."""
-    stack.provider.behaviour = behaviour
-    body = {"model": "chatter", "messages": HELLO, "max_tokens": 9}
-    answer = await stack.call(secret, body, MESSAGES)
+    """502 in the client's shape. What it cost is what it says; where it says nothing that is not
+    known, and all of it is booked."""
+    stack.provider.behaviour = says(body)
+    asked = {"model": "chatter", "messages": HELLO, "max_tokens": 9}
+    answer = await stack.call(secret, asked, MESSAGES)
     assert (answer.status_code, answer.json()["type"]) == (502, "error")
     _, event = await stack.ledger.ending()
-    assert event["usage_source"] == "reserved"
+    assert event["usage_source"] == source
+    charged_nusd = CHAT_NUSD if source == "provider" else event["reserved_nusd"]
+    assert await stack.ledger.spent() == event["charged_nusd"] == charged_nusd
     await stack.ledger.at_rest()
 
 
