@@ -10,8 +10,10 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic.types import MessageParam, ToolParam
+from anthropic.types.beta import MessageCountTokensParams as BetaCountParams
 
 from gateway.options import GatewayOptions
+from tests.gateway.behaviours import says
 from tests.gateway.conftest import MakeStack
 from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.messages_provider import (
@@ -162,6 +164,23 @@ async def test_tokens_are_counted_for_nothing(
     demo = await client.messages.count_tokens(model="demo/small", messages=HELLO)
     assert demo.input_tokens > 1
     assert await stack.ledger.state() == before
+
+
+async def test_whatever_the_library_counts_reaches_the_provider(
+    stack: Stack, client: anthropic.AsyncAnthropic
+) -> None:
+    """Each of its fields, also those of betas; what it sends in headers is not in the body."""
+    stack.provider.behaviour = says(b'{"input_tokens": 14}')
+    said: dict[str, Any] = {"model": "claude", "messages": HELLO, "tools": [TOOL], "speed": "fast"}
+    for name in ("billing_policy", "cache_control", "compaction", "context_management"):
+        said[name] = {"type": "x"}
+    said |= {"output_config": {"effort": "low"}, "thinking": {"type": "adaptive"}, "system": "x"}
+    said |= {"mcp_servers": [{"type": "url"}], "tool_choice": {"type": "auto"}}
+    in_headers = {"betas", "user_profile_id", "workspace_id"}
+    assert said.keys() == BetaCountParams.__annotations__.keys() - in_headers
+    await client.beta.messages.count_tokens(**said, betas=["compact-2026-01-12"])
+    assert stack.provider.last.json == {**said, "model": "claude-sonnet-4-5"}
+    assert stack.provider.last.headers["anthropic-beta"].startswith("compact-2026-01-12")
 
 
 async def test_models_are_listed_in_its_shape(

@@ -300,7 +300,10 @@ async def test_counting_is_bounded_and_told_in_its_shape(shared: Shared) -> None
     forwarded = len(stack.provider.received)
     await count(400, b"[]")
     await count(400, b'{"model": 5}')
-    await count(400, api_base="http://evil.example")
+    for name in ("api_base", "max_tokens", "anything"):
+        more: dict[str, Any] = {name: "http://evil.example"}
+        refused = (await count(400, **more)).json()["error"]
+        assert refused["message"].startswith(f"{name} is no field of {path}")
     await count(404, model="gpt-9")
     await count(404, model="plain")
     await count(401, key="ck-nobody")
@@ -322,16 +325,25 @@ async def test_counting_is_bounded_and_told_in_its_shape(shared: Shared) -> None
 
 
 async def test_counting_needs_an_open_path(shared: Shared) -> None:
-    """A frozen scope counts nothing, and an exhausted one still does."""
-    stack, _ = shared
+    """A frozen scope counts nothing, also one that the request names, and an exhausted one still
+    does; a key without subscopes names none."""
+    stack, plain = shared
     stack.provider.behaviour = says(b'{"input_tokens": 5}')
-    path = f"{PATH}/count_tokens"
-    frozen = await stack.key("frozen", [{"usd": "0"}])
-    assert (await ask(stack, frozen, path)).status_code == 200
-    await stack.set_state("frozen", "freeze")
-    refused = await ask(stack, frozen, path)
-    assert refused.status_code == 402
-    assert refused.json()["error"]["reason"] == "frozen"
+    secret = await stack.key("runs", [{"usd": "0"}], subscopes=("any",))
+
+    async def count(key: str, run: str) -> tuple[int, str]:
+        headers = {"x-api-key": key, "x-comptroller-scope": run}
+        body = {"model": "claude", "messages": HELLO}
+        answer = await stack.client.post(f"{PATH}/count_tokens", json=body, headers=headers)
+        return answer.status_code, answer.json().get("error", {}).get("reason", "")
+
+    assert await count(secret, "first") == (200, "")
+    await stack.set_state("runs/first", "freeze")
+    assert await count(secret, "first") == (402, "frozen")
+    assert await count(secret, "second") == (200, "")
+    await stack.set_state("runs", "freeze")
+    assert await count(secret, "second") == (402, "frozen")
+    assert (await count(plain, "first"))[0] == 403
 
 
 async def test_models_are_told_in_the_shape_of_the_client(shared: Shared) -> None:
