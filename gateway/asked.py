@@ -8,6 +8,7 @@ from budgets.plan import ScopePath
 from gateway.dialects.contract import Call
 from gateway.failures import Failed
 from gateway.idempotency import Recording
+from gateway.options import GatewayOptions
 from gateway.request import Request
 from gateway.routes import Pool, Route, Routes
 from gateway.routing import Tries
@@ -15,10 +16,10 @@ from gateway.upstream import Timeouts
 
 
 class Asked(msgspec.Struct):
-    """`routes`: those of its beginning; `attempts`: so far; `began_ms`, `deadline_ms`: no attempt
-    begins after the latter, by the worker's clock; `first_id`: the first attempt's request;
-    `failed`: what the caller reads if no attempt is the answer, of `failed_model`; `tries`: where
-    there is, or was, something to choose.
+    """`routes`, `options`: those of its beginning; `attempts`: so far; `began_ms`, `deadline_ms`:
+    no attempt begins after the latter, by the worker's clock; `first_id`: the first attempt's
+    request; `failed`: what the caller reads if no attempt is the answer, of `failed_model`;
+    `tries`: where there is, or was, something to choose.
     """
 
     request: Request
@@ -28,6 +29,7 @@ class Asked(msgspec.Struct):
     mark: Mark | None
     recording: Recording | None
     routes: Routes
+    options: GatewayOptions
     pool: Pool
     began_ms: int
     tries: Tries | None = None

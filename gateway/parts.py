@@ -60,5 +60,5 @@ class Parts:
 
     @property
     def options(self) -> GatewayOptions:
-        """Those of now."""
+        """Those of now. A request that goes on takes them once, with the routes."""
         return self.in_force.options

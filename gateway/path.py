@@ -60,11 +60,11 @@ class RequestPath:
         call = dialect.parse(body, request.headers)
         path = counting_at(request, key, path, call)
         mark = mark_of(request, key, f"{self._endpoint} {path.scope}", body)
-        routes = parts.routes
+        routes, options = parts.routes, parts.options
         pool = routes.find(key, call.model, self._endpoint)
         recording = None if mark is None else self._replays.recording(request)
         began_ms = parts.clock.now_ms()
-        asked = Asked(request, key, path, call, mark, recording, routes, pool, began_ms)
+        asked = Asked(request, key, path, call, mark, recording, routes, options, pool, began_ms)
         route: Route | None = pool.deployments[0]
         if pool.chooses:
             asked.tries = self._tries(asked)
@@ -134,7 +134,7 @@ class RequestPath:
         self, asked: Asked, route: Route, sent: Spoken, encoded: bytes, reservation: Reservation
     ) -> Failed | None:
         """The same from its grant, with an ending of its own."""
-        parts, request, options = self._parts, asked.request, self._parts.options
+        parts, request, options = self._parts, asked.request, asked.options
         dialect, call = sent
         attempt = FIRST if asked.attempts == 1 else Attempt(asked.attempts, asked.first_id)
         asked.first_id = asked.first_id or reservation.id

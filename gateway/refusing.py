@@ -2,7 +2,7 @@
 
 from budgets.answers import Refusal
 from budgets.learned import is_route_scope
-from budgets.plan import ScopePath
+from gateway.asked import Asked
 from gateway.errors import BudgetExceeded, RateLimited
 from gateway.events import RequestEvent
 from gateway.failures import Failed
@@ -11,14 +11,15 @@ from gateway.refusals import refusal_error
 from gateway.routes import Pool
 
 
-def refused(parts: Parts, refusal: Refusal, path: ScopePath, event: RequestEvent) -> Failed:
+def refused(parts: Parts, refusal: Refusal, asked: Asked, event: RequestEvent) -> Failed:
     """A budget's refusal becomes an event; a revoked key's call or a ledger that cannot decide does
     not. Returns what a limit refuses: another deployment may fit. Raises what no other would
     change: GatewayError of a state of the path."""
+    path = asked.path
     error = refusal_error(
         refusal,
         path=path,
-        refusal_status=parts.options.refusal_status,
+        refusal_status=asked.options.refusal_status,
         now_ms=parts.ledger.time_ms(path.organisation),
     )
     if isinstance(error, BudgetExceeded | RateLimited):

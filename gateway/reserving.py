@@ -44,7 +44,7 @@ class Reserving:
         id_ = parts.ledger.new_id()
         counting, (dialect, call) = self._counting, sent
         countable = counting.knows(call, route)
-        quoting = Quoting.by_bytes(call, route, parts.options, countable=countable)
+        quoting = Quoting.by_bytes(call, route, asked.options, countable=countable)
         event = _event(id_, asked, quoting, dialect.endpoint, len(encoded))
         asking = Asking(parts, path, quoting, RequestRecord(event, encoded), id_, asked.mark)
         answer = await asking.ask(dialect, counting)
@@ -57,7 +57,7 @@ class Reserving:
 
             answer = await parts.lines.wait(answer, ask_again, asked.request)
         if isinstance(answer, Refusal) and not isinstance(answer, Repeat):
-            return refused(parts, answer, path, event)
+            return refused(parts, answer, asked, event)
         return answer
 
 

@@ -153,18 +153,21 @@ async def test_a_quote_is_that_of_the_dearest_deployment(make_stack: MakeStack) 
 
 async def test_a_request_in_flight_falls_back_by_the_table_that_it_began_with(pair: Pair) -> None:
     """Another one came while its first deployment was asked: the model that it falls back to is
-    not in it, and answers all the same; who comes later does not find it."""
+    not in it, and answers all the same, by the options that go with its own table; who comes later
+    does not find it."""
     gate = asyncio.Event()
     pair.first.behaviour = held(gate, says(ERROR_BODY, 500))
     secret = await pair.stack.key(budget=BUDGET)
-    asking = asyncio.create_task(pair.stack.chat(secret, "fragile", max_tokens=CAP))
+    asking = asyncio.create_task(pair.stack.chat(secret, "fragile"))
     await pair.first.arrivals(1)
-    parts = pair.stack.parts
-    parts.in_force.become(Routes([]), parts.options)
+    in_force = pair.stack.parts.in_force
+    cap = in_force.options.output_tokens_default
+    in_force.become(Routes([]), dataclasses.replace(in_force.options, output_tokens_default=7))
     gate.set()
     answer = await asking
     assert answer.status_code == 200
     asked = await pair.events("llm_request")
     assert [each["model_requested"] for each in asked] == [*3 * ["fragile"], "spare"]
+    assert [each.cap for each in (*pair.first.received, *pair.other.received)] == 4 * [cap]
     assert (await pair.stack.chat(secret, "spare", max_tokens=CAP)).status_code == 404
     await pair.stack.ledger.until_at_rest()
