@@ -39,11 +39,23 @@ class Asked(msgspec.Struct):
     failed: Failed | None = None
     failed_model: str = ""
 
-    def timeouts(self, route: Route) -> Timeouts:
-        """Of an attempt there. All together have the longest time that one of them has."""
-        timeouts = route.stream_timeouts if self.call.stream else route.timeouts
-        self.deadline_ms = max(self.deadline_ms, self.began_ms + timeouts.first_byte_ms)
-        return timeouts
+    def begins(self, route: Route) -> None:
+        """An attempt there. All together have the longest time that one of them has."""
+        self.attempts += 1
+        first_byte_ms = self._timeouts_of(route).first_byte_ms
+        self.deadline_ms = max(self.deadline_ms, self.began_ms + first_byte_ms)
+
+    def timeouts(self, route: Route, now_ms: int) -> Timeouts:
+        """Of the attempt that has begun there. A further one has the time that is left."""
+        timeouts = self._timeouts_of(route)
+        if self.attempts == 1:
+            return timeouts
+        left_ms = max(1, self.deadline_ms - now_ms)
+        first_byte_ms = min(timeouts.first_byte_ms, left_ms)
+        return msgspec.structs.replace(timeouts, first_byte_ms=first_byte_ms)
+
+    def _timeouts_of(self, route: Route) -> Timeouts:
+        return route.stream_timeouts if self.call.stream else route.timeouts
 
     def has_failed(self, route: Route, failed: Failed) -> None:
         """Keeps what the caller reads if nothing helps: what became of the model that was asked

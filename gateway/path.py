@@ -9,8 +9,6 @@ caller is authenticated before, in `gateway.app`; the reservation of each attemp
 import asyncio
 import contextlib
 
-import msgspec
-
 from budgets.answers import Repeat, Reservation
 from budgets.keys import Key
 from budgets.plan import ScopePath
@@ -99,7 +97,6 @@ class RequestPath:
         if asked.tries is None:
             asked.tries = self._tries(asked)
             asked.tries.first()
-        asked.timeouts(route)
         left_ms = asked.deadline_ms - parts.clock.now_ms()
         step = asked.tries.after(route, failed.kind, failed.asked_wait_ms, left_ms)
         if step is None:
@@ -114,7 +111,7 @@ class RequestPath:
 
     async def _attempt(self, asked: Asked, route: Route) -> Failed | None:
         """One request to one provider, from its reservation. None: the caller has its answer."""
-        asked.attempts += 1
+        asked.begins(route)
         try:
             sent = spoken(self._dialect, asked.call, route)
         except (InvalidRequest, NotPriced) as error:
@@ -172,13 +169,7 @@ class RequestPath:
     def _forwarded(
         self, asked: Asked, route: Route, beside: HeaderBlock, body: bytes
     ) -> UpstreamRequest:
-        """What the provider gets: the request as priced, with the cap that was granted. A further
-        attempt has the time that is left."""
-        timeouts = route.stream_timeouts if asked.call.stream else route.timeouts
-        if asked.attempts > 1:
-            asked.timeouts(route)
-            left_ms = max(1, asked.deadline_ms - self._parts.clock.now_ms())
-            first_byte_ms = min(timeouts.first_byte_ms, left_ms)
-            timeouts = msgspec.structs.replace(timeouts, first_byte_ms=first_byte_ms)
+        """What the provider gets: the request as priced, with the cap that was granted."""
+        timeouts = asked.timeouts(route, self._parts.clock.now_ms())
         headers = HeaderBlock(route.headers + beside)
         return UpstreamRequest(route.origin, "POST", route.target, headers, body, timeouts)
