@@ -68,7 +68,6 @@ class Ending:
         key: Key,
         dialect: Dialect,
         call: Call,
-        endpoint: str,
         attempt: Attempt = FIRST,
     ) -> None:
         self.reservation = reservation
@@ -84,7 +83,6 @@ class Ending:
         self._key = key
         self._dialect = dialect
         self._call = call
-        self._endpoint = endpoint
         self._parts = parts
         # What was streamed bounds what is billed, unless the provider reasons or bills unseen.
         self._streams_all = call.stream and not (route.reasons_unseen or route.bills_after_cancel)
@@ -306,7 +304,7 @@ class Ending:
             scope=reservation.path.scope,
             key_id=self._key.id,
             agent=self._key.agent,
-            endpoint=self._endpoint,
+            endpoint=self._dialect.endpoint,
             provider=self.route.provider,
             model_requested=self.route.name,
             model=self.route.model,

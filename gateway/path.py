@@ -16,7 +16,7 @@ from gateway.asked import Asked
 from gateway.counting import InputCounting
 from gateway.dialects.contract import Dialect
 from gateway.ending import FIRST, STOPPING, Attempt, Ending
-from gateway.errors import InvalidRequest, NotPriced
+from gateway.errors import InvalidRequest
 from gateway.failures import Failed, broken_off
 from gateway.idempotency import Replays, mark_of
 from gateway.parts import Parts
@@ -114,7 +114,7 @@ class RequestPath:
         asked.begins(route)
         try:
             sent = spoken(self._dialect, asked.call, route)
-        except (InvalidRequest, NotPriced) as error:
+        except InvalidRequest as error:
             return Failed("route_refused", error=error)
         encoded = sent.dialect.encode(sent.call, route.model)
         reservation = await self._reserve(asked, route, sent, encoded)
@@ -136,9 +136,7 @@ class RequestPath:
         attempt = FIRST if asked.attempts == 1 else Attempt(asked.attempts, asked.first_id)
         asked.first_id = asked.first_id or reservation.id
         failed: Failed | None = None
-        async with Ending(
-            parts, reservation, route, asked.key, dialect, call, dialect.endpoint, attempt
-        ) as ending:
+        async with Ending(parts, reservation, route, asked.key, dialect, call, attempt) as ending:
             ending.watch(request)
             try:
                 body = dialect.with_cap(encoded, route.cap_field, reservation.output_tokens)

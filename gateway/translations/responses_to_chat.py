@@ -127,9 +127,7 @@ def _plain_texts(content: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON val
     for part in _objects(content):
         kind = part.get("type")
         text = part.get("refusal" if kind == "refusal" else "text")
-        if kind not in ("input_text", "output_text", "text", "refusal") or not isinstance(
-            text, str
-        ):
+        if kind not in _TEXTS or not isinstance(text, str):
             raise _no_counterpart(f"a part of the type {kind!r} here", "input")
         yield text
 
