@@ -30,9 +30,10 @@ from gateway.spoken import Spoken, spoken
 from gateway.subscopes import counting_at
 from gateway.upstream import HeaderBlock, UpstreamError, UpstreamRequest
 
-LOOK_MS = 1
-"""Before another attempt, to see whether the caller has gone: nobody has watched a call that is
-not streamed, and behind a long body its server has left the connection unread."""
+LOOK_TURNS_MAX = 16
+"""Of the loop before another attempt, to see whether the caller has gone: nobody has watched a call
+that is not streamed, and behind a long body its server has left the connection unread. Turns, and
+no time: a busy machine spends that elsewhere."""
 
 
 class RequestPath:
@@ -102,11 +103,14 @@ class RequestPath:
         if step is None:
             return None
         gone = asked.request.watched()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(step.wait_ms, LOOK_MS) / 1000):
-                await asyncio.shield(gone)
-        if gone.done():
-            raise ClientGone
+        if step.wait_ms:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(step.wait_ms / 1000):
+                    await asyncio.shield(gone)
+        for _ in range(LOOK_TURNS_MAX):
+            if gone.done():
+                raise ClientGone
+            await asyncio.sleep(0)
         return step.route
 
     async def _attempt(self, asked: Asked, route: Route) -> Failed | None:
