@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+# Else each of the hundreds of processes that the tests start compiles the product for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup up demo test image clients simulate chaos kills mutants check bench lock clean
 

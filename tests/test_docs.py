@@ -43,7 +43,7 @@ def test_every_error_code_is_documented() -> None:
 
 def test_what_a_reload_does_not_take_of_the_gateway_is_documented() -> None:
     """docs/configuration.md names exactly these."""
-    said = re.search(r"settings of\n`gateway` but (.*?)\. ", CONFIGURATION)
+    said = re.search(r"settings of\s`gateway` but (.*?)\. ", CONFIGURATION)
     assert said is not None
     fixed = {each.name for each in OPTIONS if each.section == "gateway" and each.needs_restart}
     assert set(re.findall(r"`(\w+)`", said[1])) == fixed
