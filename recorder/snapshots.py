@@ -12,10 +12,12 @@ from hashlib import sha256
 
 import msgspec
 
+from clickhouse.errors import StoreUnavailable
 from clickhouse.query import load_query
 from clickhouse.quoting import quoted
 from clickhouse.store import Store
 from recorder.batch import Head
+from recorder.keeping import appears, inserted
 from recorder.openrequests import OPEN_COLUMNS, OpenRequest, keep, kept, read
 
 SEQS_PER_EPOCH = 2**40
@@ -27,6 +29,7 @@ _INSERT = "INSERT INTO comptroller.snapshots (org, place, epoch, seq, time_ms, o
 _decode_last = msgspec.json.Decoder(tuple[int, int, list[str]], strict=False).decode
 _decode_ids = msgspec.json.Decoder(tuple[list[str]]).decode
 _encode = msgspec.json.Encoder().encode
+_NOT_KEPT = "the records take a snapshot and do not keep it: is the disk full, or memory short?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,14 @@ class Snapshots:
 
     async def take(self, organisation: str, head: Head, standing: Standing | None = None) -> bool:
         """Makes the records up to `head` a snapshot; whether there was anything new. Again after a
-        crash: the same rows. The snapshot is written last, so one that is there is whole. Whoever
-        knows what stands there says so."""
+        crash: the same rows. The snapshot is written last, so one that is there is whole: no
+        balance of it is missing. Whoever knows what stands there says so. What the records take and
+        do not keep is StoreUnavailable: a ledger that came back from such a snapshot would have
+        forgotten what was spent, or would open an epoch again."""
         epoch, seq = await self.last_place(organisation)
         if (epoch, seq) >= (head.epoch, head.seq):
             return False
+        since = _between(organisation, Snapshot(epoch, seq), head)
         statement = string.Template(load_query("take_balances")).substitute(
             org=quoted(organisation),
             after_epoch=epoch,
@@ -103,14 +109,28 @@ class Snapshots:
             time_ms=head.time_ms,
         )
         await self._store.command(statement)
+        if not await appears(lambda: self._has_balances(since)):
+            raise StoreUnavailable(_NOT_KEPT)
         if standing is None:
             still_open = await self._open_at(organisation, head, await self.last(organisation))
         else:
             still_open = standing.open
         place = head.epoch * SEQS_PER_EPOCH + head.seq
         row = _encode([organisation, place, head.epoch, head.seq, head.time_ms, keep(still_open)])
-        await self._store.insert(_INSERT, row, sha256(row).hexdigest())
+
+        async def insert(token: str) -> None:
+            await self._store.insert(_INSERT, row, token)
+
+        async def is_there() -> bool:
+            return await self.last_place(organisation) >= (head.epoch, head.seq)
+
+        if not await inserted(insert, is_there, sha256(row).hexdigest()):
+            raise StoreUnavailable(_NOT_KEPT)
         return True
+
+    async def _has_balances(self, since: dict[str, str | int]) -> bool:
+        (missing,) = json.loads(await self._store.select(load_query("balances_missing"), since))
+        return not int(missing)
 
     async def standing(self, organisation: str, head: Head, over_ms: int) -> Standing:
         """What stands at the end of the log; of allotments that were closed before `over_ms`

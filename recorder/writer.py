@@ -1,23 +1,21 @@
 """Writes batches to the records, each exactly once, whatever answers are lost on the way.
 
 A batch is one insert, and one insert is one block: all of it is there or nothing. What may have
-been written already is asked for first, and what was written is asked for after: an engine whose
-disk or memory is full can take rows, say nothing and lose them. The token lets the engine drop a
-block that comes twice (from a recorder that was paused and wakes up), but is not trusted alone:
-after a crash an engine can know a token whose block it has lost.
+been written already is asked for first, and what was written is asked for after
+(`recorder.keeping`). The token lets the engine drop a block that comes twice (from a recorder that
+was paused and wakes up), but is not trusted alone.
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from clickhouse.query import load_query
 from clickhouse.store import Store
 from recorder.batch import Batch, Head
+from recorder.keeping import inserted
 from recorder.packing import INSERT_BODIES, INSERT_STATES, insert_events
 
-TRIES_MAX = 3
-LATE_S = (0.05, 0.2, 0.5, 1.0)
 _Asks = Callable[[Batch], Awaitable[bool]]
 _Inserts = Callable[[Batch, str], Awaitable[None]]
 
@@ -64,10 +62,8 @@ class Writer:
     async def _until(self, batch: Batch, there: _Asks, insert: _Inserts, *, doubt: bool) -> None:
         if doubt and await there(batch):
             return
-        for attempt in range(TRIES_MAX):
-            await insert(batch, f"{batch.token}#{attempt}" if attempt else batch.token)
-            if await _appears(batch, there):
-                return
+        if await inserted(partial(insert, batch), partial(there, batch), batch.token):
+            return
         raise RecordsDisagree(
             f"the records take {batch.token} and do not have it: is the disk full, or memory short?"
         )
@@ -101,14 +97,3 @@ class Writer:
     async def _insert_events(self, batch: Batch, token: str) -> None:
         statement = insert_events(batch.column_count)
         await self._store.insert(statement, batch.events, token, "JSONCompactEachRow")
-
-
-async def _appears(batch: Batch, there: _Asks) -> bool:
-    """Whether it is there, soon: in a cluster the replica that is asked may be behind the one that
-    was written to, and what is merely late must not be written again."""
-    for pause_s in (*LATE_S, None):
-        if await there(batch):
-            return True
-        if pause_s is not None:
-            await asyncio.sleep(pause_s)  # a replica does not call when it has caught up
-    return False

@@ -20,10 +20,17 @@ RECORDER = (
     ),
     Mutant(
         "what an engine takes is believed to be there",
-        "recorder/writer.py",
-        "            if await _appears(batch, there):\n                return\n",
-        "            return\n",
+        "recorder/keeping.py",
+        "        if await appears(there):\n            return True\n",
+        "        return True\n",
         (f"{FAULTS}::test_an_engine_that_knows_a_token_without_its_rows",),
+    ),
+    Mutant(
+        "balances that are not kept make a snapshot",
+        "recorder/snapshots.py",
+        "        if not await appears(lambda: self._has_balances(since)):",
+        "        if since is None:",
+        ("tests/recorder/test_snapshots.py::test_what_is_never_kept_is_no_snapshot",),
     ),
     Mutant(
         "a spooled batch is not confirmed",

@@ -23,7 +23,7 @@ _QUERIES = {
     load_query(name): name
     for name in (
         *("last_event", "batch_count", "batch_bodies", "batch_states", "organisations", "days"),
-        *("snapshot", "snapshot_place", "balances_at", "balances_of"),
+        *("snapshot", "snapshot_place", "balances_at", "balances_of", "balances_missing"),
         *("ended_between", "endings_since", "states_at", "states_of", "remembered"),
         *("seq_before", "used_among"),
     )
@@ -87,7 +87,8 @@ class MemoryStore(Tables):
     async def command(self, statement: str) -> None:
         """As Store."""
         await self._travel()
-        self.command_of(statement)
+        if not self._weather.strikes("store_swallows"):  # else taken, and not kept
+            self.command_of(statement)
         if self._weather.strikes("store_answer_lost"):
             raise StoreUnavailable("the answer was lost")
         await self._travel()

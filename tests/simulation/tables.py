@@ -76,6 +76,12 @@ class Tables:
         """Its seq and epoch."""
         return [[each[1], each[0]] for each in self.snapshot(asked)]
 
+    def balances_missing(self, asked: _Asked) -> list[Any]:
+        """Bookings that no balance has."""
+        organisation = asked["org"]
+        booked = self._booked(asked)
+        return [[sum(place > self._kept(organisation, name)[:2] for place, name, _ in booked)]]
+
     def take_balances(self, asked: _Asked) -> None:
         """Adds up, as the statement does."""
         organisation = asked["org"]
