@@ -18,6 +18,7 @@ COPY comptroller comptroller
 COPY console console
 COPY gateway gateway
 COPY recorder recorder
+COPY orchestrator orchestrator
 COPY budgets budgets
 COPY clickhouse clickhouse
 COPY translator translator

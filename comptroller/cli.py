@@ -15,6 +15,7 @@ from comptroller.commands import (
     recost,
     reload,
     report,
+    run,
     snippet,
     start,
     top,
@@ -29,6 +30,7 @@ app.command("reload")(reload.reload_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")
+app.add_typer(run.app, name="run")
 prices.app.command("recost")(recost.recost_command)
 prices.app.add_typer(learned.app, name="learned")
 app.add_typer(prices.app, name="prices")

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from comptroller.catalogued import biller, has_prices
 from comptroller.document import ConfigInvalid, Value
 from comptroller.model_list import ModelEntry, read_entry
-from gateway.money import dollars
 from pricing import (
     Facts,
     Price,
     PriceInvalid,
     PriceSheet,
     cost,
+    dollars,
     price_from_model_info,
     read_usage,
     sheet_from_model_info,

@@ -6,7 +6,7 @@ from typing import Any
 from budgets.policy import DIMENSIONS, Limit, Policy, PolicyInvalid, parse_policy
 from console.errors import InvalidRequest
 from console.wire import nearest
-from gateway.money import dollars
+from pricing import dollars
 
 MESSAGE_CHARS_MAX = 300
 MODEL_CHARS_MAX = 256

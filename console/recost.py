@@ -11,7 +11,7 @@ from console.event_log import Place
 from console.parts import Parts
 from console.recosting import RECOST_AT_ONCE_MAX, Group, Page, Recosting, Span
 from console.wire import CURSOR_CHARS_MAX, SCOPE_CHARS_MAX, Shown, Wanted
-from gateway.money import dollars
+from pricing import dollars
 
 MODEL_CHARS_MAX = 256
 TIME_MS_MAX = 9_999_999_999_999  # in the year 2286; ClickHouse's own ends in 2299

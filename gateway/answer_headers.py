@@ -1,8 +1,8 @@
 """The headers that tell a caller what its request cost and what its budget has left."""
 
 from budgets.answers import Remaining, Reservation
-from gateway.money import dollars
 from gateway.request import Headers
+from pricing import dollars
 
 
 def grant_headers(

@@ -25,12 +25,12 @@ from budgets.policy import Dimension, Limit, Policy
 from budgets.subscopes import shown_sources
 from gateway.endpoints import checked_path
 from gateway.errors import DelegationRefused, InvalidRequest, KeyNotFound
-from gateway.money import dollars
 from gateway.narrowing import bounded_by_allotment, check_template, narrowed
 from gateway.parts import Parts
 from gateway.refusals import refusal_error
 from gateway.request import Headers, Request, respond
 from gateway.wanted import parse_wanted
+from pricing import dollars
 
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 100

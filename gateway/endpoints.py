@@ -11,7 +11,6 @@ from gateway.counting import InputCounting
 from gateway.dialects import CHAT, DIALECTS, Dialect
 from gateway.dialects.contract import Call
 from gateway.errors import InvalidRequest
-from gateway.money import dollars
 from gateway.parts import Parts
 from gateway.quoting import Quoting
 from gateway.refusals import refusal_error
@@ -20,6 +19,7 @@ from gateway.routes import Route
 from gateway.spoken import spoken
 from gateway.standing import limit_shown
 from gateway.subscopes import counting_at
+from pricing import dollars
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 

@@ -13,9 +13,9 @@ from budgets.answers import Mark, Repeat
 from budgets.keys import Key
 from budgets.session import Clock
 from gateway.errors import IdempotencyConflict, InvalidRequest
-from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import ASGIMessage, Headers, Request
+from pricing import dollars
 
 HEADER = b"idempotency-key"
 HEADER_BYTES_MAX = 255

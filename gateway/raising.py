@@ -6,7 +6,7 @@
 from budgets.answers import Refusal
 from budgets.plan import Bound
 from budgets.policy import AMOUNT_MAX, Limit, Policy
-from gateway.money import dollars
+from pricing import dollars
 
 CENT_NUSD = 10_000_000
 _DEFAULT = Policy()

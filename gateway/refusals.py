@@ -22,8 +22,8 @@ from gateway.errors import (
     LedgerGone,
     RateLimited,
 )
-from gateway.money import dollars
 from gateway.raising import how_to_raise
+from pricing import dollars
 
 # A lease that holds the money may run for long; asking again after this is honest enough, because
 # settlements come far sooner than expiries.

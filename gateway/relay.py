@@ -18,7 +18,6 @@ from gateway.failures import (
     attempts_header,
     own_error_kind,
 )
-from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.request import Headers, Request, respond
 from gateway.routing_rules import FailureKind
@@ -29,6 +28,7 @@ from gateway.upstream import (
     UpstreamTimeout,
     UpstreamTooLarge,
 )
+from pricing import dollars
 
 PASSED_HEADERS = frozenset((b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"))
 # What stands between us and a provider answers so; whether the provider worked is not known.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from budgets.answers import Standing
-from gateway.money import dollars
+from pricing import dollars
 
 
 def limit_shown(standing: Standing) -> dict[str, Any]:

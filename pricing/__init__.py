@@ -12,6 +12,7 @@ from pricing.demo import PRICES as DEMO_PRICES
 from pricing.facts import STANDARD, Facts, SubUse, Used
 from pricing.images import Image, size_of_url
 from pricing.meters import TOKENS_MAX, Meters, UsageInvalid
+from pricing.money import dollars
 from pricing.price import Price, Tier
 from pricing.quote import CacheWrite, Quote, QuoteTooLarge, quote
 from pricing.rates import Fees, PriceInvalid, Rates
@@ -54,6 +55,7 @@ __all__ = [
     "cost",
     "cost_nusd",
     "dearest",
+    "dollars",
     "family_of",
     "images_tokens_max",
     "json_tokens_max",

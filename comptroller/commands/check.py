@@ -24,7 +24,7 @@ def check_command(config: Config = None, as_json: Json = False) -> None:
     """Check a configuration without starting it: exits 2 where `up` would not take it."""
     from comptroller.commands.declared import declared, warnings  # noqa: PLC0415
 
-    settings, missing = _loaded(config)
+    settings, missing = loaded(config)
     document = declared(settings)
     doubts = [f"environment variable {name} is not set: `up` needs it" for name in missing]
     doubts += warnings(settings)
@@ -37,7 +37,7 @@ def check_command(config: Config = None, as_json: Json = False) -> None:
     typer.echo(f"{config or 'the default configuration'}: ok, {len(doubts)} warnings", err=True)
 
 
-def _loaded(config: Path | None) -> tuple["Settings", list[str]]:
+def loaded(config: Path | None) -> tuple["Settings", list[str]]:
     """The settings, and the variables that the file names and nobody has set."""
     from comptroller.document import ConfigInvalid  # noqa: PLC0415
     from comptroller.settings import load_settings  # noqa: PLC0415

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from budgets.subscopes import shown_sources
-from gateway.money import dollars
+from pricing import dollars
 
 if TYPE_CHECKING:
     from budgets.policy import Limit, Policy

@@ -12,7 +12,7 @@ from comptroller.commands.money import amount_words, limit_words
 from comptroller.commands.outcome import printable
 from comptroller.commands.output import Column, Row, field
 from comptroller.commands.tables import Fitted
-from gateway.money import dollars
+from pricing import dollars
 
 _TIGHT, _TIGHTER = 0.75, 0.95
 

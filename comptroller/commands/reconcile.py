@@ -100,7 +100,7 @@ def _document(found: "Reconciled", export: "Export") -> dict[str, Any]:
 
 
 def _row(row: "Row", *, has_amounts: bool) -> dict[str, Any]:
-    from gateway.money import dollars  # noqa: PLC0415
+    from pricing import dollars  # noqa: PLC0415
 
     nusd = row.difference_nusd if has_amounts else None
     return {
@@ -114,7 +114,7 @@ def _row(row: "Row", *, has_amounts: bool) -> dict[str, Any]:
 
 
 def _side(name: str, side: "Side | None") -> dict[str, Any]:
-    from gateway.money import dollars  # noqa: PLC0415
+    from pricing import dollars  # noqa: PLC0415
 
     nusd = side.amount_nusd if side else None
     return {
@@ -127,7 +127,7 @@ def _side(name: str, side: "Side | None") -> dict[str, Any]:
 
 
 def _named(each: "Named") -> dict[str, Any]:
-    from gateway.money import dollars  # noqa: PLC0415
+    from pricing import dollars  # noqa: PLC0415
 
     bounds = {"least": each.least_nusd, "most": each.most_nusd}
     return {

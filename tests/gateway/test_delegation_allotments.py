@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from budgets.ledger import LedgerOptions
-from gateway.money import dollars
+from pricing import dollars
 from tests.gateway.behaviours import drips
 from tests.gateway.conftest import MakeStack
 from tests.gateway.delegating import KEYS, delete, error_of, listed, mint

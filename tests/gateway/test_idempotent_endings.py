@@ -8,8 +8,8 @@ import pytest
 
 from budgets import transport
 from budgets.scripts import Script
-from gateway.money import dollars
 from gateway.options import GatewayOptions
+from pricing import dollars
 from tests.gateway.behaviours import (
     DONE,
     ERROR_BODY,

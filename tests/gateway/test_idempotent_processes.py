@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.money import dollars
+from pricing import dollars
 from tests.gateway.behaviours import answers, held, silent
 from tests.gateway.ledger_view import charged
 from tests.gateway.processes import comptroller_up, fake_config

@@ -1,0 +1,159 @@
+"""`comptroller run`: workflows, checked before they run."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from comptroller.commands.options import Config, Json
+from comptroller.commands.outcome import CommandFailed, printable, told
+from comptroller.commands.output import Column, field, show_rows
+from comptroller.exits import USAGE_ERROR
+
+if TYPE_CHECKING:
+    from comptroller.settings import Settings
+    from comptroller.workflow_files import WorkflowFile
+    from gateway.routing_rules import FailureKind
+    from orchestrator.forecast import CallCeiling, Forecast
+
+app = typer.Typer(no_args_is_help=True, help="Workflows: DAGs of steps, each on its own budget.")
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow, as YAML or JSON.")]
+
+
+@app.command("check")
+@told()
+def check_command(file: File, config: Config = None, as_json: Json = False) -> None:
+    """Check a workflow: its graph, and what a run can cost at most. Exits 2 where it cannot run."""
+    from comptroller.commands.check import loaded  # noqa: PLC0415
+    from comptroller.workflow_files import WorkflowInvalid, read_workflow  # noqa: PLC0415
+
+    settings, _ = loaded(config)
+    try:
+        found = read_workflow(
+            file, {each.name for each in settings.models} | {*settings.router.aliases}
+        )
+    except WorkflowInvalid as error:
+        for line in error.lines:
+            typer.echo(printable(line), err=True)
+        message = f"{file} cannot run, for the reasons above ({len(error.lines)})"
+        again = f"comptroller run check {file}" + (f" --config {config}" if config else "")
+        raise CommandFailed(message, again, USAGE_ERROR) from None
+    document = checked(found, call_ceiling(settings))
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    show_rows(document["steps"], _COLUMNS, as_json=False)
+    ceiling = document["ceiling_usd"]
+    typer.echo(f"longest chain: {' -> '.join(document['critical_path'])}", err=True)
+    costs = f"at most {ceiling} usd" if ceiling else "what its other limits leave: none is in usd"
+    typer.echo(f"a run costs {costs}", err=True)
+
+
+@app.command("schema")
+@told()
+def schema_command() -> None:
+    """Print the JSON Schema of a workflow, for an editor or a program."""
+    from orchestrator.schema import json_schema  # noqa: PLC0415
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def checked(found: "WorkflowFile", ceiling: "CallCeiling") -> dict[str, Any]:
+    """What a check says, as JSON has it."""
+    from orchestrator.graph import StepGraph  # noqa: PLC0415
+    from pricing import dollars  # noqa: PLC0415
+
+    workflow = found.workflow
+    graph = StepGraph(workflow.steps)
+    foreseen = _foreseen(found, ceiling, {})
+    level_of = {name: n for n, layer in enumerate(graph.layers(), 1) for name in layer}
+
+    def amount(nusd: int | None) -> dict[str, Any]:
+        return {"ceiling_nusd": nusd, "ceiling_usd": None if nusd is None else dollars(nusd)}
+
+    steps = [
+        {
+            "id": step.id,
+            "kind": step.action.kind,
+            "level": level_of[step.id],
+            "needs": list(step.needs),
+            "foreach": step.foreach is not None,
+            **amount(each.ceiling_nusd),
+            "bound_by": None if each.ceiling_nusd is None else each.bound_by,
+        }
+        for step, each in zip(workflow.steps, foreseen.steps, strict=True)
+    ]
+    return {
+        "name": workflow.name,
+        "version": workflow.version,
+        "steps": sorted(steps, key=lambda row: level_of[str(row["id"])]),
+        "critical_path": graph.critical_path(lambda _: 1),
+        **amount(foreseen.ceiling_nusd),
+    }
+
+
+def _foreseen(
+    found: "WorkflowFile", ceiling: "CallCeiling", known: "dict[Path, Forecast]"
+) -> "Forecast":
+    """`known`: what is started by many is looked at once."""
+    from orchestrator.forecast import forecast  # noqa: PLC0415
+
+    if found.path not in known:
+        inside = {
+            name: _foreseen(each, ceiling, known).ceiling_nusd
+            for name, each in found.inside.items()
+        }
+        known[found.path] = forecast(found.workflow, ceiling, inside)
+    return known[found.path]
+
+
+def call_ceiling(settings: "Settings") -> "CallCeiling":
+    """The dearest single call of a model of the configuration, at whichever deployment, or at those
+    of its fallbacks."""
+    from gateway.route_prices import RoutePrices  # noqa: PLC0415
+    from pricing import QuoteTooLarge, quote  # noqa: PLC0415
+
+    def ceiling(model: str, cap: int | None) -> int | None:
+        found = []
+        names = _answering(settings, model)
+        for entry in (each for each in settings.models if each.name in names):
+            price = RoutePrices(entry.price, entry.sheet, entry.default_tier).quoted("")
+            wanted = price.max_output_tokens if cap is None else cap
+            try:
+                dearest = quote(
+                    price,
+                    price.max_input_tokens,
+                    output_tokens_wanted=wanted,
+                    output_tokens_least=0,
+                    n=1,
+                )
+            except QuoteTooLarge:
+                return None
+            found.append(dearest.ceiling_nusd(dearest.output_tokens_max))
+        return max(found, default=None)
+
+    return ceiling
+
+
+def _answering(settings: "Settings", model: str) -> set[str]:
+    """The model, and those that may answer in its place."""
+    router = settings.router
+    name = router.aliases.get(model, model)
+    names = {name}
+    kinds: tuple[FailureKind, ...] = ("failed", "too_long", "against_policy")
+    for kind in kinds:
+        names |= {router.aliases.get(each, each) for each in router.rules.fallbacks_of(name, kind)}
+    return names
+
+
+_BOUND_BY = {"calls": "its calls", "budget": "its budget", "run": "the run's budget"}
+_COLUMNS = (
+    field("id", "step"),
+    field("kind"),
+    field("level", is_number=True),
+    field("needs"),
+    Column("each", lambda row: "of a list" if row["foreach"] else ""),
+    field("ceiling_usd", "usd at most", is_number=True),
+    Column("bound by", lambda row: _BOUND_BY.get(row["bound_by"], "")),
+)
