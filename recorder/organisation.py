@@ -67,6 +67,7 @@ class OrganisationRecorder:
         self._signer = Signer(heads, options.head_every_ms)
         self._head: Head | None = None
         self._renew_at_s = self._owned_until_s = 0.0
+        self._owned_epoch = 0
         self._away_since_s: float | None = None
         self._drain_at_s = 0.0
         self._doubt = True  # of what a recorder before us may have written
@@ -211,6 +212,10 @@ class OrganisationRecorder:
                 f"events of {self.organisation} up to {ownership.spooled} wait in the disk spool "
                 f"of recorder {ownership.spooler}: start that one, on its own data dir"
             )
+        if ownership.epoch != self._owned_epoch:
+            # Who recovered it may have recorded more. A gap would tell of that in one epoch only.
+            self._start_anew()
+            self._owned_epoch = ownership.epoch
         self._renew_at_s = asked_at_s + self._options.owner_lease_ms / 3000
         self._owned_until_s = asked_at_s + self._options.owner_lease_ms / 1000
 

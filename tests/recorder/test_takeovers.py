@@ -10,6 +10,7 @@ import pytest
 
 from clickhouse.errors import StoreUnavailable
 from clickhouse.store import Store
+from recorder.verification import verify
 from tests.recorder.hooks import (
     Away,
     Call,
@@ -18,6 +19,7 @@ from tests.recorder.hooks import (
     happens,
     unreachable,
 )
+from tests.recorder.recovering import Worker, recording
 from tests.recorder.rig import (
     QUICK,
     SHORT_LEASE,
@@ -123,6 +125,38 @@ async def test_a_recorder_that_sleeps_until_another_came_and_went(
     gate.opened.set()
     async with asyncio.timeout(30):
         await finished(store, caller, first)
+    assert not alarms(caplog)
+
+
+async def test_a_recorder_that_sleeps_until_another_opened_a_new_epoch(
+    stage: Stage, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes over where that one has ended, not where it ended itself: the first event of an
+    epoch follows on any."""
+    caller = await stage.caller()
+    await caller.make(3)
+    gate = Gate("own", 2)
+    first = await stage.recorder(store, "a", SHORT_LEASE, hook=gate, ledger_hook=gate)
+    await gate.reached.wait()
+    await caller.lease_runs_out()
+    transport = caller.desk.transport
+    await transport.command("HSET", caller.desk.key("ledger"), "run", "0" * 40)  # as if put back
+    async with recording(stage, store, caller.organisation, "b"):
+        worker = await Worker.at(stage, caller.organisation)
+
+        async def is_open() -> bool:
+            return (await worker.head()).epoch == 2
+
+        await until(is_open)
+        await worker.end(await worker.begin(), 7)
+        await worker.until_recorded()
+    await worker.end(await worker.begin(), 5)
+    gate.opened.set()
+    await worker.until_recorded()
+    await first.stop()
+    found = await find(store, caller.organisation)
+    verdict = verify([line.encode() for line in found.chain], [], "")
+    assert verdict.ok, verdict.message
     assert not alarms(caplog)
 
 
