@@ -46,7 +46,8 @@ MOODS = (
 @dataclass(slots=True)
 class Served:
     """One request as the provider has it. `output_tokens` were produced; `sent` says how many of
-    them are in how many bytes of a stream."""
+    them are in how many bytes of a stream; `is_beyond_bound`: a bound that was learned was wrong.
+    """
 
     call: int
     kind: str
@@ -60,6 +61,7 @@ class Served:
     reported: tuple[int, int] | None = None
     is_error: bool = False
     gone: bool = False
+    is_beyond_bound: bool = False
 
     @property
     def obedient(self) -> bool:

@@ -236,9 +236,16 @@ class Tables:
         self, organisation: str, is_wanted: Any
     ) -> dict[tuple[str, str], tuple[_Place, str, int]]:
         found: dict[tuple[str, str], tuple[_Place, str, int]] = {}
-        for (epoch, seq, kind, name), (text, time_ms) in self.states.get(organisation, {}).items():
+        states = self.states.get(organisation, {})
+        cuts = [
+            (int(name), (int(text.split()[0]), int(text.split()[1])))
+            for (_, _, kind, name), (text, _) in states.items()
+            if kind == "epoch"
+        ]
+        for (epoch, seq, kind, name), (text, time_ms) in states.items():
             place = epoch, seq
-            if not is_wanted(kind, name, place):
+            came_to_nothing = any(epoch < begun and place > end for begun, end in cuts)
+            if came_to_nothing or not is_wanted(kind, name, place):
                 continue
             before = found.get((kind, name))
             since_ms = max(time_ms, before[2]) if before else time_ms

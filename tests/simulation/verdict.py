@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from clickhouse.chain import GENESIS, link
-from tests.simulation.accounts import Account, Held, is_calibrated
+from tests.simulation.accounts import Account, Held
 from tests.simulation.tables import canonical_part, column
 from tests.simulation.world import World
 
@@ -97,8 +97,9 @@ def _money_is_right(world: World, held: Held, call: int, *, recovered: bool) -> 
     )
     if served is None or served.obedient:
         invented = held.usage_source == "provider" and served is not None and not served.reported
+        beyond = served is not None and served.is_beyond_bound
         must(
-            held.charged_nusd <= held.reserved_nusd or invented,
+            held.charged_nusd <= held.reserved_nusd or invented or beyond,
             "%s (call %d) is %s: %d of %d, %s",
             *about,
         )
@@ -121,7 +122,7 @@ def _enough_is_charged(world: World, account: Account, held: Held, call: int) ->
     counted = held.usage_source == "counted" and (served.stops or not held.bytes_read)
     least_nusd = served.least_nusd(held.bytes_read) if counted else served.billed_nusd
     world.tally["rare:billed beyond what was read"] += held.charged_nusd < served.billed_nusd
-    if is_calibrated(account, served.kind):
+    if served.is_beyond_bound:
         least_nusd = min(least_nusd, held.reserved_nusd)
     world.books.must(
         held.charged_nusd >= least_nusd,

@@ -142,6 +142,7 @@ class World:
         )
         most_nusd = served.cost_nusd((served.input_tokens, served.cap * served.n))
         over = most_nusd > held.reserved_nusd
+        served.is_beyond_bound = over
         books.tally["rare:beyond a learned bound"] += over
         books.must(
             not over or is_calibrated(account, served.kind),
