@@ -143,7 +143,9 @@ class RefusalLog:
         if group.sealed is not None:
             await self._deliver(group, group.sealed)
         if group.count:
-            group.sealed = _Sealed(self._new_id(), _event(group), group.count)
+            # Its own id in the records, too: a recovery knows by it that it was told.
+            id_ = group.first[0].request_id if group.has_name else self._new_id()
+            group.sealed = _Sealed(id_, _event(group), group.count)
             group.count = 0
             await self._deliver(group, group.sealed)
 

@@ -92,7 +92,7 @@ class Bench:
         organisation: str = "acme",
         error: GatewayError = EXHAUSTED,
         code: RefusalCode = "EXHAUSTED",
-        request_id: str = "r",
+        request_id: str = "",
         times: int = 1,
     ) -> None:
         """Requests of a key that one scope refuses."""
@@ -102,7 +102,8 @@ class Bench:
         if code == "FROZEN":
             refusal = Refusal(code, by)
         for _ in range(times):
-            self.log.note(request(request_id, path.scope, key), path, refusal, error)
+            id_ = request_id or self.new_id()
+            self.log.note(request(id_, path.scope, key), path, refusal, error)
 
 
 def request(id_: str, scope: str, key: str) -> RequestEvent:
@@ -237,7 +238,8 @@ async def test_what_comes_while_an_event_is_on_its_way_is_in_the_next(
 
 
 async def test_a_lost_answer_does_not_count_twice(bench: Bench) -> None:
-    """The event is repeated under its id, as it was; what came since has one of its own."""
+    """The event is repeated under the id of its first request, which the records have too, so that
+    a recovery knows it; what came since has one of its own."""
     bench.note(times=5)
     bench.sequence.faults.extend([LedgerSilent("lost")] * 3)
     for _ in range(3):
@@ -248,7 +250,8 @@ async def test_a_lost_answer_does_not_count_twice(bench: Bench) -> None:
     await bench.log.flush()
     assert bench.sequence.counts() == [5, 30]
     assert bench.log.waiting == 0
-    assert [id_ for _, id_ in bench.sequence.asked] == ["id-1"] * 4 + ["id-2"]
+    assert [id_ for _, id_ in bench.sequence.asked] == ["id-1"] * 4 + ["id-6"]
+    assert [each["request_id"] for each in bench.sequence.written()] == ["id-1", "id-6"]
 
 
 @pytest.mark.parametrize(

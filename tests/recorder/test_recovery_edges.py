@@ -20,6 +20,7 @@ from tests.recorder.hooks import Call, HookedStore, happens
 from tests.recorder.recovering import RESERVED_NUSD, Worker, kept_files, recording, restarted
 from tests.recorder.rig import Stage, until
 from tests.recorder.test_recovery import a_life, everything, judged
+from tests.recorder.workbench import request_event
 
 
 @pytest.fixture
@@ -49,6 +50,24 @@ async def test_what_was_open_at_a_snapshot_comes_back(
         assert await worker.end(first, 5) == "ALREADY"
         assert await worker.books() == before
         assert await worker.end(second, 5) == "SETTLED"
+        await worker.until_recorded()
+    await judged(stage, store, worker)
+
+
+async def test_a_refusal_that_is_recorded_is_not_told_again(
+    stage: Stage, store: Store, organisation: str
+) -> None:
+    """A worker that has not heard that its refusal was taken tells it again after a recovery."""
+    async with recording(stage, store, organisation):
+        worker = await Worker.at(stage, organisation)
+        await a_life(worker)
+        id_ = worker.session.new_id()
+        refusal = organisation, id_, "budget_exceeded", request_event(id_, organisation)
+        assert await worker.administration.append(*refusal) == "DONE"
+        await worker.until_recorded()
+        with restarted(stage.server, files=everything(stage.folder)):
+            pass
+        assert await worker.administration.append(*refusal) == "ALREADY"
         await worker.until_recorded()
     await judged(stage, store, worker)
 
