@@ -52,11 +52,11 @@ def check_command(file: File, config: Config = None, as_json: Json = False) -> N
 
 @app.command("schema")
 @told()
-def schema_command() -> None:
+def schema_command(as_json: Json = False) -> None:
     """Print the JSON Schema of a workflow, for an editor or a program."""
     from orchestrator.schema import json_schema  # noqa: PLC0415
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    typer.echo(json.dumps(json_schema(), indent=None if as_json else 2))
 
 
 def checked(found: "WorkflowFile", ceiling: "CallCeiling") -> dict[str, Any]:
