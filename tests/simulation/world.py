@@ -131,7 +131,7 @@ class World:
             return
         if account.recoveries and len(granted) > 1:  # its name was lost with the ledger
             books.tally["rare:forwarded again after a recovery"] += 1
-            del granted[:-1]
+            granted = [each for each in granted if each not in self.served][-1:]
         books.must(len(granted) == 1, "call %d is forwarded under %s", call, granted)
         books.must(granted[0] not in self.served, "%s reaches a provider twice", granted[0])
         self.served[granted[0]] = served
