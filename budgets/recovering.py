@@ -23,6 +23,7 @@ PIECES_AT_ONCE_MAX = 4
 SEQS_APART = 2**24
 """A new epoch begins so far above what is known: more than an outbox ever holds, so that no seq and
 no limit's id that a lost event had is given again."""
+_OVERTAKEN = "the recovery of {} was begun again by another recorder"
 _FOUR = struct.Struct("<4q")
 _THREE = struct.Struct("<3q")
 
@@ -159,8 +160,12 @@ class Recovering:
             await command("SET", record_key(sha256), record)
 
     def next_place(self, organisation: str) -> tuple[int, int]:
-        """Epoch and seq of the first event after the recovery that has begun."""
+        """Epoch and seq of the first event after the recovery that has begun. Raises Overtaken
+        where the session has seen meanwhile that another one has opened it: of that epoch this one
+        knows nothing."""
         slot = self._session.known_slot(organisation)
+        if slot.epoch >= 0:
+            raise Overtaken(_OVERTAKEN.format(organisation))
         # Above the seq before a beginning, too: of an epoch that was lost no more may be known.
         return abs(slot.epoch), ((slot.seq + 1) // SEQS_APART + 1) * SEQS_APART
 
@@ -189,7 +194,7 @@ class Recovering:
 
     def _expect(self, code: object, wanted: bytes, organisation: str) -> None:
         if code != wanted:
-            raise Overtaken(f"the recovery of {organisation} was begun again by another recorder")
+            raise Overtaken(_OVERTAKEN.format(organisation))
 
 
 def _pieces(writes: Iterable[Write]) -> Iterator[list[Write]]:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from budgets.plan import ScopePath
-from budgets.recovering import Recovering
+from budgets.recording import Recording
+from budgets.recovering import SEQS_APART, Overtaken, Recovering
 from budgets.session import ORGANISATIONS_KEY
 from clickhouse.errors import StoreUnavailable
 from clickhouse.store import Store
@@ -96,6 +97,26 @@ async def test_an_organisation_has_its_name_before_it_is_open(
     names = await worker.transport.command("SMEMBERS", ORGANISATIONS_KEY)
     assert isinstance(names, list)
     assert organisation.encode() in names
+
+
+async def test_who_was_overtaken_has_no_place_to_begin_at(stage: Stage, organisation: str) -> None:
+    """A recorder that slept in a recovery until another one had opened the organisation: a snapshot
+    at a place above what is in that epoch would hide from the next one what was spent in it."""
+    worker, other = [await Worker.at(stage, organisation, LOOKS) for _ in range(2)]
+    sleeper, successor = Recovering(worker.session, "a"), Recovering(other.session, "b")
+    assert await sleeper.begin(organisation, (1, 7, 1), 1)
+    assert sleeper.next_place(organisation) == (2, SEQS_APART)
+
+    async def has_begun() -> bool:
+        with contextlib.suppress(Overtaken):
+            return bool(await successor.begin(organisation, (1, 7, 1), 60_000))
+        return False
+
+    await until(has_begun)
+    await successor.reopen(organisation, b'{"by": "recorder"}', b"", b"")
+    assert await Recording(worker.session, "a").own(organisation, 1) is None
+    with pytest.raises(Overtaken):
+        sleeper.next_place(organisation)
 
 
 async def test_what_is_older_than_tombstones_is_not_brought(
