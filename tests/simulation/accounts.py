@@ -9,7 +9,7 @@ import msgspec
 
 from budgets.calibration import NOT_CALIBRATED
 from budgets.learned import route_scope
-from budgets.policy import Policy, ancestors
+from budgets.policy import Policy, Window, ancestors
 from budgets.windows import window_bounds
 
 _NO_POLICY = Policy()
@@ -86,6 +86,7 @@ class Account:
     once: set[tuple[str, str]] = field(default_factory=set)
     policies: dict[str, Policy] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
+    windows: dict[str, Window] = field(default_factory=dict)
     was_held: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
     granted: set[str] = field(default_factory=set)

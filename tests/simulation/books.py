@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from budgets.counters import window_ends
+from budgets.counters import window_end
 from budgets.policy import ancestors, decode_policy
 from tests.budgets.harness import counters_of, head_of
 from tests.simulation.accounts import Account, Held, Line, bindings, learned, line_of
@@ -189,6 +189,7 @@ class Books:
         for policy in account.policies.values():
             for limit in (*policy.limits, *policy.per_child):
                 account.amounts[limit.id] = limit.amount
+                account.windows[limit.id] = limit.window
 
     def _follow(
         self, account: Account, line: Line, script: str, ledger: Any, counters: Any
@@ -256,7 +257,9 @@ class Books:
             self.fail(f"{line.id} is taken in, and was never granted")
         amounts = {name: (dim, amount) for name, dim, amount in _grouped(line.counters, 3)}
         brought = (amounts, line.output, line.usd_nusd, line.told.scope)
-        ends = window_ends(lost.amounts.keys() - amounts.keys(), account.policies.values())
+        missing = lost.amounts.keys() - amounts.keys()
+        # By the limits as they were: their policy may be lost, too.
+        ends = {name: window_end(name, account.windows) for name in missing}
         gone = {name for name, end_s in ends.items() if end_s and end_s * 1000 <= line.time_ms}
         still = {name: each for name, each in lost.amounts.items() if name not in gone}
         known = (still, lost.output, lost.reserved_nusd, lost.scope)
