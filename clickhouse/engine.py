@@ -91,7 +91,7 @@ def _loaded() -> Callable[[str], Connection]:
     frames = loaded.setdefault(_FRAMES, None)  # None: as if it were not installed
     try:
         # Two packages bring chdb/__init__.py, and one of them imports this later.
-        from chdb.state import connect  # noqa: PLC0415
+        from chdb.state import connect  # noqa: PLC0415  # as the frames are hidden
     finally:
         if frames is None:
             loaded.pop(_FRAMES, None)

@@ -169,8 +169,8 @@ class HttpStore:
     def _called(self, call: Callable[["Client"], _T]) -> _T:
         """Runs in a thread; the driver's errors become ours."""
         # Not at the top: an embedded installation does without these 26 MB.
-        from clickhouse_connect.driver import exceptions as driver  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+        from clickhouse_connect.driver import exceptions as driver  # noqa: PLC0415  # as said
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415  # as said
 
         try:
             return call(self._connected())
@@ -194,8 +194,8 @@ class HttpStore:
             return self._client
 
     def _connect(self) -> "Client":
-        from clickhouse_connect import get_client  # noqa: PLC0415
-        from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415
+        from clickhouse_connect import get_client  # noqa: PLC0415  # as in _called
+        from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415  # the same
 
         where, timeouts = self._where, self._timeouts
         own_pool = where.hostname in _LOOPBACK  # never through a proxy

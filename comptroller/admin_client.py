@@ -245,7 +245,7 @@ class AdminClient:
                 return
             place = {"after": answer["next"]}
 
-    def _object(self, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    def _object(self, method: str, path: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx's
         answer = self._asked(method, path, **more)
         if not isinstance(answer, dict):
             raise AdminAbsent(f"{self._url} does not answer as an admin API does")

@@ -72,7 +72,7 @@ class PriceSource:
 @cache
 def installed() -> "Catalog":
     """The lists of this machine, read when the first price is looked up."""
-    from pricing.catalog import Catalog  # noqa: PLC0415  # most configurations need none
+    from pricing.catalog import Catalog  # most configurations need none
 
     return Catalog.load()
 
@@ -139,7 +139,7 @@ def biller(provider: str, model: str, host: str, said: Mapping[str, object]) -> 
 
     Raises ModelUnknown for a server that is nobody's whose prices are listed.
     """
-    from pricing.catalog import OWN_SERVERS, ModelUnknown, provider_of_host  # noqa: PLC0415
+    from pricing.catalog import OWN_SERVERS, ModelUnknown, provider_of_host
 
     base_model = said.get("base_model")
     if isinstance(base_model, str) and base_model:

@@ -61,7 +61,7 @@ def _for_terminal() -> Callable[[bytes], object]:
 
 def _refuse_format(text: str) -> None:
     """The driver puts a FORMAT of its own behind the query, and two are a syntax error."""
-    from clickhouse.sqltext import tokens, without_format  # noqa: PLC0415
+    from clickhouse.sqltext import tokens, without_format
 
     stripped = text.rstrip().rstrip(";")
     head, named = without_format(stripped, tokens(stripped))
@@ -102,7 +102,7 @@ def verify_command(
     json_lines: Json = False,
 ) -> None:
     """Check that nothing in the log was changed, removed or moved. Exits 4 where it was."""
-    from comptroller.verifying import verify_records  # noqa: PLC0415
+    from comptroller.verifying import verify_records
 
     with records_told("comptroller doctor"):
         verdicts = asyncio.run(
@@ -120,7 +120,7 @@ def _format_of_output() -> str:
     return "PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparatedWithNames"
 
 
-def _events(client: Any, lines: int, *, follow: bool) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+def _events(client: Any, lines: int, *, follow: bool) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # untyped driver
     """The last events, then those that come: each organisation's in its own order, because each is
     recorded by itself, and one that is late must not be passed over."""
     started_ms = time.time_ns() // 1_000_000
@@ -138,7 +138,7 @@ def _events(client: Any, lines: int, *, follow: bool) -> Iterator[dict[str, Any]
         time.sleep(TAIL_EVERY_S)  # the records have no way to call
 
 
-def _rows(client: Any, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ANN401
+def _rows(client: Any, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ANN401  # untyped driver
     settings = {"output_format_json_quote_64bit_integers": 0}
     answer = client.raw_query(load_query(query), parameters, settings=settings, fmt="JSONEachRow")
     return [json.loads(line) for line in answer.splitlines()]

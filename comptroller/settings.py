@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from budgets.duration import duration_ms
 from budgets.endingdisk import EndingsOptions
@@ -138,11 +139,11 @@ def load_settings(
         redis_unchecked=bool(values["redis_unchecked"]),
         record=bool(values["record"]),
         trust_ledger=bool(values["trust_ledger"]),
-        gateway=GatewayOptions(**_of_part("gateway", values)),  # type: ignore[arg-type]
-        ledger=LedgerOptions(**_of_part("ledger", values)),  # type: ignore[arg-type]
-        endings=EndingsOptions(**_of_part("endings", values)),  # type: ignore[arg-type]
-        records=RecordsOptions(**_of_part("records", values)),  # type: ignore[arg-type]
-        recorder=RecorderOptions(**_of_recorder(values)),  # type: ignore[arg-type]
+        gateway=GatewayOptions(**_of_part("gateway", values)),
+        ledger=LedgerOptions(**_of_part("ledger", values)),
+        endings=EndingsOptions(**_of_part("endings", values)),
+        records=RecordsOptions(**_of_part("records", values)),
+        recorder=RecorderOptions(**_of_recorder(values)),
         models=served,
         router=router,
         admin_token=master_key(top.get("general_settings"), environment) if admin_token else "",
@@ -171,11 +172,11 @@ def _top_fields(root: Value) -> dict[str, Value]:
     return root.known_fields(known, "the file")
 
 
-def _of_part(part: str, values: dict[str, OptionValue]) -> dict[str, OptionValue]:
+def _of_part(part: str, values: dict[str, OptionValue]) -> dict[str, Any]:
     return {each.name: values[each.name] for each in OPTIONS if (each.part or each.section) == part}
 
 
-def _of_recorder(values: dict[str, OptionValue]) -> dict[str, OptionValue]:
+def _of_recorder(values: dict[str, OptionValue]) -> dict[str, Any]:
     """Reservations that it brings back live as long as those that workers make."""
     return _of_part("recorder", values) | {"lease_ms": values["lease_ms"]}
 

@@ -26,7 +26,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._bytes_to_nothing = 0
         self._head_ends: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self._head_ends = self.loop.call_later(self.head_s_max, self.transport.close)

@@ -45,7 +45,7 @@ class CorkedTransport:
 class CorkedHttpProtocol(BoundedHttpProtocol):
     """For uvicorn's `http` setting."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         """See asyncio.Protocol."""
         corked = CorkedTransport(transport, self.loop)
         super().connection_made(cast(asyncio.Transport, corked))

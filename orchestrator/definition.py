@@ -75,13 +75,13 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
 if TYPE_CHECKING:
     Action = Kind
 else:
-    Action = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
+    Action = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007  # of a list
 
 
 def _limits(document: object) -> tuple[Limit, ...]:
     """A step's or a run's: a list of limits, as in `comptroller.yaml`."""
     if not isinstance(document, list):
-        raise ValueError("a budget is a list of limits, as in [{usd: '2.00'}]")  # noqa: TRY004
+        raise ValueError("a budget is a list of limits, as in [{usd: '2.00'}]")  # noqa: TRY004  # pydantic's
     return parse_policy(document).limits
 
 
@@ -126,7 +126,7 @@ def _one_of_two(second: type, words: str) -> BeforeValidator:
     return BeforeValidator(checked)
 
 
-def _in_schema(default: str | int) -> Any:  # noqa: ANN401  # pydantic's FieldInfo
+def _in_schema(default: str | int) -> Any:  # pydantic's FieldInfo
     """A default as one writes it: what it was read to is no form of the document."""
     return Field(json_schema_extra={"default": default})
 
@@ -138,7 +138,7 @@ class _Part(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _written_short(cls, value: Any) -> Any:  # noqa: ANN401  # JSON
+    def _written_short(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {next(iter(cls.model_fields)): value}
 
 
@@ -213,7 +213,7 @@ class Step(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _by_kind(cls, value: Any) -> Any:  # noqa: ANN401  # JSON
+    def _by_kind(cls, value: Any) -> Any:
         if not isinstance(value, dict) or isinstance(value.get(_ACTION), Kind):
             return value
         named = [name for name in KINDS if name in value]

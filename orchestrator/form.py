@@ -47,7 +47,7 @@ def _meant(errors: Sequence[Any]) -> Iterator[Any]:
 
 
 def _problem(
-    error: Any,  # noqa: ANN401  # pydantic's ErrorDetails
+    error: Any,  # pydantic's ErrorDetails
     fields_at: Callable[[Place], Set[str]],
     patterns: Mapping[str, str],
 ) -> Problem:

@@ -26,7 +26,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **schema}
 
 
-def _closed(part: Any) -> Any:  # noqa: ANN401  # JSON
+def _closed(part: Any) -> Any:
     """No other names where names have a pattern: pydantic refuses them, and does not say so."""
     if isinstance(part, list):
         return [_closed(each) for each in part]

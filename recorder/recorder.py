@@ -241,7 +241,7 @@ class Recorder:
             except TimeoutError:
                 return
         else:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the others' turn
 
 
 def _locked(path: Path) -> IO[bytes]:

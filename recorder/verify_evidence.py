@@ -95,5 +95,5 @@ if __name__ == "__main__":
             message, code = check(file, given.public_key.lower()), 0
     except (ValueError, LookupError, TypeError) as error:
         message, code = f"WRONG: {error}", 4
-    print(message)  # noqa: T201
+    print(message)  # noqa: T201  # a script
     sys.exit(code)

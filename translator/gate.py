@@ -57,7 +57,7 @@ def close() -> None:
         passage.answer = answer
         return _read_along(response, answer)
 
-    httpx.AsyncHTTPTransport.handle_async_request = guarded  # type: ignore[method-assign, assignment]
+    httpx.AsyncHTTPTransport.handle_async_request = guarded  # type: ignore[method-assign, assignment]  # the gate
     _let_credentials_through()
     sys.addaudithook(_audit)
 

@@ -21,14 +21,14 @@ def admin(
     """A client of the running stack; `look` is the command that shows what there is, for those who
     named what there is not, and `usage` the one that says how to ask, where that is another. Raises
     CommandFailed for what the API says and for its absence."""
-    from comptroller.admin_client import (  # noqa: PLC0415
+    from comptroller.admin_client import (
         AdminAbsent,
         AdminClient,
         AdminRefused,
         AdminUnusable,
         admin_address,
     )
-    from comptroller.data_dir import admin_token_file  # noqa: PLC0415
+    from comptroller.data_dir import admin_token_file
 
     folder = data_folder(data_dir)
     token = os.environ.get(ADMIN_TOKEN_VARIABLE, "")
@@ -58,7 +58,7 @@ def data_folder(data_dir: str | None) -> Path:
     """As given, else the default of `comptroller up`."""
     if data_dir:
         return Path(data_dir).absolute()
-    from comptroller.options import OPTIONS  # noqa: PLC0415
+    from comptroller.options import OPTIONS
 
     default = next(option.default for option in OPTIONS if option.name == "data_dir")
     return Path(str(default)).absolute()

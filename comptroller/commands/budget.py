@@ -123,7 +123,7 @@ def unset_command(
 
 def _standing(client: "AdminClient", scope: str) -> dict[str, Any]:
     """The budget that is there, if any."""
-    from comptroller.admin_client import AdminRefused  # noqa: PLC0415
+    from comptroller.admin_client import AdminRefused
 
     try:
         return client.budget(scope)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @told()
 def check_command(config: Config = None, as_json: Json = False) -> None:
     """Check a configuration without starting it: exits 2 where `up` would not take it."""
-    from comptroller.commands.declared import declared, warnings  # noqa: PLC0415
+    from comptroller.commands.declared import declared, warnings
 
     settings, missing = loaded(config)
     document = declared(settings)
@@ -39,8 +39,8 @@ def check_command(config: Config = None, as_json: Json = False) -> None:
 
 def loaded(config: Path | None) -> tuple["Settings", list[str]]:
     """The settings, and the variables that the file names and nobody has set."""
-    from comptroller.document import ConfigInvalid  # noqa: PLC0415
-    from comptroller.settings import load_settings  # noqa: PLC0415
+    from comptroller.document import ConfigInvalid
+    from comptroller.settings import load_settings
 
     environment = _Environment(os.environ)
     try:

@@ -20,8 +20,8 @@ _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer
 @told()
 def doctor_command(config: Config = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Check this machine and what runs on it. Exits 1 where something must be done."""
-    from comptroller.commands.machine import machine_findings  # noqa: PLC0415
-    from comptroller.commands.stack import stack_findings  # noqa: PLC0415
+    from comptroller.commands.machine import machine_findings
+    from comptroller.commands.stack import stack_findings
 
     settings = settings_of(config, data_dir, models=True)
     findings = [*machine_findings(settings), *stack_findings(settings, config)]

@@ -48,7 +48,7 @@ def _factor(name: str, title: str) -> Column:
     """Times the bound, as the log of the gateway has it: 1.5."""
 
     def text(row: Any) -> str:  # noqa: ANN401  # a row
-        from budgets.learning import factor_text  # noqa: PLC0415
+        from budgets.learning import factor_text
 
         return factor_text(row[name])
 

@@ -15,7 +15,7 @@ _WHOLE = re.compile(r"[0-9]{1,16}")
 def parse_limit(text: str, again: str) -> dict[str, Any]:
     """A limit as the API takes it: `5.00`, `usd=5.00/day`, `tokens=100000/hour`,
     `concurrency=20`. Raises CommandFailed (2) that says to try `again`."""
-    from budgets.policy import PolicyInvalid, parse_policy  # noqa: PLC0415
+    from budgets.policy import PolicyInvalid, parse_policy
 
     found = _LIMIT.fullmatch(text)
     if found is None:

@@ -64,9 +64,9 @@ def show_pairs(pairs: Iterable[tuple[str, object]], document: Row, *, as_json: b
 
 
 def _show_table(rows: Iterable[Row], columns: tuple[Column, ...]) -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from comptroller.commands.tables import Fitted  # noqa: PLC0415
+    from comptroller.commands.tables import Fitted
 
     shown = list(rows)
     Console().print(Fitted(shown, columns))

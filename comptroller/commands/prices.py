@@ -43,8 +43,8 @@ def show_command(
     as_json: Json = False,
 ) -> None:
     """What a model costs, according to whom, and since when that is known."""
-    from comptroller.catalogued import installed  # noqa: PLC0415
-    from comptroller.price_documents import entry_document  # noqa: PLC0415
+    from comptroller.catalogued import installed
+    from comptroller.price_documents import entry_document
 
     entry = _found(installed(), provider, model, _moment_ms(at, _SHOW))
     document = entry_document(entry)
@@ -69,10 +69,10 @@ def cost_command(
 ) -> None:
     """What a request has cost, from the provider's own usage object: {provider, model, usage,
     service_tier?, batch?, region?, at?, api?, output?, model_info?}."""
-    from comptroller.catalogued import installed  # noqa: PLC0415
-    from comptroller.price_documents import cost_document  # noqa: PLC0415
-    from pricing import PriceInvalid, UsageInvalid  # noqa: PLC0415
-    from pricing.catalog import ModelUnknown  # noqa: PLC0415
+    from comptroller.catalogued import installed
+    from comptroller.price_documents import cost_document
+    from pricing import PriceInvalid, UsageInvalid
+    from pricing.catalog import ModelUnknown
 
     asked = _asked(_read(source))
     try:
@@ -90,8 +90,8 @@ def cost_command(
 def check_command(config: Config = None, as_json: Json = False) -> None:
     """The prices of a configuration's models: which have none, are below the lists, differ between
     lists, are old or free. Exits 1 where one has none."""
-    from comptroller.catalogued import installed, now_ms  # noqa: PLC0415
-    from comptroller.price_documents import FAILING, checked  # noqa: PLC0415
+    from comptroller.catalogued import installed, now_ms
+    from comptroller.price_documents import FAILING, checked
 
     rows = list(checked(_model_list(config), os.environ, installed(), now_ms()))
     show_rows(rows, _CHECKED, as_json=as_json)
@@ -112,8 +112,8 @@ def diff_command(
     as_json: Json = False,
 ) -> None:
     """Where the two lists differ, and which value counts."""
-    from comptroller.catalogued import installed  # noqa: PLC0415
-    from pricing.catalog import DEARER, INSTALL_SECOND_OPINION  # noqa: PLC0415
+    from comptroller.catalogued import installed
+    from pricing.catalog import DEARER, INSTALL_SECOND_OPINION
 
     catalog, at_ms = installed(), _moment_ms(at, _DIFF)
     if catalog.second is None:
@@ -135,8 +135,8 @@ def _difference(each: "Disagreement") -> dict[str, object]:
 
 def _found(catalog: "Catalog", provider: str, model: str, at_ms: int) -> "Entry":
     """Of `model`, or of `<provider>/<model>`. Raises CommandFailed."""
-    from pricing import PriceInvalid  # noqa: PLC0415
-    from pricing.catalog import ModelUnknown  # noqa: PLC0415
+    from pricing import PriceInvalid
+    from pricing.catalog import ModelUnknown
 
     try:
         return catalog.find(provider, model, at_ms) if provider else catalog.search(model, at_ms)
@@ -155,7 +155,7 @@ def _closest(nearest: tuple[str, ...], provider: str) -> str:
 
 
 def _moment_ms(text: str, help_command: str) -> int:
-    from comptroller.catalogued import now_ms  # noqa: PLC0415
+    from comptroller.catalogued import now_ms
 
     if not text:
         return now_ms()
@@ -186,7 +186,7 @@ def _read(source: str) -> object:
 
 def _asked(document: object) -> "Asked":
     """The request, each field of its kind and none that is not known. Raises CommandFailed (2)."""
-    from comptroller.price_documents import Asked  # noqa: PLC0415
+    from comptroller.price_documents import Asked
 
     if not isinstance(document, dict):
         raise CommandFailed("the input is a JSON object", _COST, USAGE_ERROR)
@@ -227,7 +227,7 @@ def _text(document: dict[str, Any], name: str, *, needed: bool = False) -> str:
 
 
 def _model_list(config: Path | None) -> "Value":
-    from comptroller.document import ConfigInvalid, read_document  # noqa: PLC0415
+    from comptroller.document import ConfigInvalid, read_document
 
     if config is None:
         message = "name the configuration whose prices to check"
@@ -247,7 +247,7 @@ def _model_list(config: Path | None) -> "Value":
 
 
 def _say_when_alone(catalog: "Catalog") -> None:
-    from pricing.catalog import INSTALL_SECOND_OPINION  # noqa: PLC0415
+    from pricing.catalog import INSTALL_SECOND_OPINION
 
     if catalog.second is None:
         typer.echo(
@@ -258,7 +258,7 @@ def _say_when_alone(catalog: "Catalog") -> None:
 
 def _prices(info: dict[str, object]) -> Iterator[dict[str, object]]:
     """Each price as people quote it: of a million tokens, or of one of whatever it is."""
-    from pricing.catalog import quoted  # noqa: PLC0415
+    from pricing.catalog import quoted
 
     for key, value in info.items():
         for name, usd, unit in quoted(key, value):

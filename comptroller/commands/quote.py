@@ -93,7 +93,7 @@ def _input_text(input_file: str, prompt: str) -> str:
 
 
 def _asked(url: str, secret: str, body: dict[str, Any]) -> dict[str, Any]:
-    import httpx  # noqa: PLC0415
+    import httpx
 
     try:
         with httpx.Client(timeout=TIMEOUT_S, trust_env=not is_loopback(url)) as client:

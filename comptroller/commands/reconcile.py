@@ -35,7 +35,7 @@ def reconcile_command(
 ) -> None:
     """Compare what a provider says that it has billed with what was recorded, by day and model, and
     name what of the difference can be named."""
-    from comptroller.exports import DIALECTS, ExportInvalid, read  # noqa: PLC0415
+    from comptroller.exports import DIALECTS, ExportInvalid, read
 
     if provider not in DIALECTS:
         message = f"exports of {provider[:40]!r} are not known; there are {', '.join(DIALECTS)}"
@@ -50,8 +50,8 @@ def reconcile_command(
 
 
 def _compared(client: "AdminClient", export: "Export", models: str) -> "Reconciled":
-    from clickhouse.query import load_query  # noqa: PLC0415
-    from comptroller.reconciliation import Recorded, StillOpen, reconciled  # noqa: PLC0415
+    from clickhouse.query import load_query
+    from comptroller.reconciliation import Recorded, StillOpen, reconciled
 
     span = {"since_ms": _ms(export.from_day), "until_ms": _ms(export.until_day)}
     ended, still_open = (
@@ -100,7 +100,7 @@ def _document(found: "Reconciled", export: "Export") -> dict[str, Any]:
 
 
 def _row(row: "Row", *, has_amounts: bool) -> dict[str, Any]:
-    from pricing import dollars  # noqa: PLC0415
+    from pricing import dollars
 
     nusd = row.difference_nusd if has_amounts else None
     return {
@@ -114,7 +114,7 @@ def _row(row: "Row", *, has_amounts: bool) -> dict[str, Any]:
 
 
 def _side(name: str, side: "Side | None") -> dict[str, Any]:
-    from pricing import dollars  # noqa: PLC0415
+    from pricing import dollars
 
     nusd = side.amount_nusd if side else None
     return {
@@ -127,7 +127,7 @@ def _side(name: str, side: "Side | None") -> dict[str, Any]:
 
 
 def _named(each: "Named") -> dict[str, Any]:
-    from pricing import dollars  # noqa: PLC0415
+    from pricing import dollars
 
     bounds = {"least": each.least_nusd, "most": each.most_nusd}
     return {

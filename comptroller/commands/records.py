@@ -23,8 +23,8 @@ def settings_of(
 ) -> "Settings":
     """What file and environment say, and `overrides` over both; with `models` also model_list,
     whose prices are looked up, which takes its time. Raises CommandFailed (2)."""
-    from comptroller.document import ConfigInvalid  # noqa: PLC0415
-    from comptroller.settings import load_settings  # noqa: PLC0415
+    from comptroller.document import ConfigInvalid
+    from comptroller.settings import load_settings
 
     environment = {**os.environ, **(overrides or {})}
     if data_dir is not None:
@@ -39,7 +39,7 @@ def settings_of(
 def written_of(config: Path | None) -> "Written | None":
     """What the file says now; its name is absolute, so that it is found again. Raises CommandFailed
     (2)."""
-    from comptroller.document import ConfigInvalid, read_written  # noqa: PLC0415
+    from comptroller.document import ConfigInvalid, read_written
 
     if config is None:
         return None
@@ -52,10 +52,10 @@ def written_of(config: Path | None) -> "Written | None":
 
 def records_client(settings: "Settings", organisation: str) -> Any:  # noqa: ANN401  # untyped driver
     """A client that reads: of all, or of one organisation's rows."""
-    from clickhouse_connect import get_client  # noqa: PLC0415
-    from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415
+    from clickhouse_connect import get_client
+    from clickhouse_connect.driver.httputil import get_pool_manager
 
-    from comptroller.reading import records_address  # noqa: PLC0415
+    from comptroller.reading import records_address
 
     address = records_address(settings, organisation)
     embedded = not settings.records.clickhouse_url
@@ -72,7 +72,7 @@ def records_client(settings: "Settings", organisation: str) -> Any:  # noqa: ANN
 
 def _said(text: str) -> str:
     """What ClickHouse says, without what the driver puts around it."""
-    from clickhouse.errors import refused  # noqa: PLC0415
+    from clickhouse.errors import refused
 
     _, driver, response = text.partition("server response: ")
     error = refused(response.rpartition(" (for url ")[0] or response)
@@ -83,13 +83,13 @@ def _said(text: str) -> str:
 @contextlib.contextmanager
 def records_told(again: str) -> Iterator[None]:
     """Troubles of the records as CommandFailed; `again` is what to type once a query was wrong."""
-    from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+    from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    from budgets.policy import PolicyInvalid  # noqa: PLC0415
-    from clickhouse.accounts import SecretUnusable  # noqa: PLC0415
-    from clickhouse.errors import RecordsError  # noqa: PLC0415
-    from comptroller.reading import RecordsAbsent  # noqa: PLC0415
-    from recorder.heads import HeadsDamaged, SigningKeyUnusable  # noqa: PLC0415
+    from budgets.policy import PolicyInvalid
+    from clickhouse.accounts import SecretUnusable
+    from clickhouse.errors import RecordsError
+    from comptroller.reading import RecordsAbsent
+    from recorder.heads import HeadsDamaged, SigningKeyUnusable
 
     try:
         yield

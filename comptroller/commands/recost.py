@@ -84,7 +84,7 @@ def _gone_through(client: "AdminClient", wanted: dict[str, Any]) -> dict[str, An
 
 
 def _rows(sums: dict[tuple[str, str, str], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    from pricing import dollars  # noqa: PLC0415
+    from pricing import dollars
 
     for (day, model, version), each in sorted(sums.items()):
         usd = {f"{name}_usd": dollars(each[f"{name}_nusd"]) for name in _AMOUNTS}

@@ -25,8 +25,8 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow, as YAML 
 @told()
 def check_command(file: File, config: Config = None, as_json: Json = False) -> None:
     """Check a workflow: its graph, and what a run can cost at most. Exits 2 where it cannot run."""
-    from comptroller.commands.check import loaded  # noqa: PLC0415
-    from comptroller.workflow_files import WorkflowInvalid, read_workflow  # noqa: PLC0415
+    from comptroller.commands.check import loaded
+    from comptroller.workflow_files import WorkflowInvalid, read_workflow
 
     settings, _ = loaded(config)
     try:
@@ -54,15 +54,15 @@ def check_command(file: File, config: Config = None, as_json: Json = False) -> N
 @told()
 def schema_command(as_json: Json = False) -> None:
     """Print the JSON Schema of a workflow, for an editor or a program."""
-    from orchestrator.schema import json_schema  # noqa: PLC0415
+    from orchestrator.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=None if as_json else 2))
 
 
 def checked(found: "WorkflowFile", ceiling: "CallCeiling") -> dict[str, Any]:
     """What a check says, as JSON has it."""
-    from orchestrator.graph import StepGraph  # noqa: PLC0415
-    from pricing import dollars  # noqa: PLC0415
+    from orchestrator.graph import StepGraph
+    from pricing import dollars
 
     workflow = found.workflow
     graph = StepGraph(workflow.steps)
@@ -97,7 +97,7 @@ def _foreseen(
     found: "WorkflowFile", ceiling: "CallCeiling", known: "dict[Path, Forecast]"
 ) -> "Forecast":
     """`known`: what is started by many is looked at once."""
-    from orchestrator.forecast import forecast  # noqa: PLC0415
+    from orchestrator.forecast import forecast
 
     if found.path not in known:
         inside = {
@@ -111,8 +111,8 @@ def _foreseen(
 def call_ceiling(settings: "Settings") -> "CallCeiling":
     """The dearest single call of a model of the configuration, at whichever deployment, or at those
     of its fallbacks."""
-    from gateway.route_prices import RoutePrices  # noqa: PLC0415
-    from pricing import QuoteTooLarge, quote  # noqa: PLC0415
+    from gateway.route_prices import RoutePrices
+    from pricing import QuoteTooLarge, quote
 
     def ceiling(model: str, cap: int | None) -> int | None:
         found = []

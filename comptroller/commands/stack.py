@@ -102,7 +102,7 @@ def _embedded(folder: Path) -> list[Finding]:
 
 def _redis(settings: Settings) -> list[Finding]:
     """One that is not ours, as `up` judges it: each of its servers."""
-    from comptroller.assured import judgements  # noqa: PLC0415
+    from comptroller.assured import judgements
 
     try:
         judged = asyncio.run(judgements(settings))

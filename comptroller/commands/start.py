@@ -39,11 +39,11 @@ def up_command(
     ] = None,
 ) -> None:
     """Start everything on this machine and run until SIGTERM; SIGHUP reloads the file."""
-    from budgets.transport import LedgerUnavailable  # noqa: PLC0415
-    from comptroller.data_dir import DataDirRefused  # noqa: PLC0415
-    from comptroller.supervise import PartFailed  # noqa: PLC0415
-    from comptroller.up import up  # noqa: PLC0415
-    from console.token_store import TokenWeak  # noqa: PLC0415
+    from budgets.transport import LedgerUnavailable
+    from comptroller.data_dir import DataDirRefused
+    from comptroller.supervise import PartFailed
+    from comptroller.up import up
+    from console.token_store import TokenWeak
 
     given = {"PORT": port, "ADMIN_PORT": admin_port, "WORKERS": workers}
     chosen = {name: str(each) for name, each in given.items() if each is not None}

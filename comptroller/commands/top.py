@@ -42,7 +42,7 @@ def top_command(
 
 
 def _print_json(client: "AdminClient", *, once: bool) -> None:
-    from comptroller.commands.figures import figures  # noqa: PLC0415
+    from comptroller.commands.figures import figures
 
     with _keys() as fd:
         while True:
@@ -53,19 +53,19 @@ def _print_json(client: "AdminClient", *, once: bool) -> None:
 
 
 def _print_frame(client: "AdminClient") -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from comptroller.commands.figures import figures  # noqa: PLC0415
-    from comptroller.commands.frame import frame  # noqa: PLC0415
+    from comptroller.commands.figures import figures
+    from comptroller.commands.frame import frame
 
     Console().print(frame(figures(client), datetime.now(UTC)))
 
 
 def _live(client: "AdminClient") -> None:
-    from rich.live import Live  # noqa: PLC0415
+    from rich.live import Live
 
-    from comptroller.commands.figures import figures  # noqa: PLC0415
-    from comptroller.commands.frame import frame  # noqa: PLC0415
+    from comptroller.commands.figures import figures
+    from comptroller.commands.frame import frame
 
     with _keys() as fd, Live(screen=True, auto_refresh=False) as live:
         while True:

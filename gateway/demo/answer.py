@@ -104,11 +104,11 @@ def _text(asked: Asked) -> str:
     )
 
 
-def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _example(schema: Any, said: str, depth: int = 0) -> Any:  # noqa: ANN401  # any JSON value
+def _example(schema: Any, said: str, depth: int = 0) -> Any:
     """A value of the schema's type: of an enum the first, else what was said in quotes, or the
     first number in it."""
     schema = _object(schema)

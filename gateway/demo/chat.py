@@ -117,7 +117,7 @@ def _chunks(request: dict[str, Any], said: Answer) -> list[dict[str, Any]]:
     return chunks
 
 
-def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

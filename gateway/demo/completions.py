@@ -44,7 +44,7 @@ def _prompts(request: dict[str, Any]) -> list[Any]:
     return [given] if isinstance(given, str) or isinstance(given[0], int) else given
 
 
-def _asked(request: dict[str, Any], prompt: Any) -> Asked:  # noqa: ANN401  # a text or tokens
+def _asked(request: dict[str, Any], prompt: Any) -> Asked:  # a text or tokens
     is_text = isinstance(prompt, str)
     size = len(prompt.encode("utf-8", "surrogatepass")) if is_text else 0
     return Asked(

@@ -43,7 +43,7 @@ def _dimensions(wanted: object) -> int:
     return wanted if type(wanted) is int and 1 <= wanted <= DIMENSIONS_MAX else DIMENSIONS
 
 
-def _inputs(given: Any) -> list[Any]:  # noqa: ANN401  # one of the four shapes
+def _inputs(given: Any) -> list[Any]:  # one of the four shapes
     return [given] if isinstance(given, str) or isinstance(given[0], int) else given
 
 

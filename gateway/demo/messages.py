@@ -88,7 +88,7 @@ def _text(block: dict[str, Any]) -> str:
     return texts[-1] if texts else "that"
 
 
-def _bytes(value: Any) -> int:  # noqa: ANN401  # any JSON value
+def _bytes(value: Any) -> int:
     """Of the texts that are read as words: pictures and documents are not."""
     if isinstance(value, str):
         return len(value)
@@ -99,7 +99,7 @@ def _bytes(value: Any) -> int:  # noqa: ANN401  # any JSON value
     return 0
 
 
-def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

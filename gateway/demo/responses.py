@@ -84,7 +84,7 @@ def _tools(request: dict[str, Any]) -> tuple[Tool, ...]:
     )
 
 
-def _schema(request: dict[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
+def _schema(request: dict[str, Any]) -> Any:
     form = _object(_object(request.get("text")).get("format"))
     return form.get("schema") if form.get("type") == "json_schema" else None
 
@@ -182,7 +182,7 @@ def _call_events(item: dict[str, Any], said: Answer) -> Iterator[tuple[str, dict
     yield f"response.{event}.done", at | done
 
 
-def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

@@ -252,6 +252,6 @@ def _audio_output(fields: dict[str, msgspec.Raw]) -> bool:
     return "audio" in (modalities or ()) or decoded(fields, "audio") is not None
 
 
-def _produced(event: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _produced(event: Any) -> Any:
     """The choices, in servers' own forms of an event the whole of it."""
     return event.get("choices", event) if isinstance(event, dict) else event

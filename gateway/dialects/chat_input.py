@@ -57,7 +57,7 @@ class InputBound:
             images=len(self.images),
         )
 
-    def add_messages(self, messages: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_messages(self, messages: Any) -> None:
         """Raises InvalidRequest where they are not a list of messages."""
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("messages is a list of at least one message", param="messages")
@@ -85,7 +85,7 @@ class InputBound:
                 self.add_json(value)
                 self.other = self.other or key in ("audio", "video", "images")
 
-    def _add_part(self, part: Any) -> None:  # noqa: ANN401  # any JSON value
+    def _add_part(self, part: Any) -> None:
         if isinstance(part, str):
             self._add_text(part)
             return
@@ -122,7 +122,7 @@ class InputBound:
         # A setting that is not known here may make more of it.
         self.other |= not (part.keys() <= _IMAGE_PART_KEYS and image.keys() <= _IMAGE_KEYS)
 
-    def add_json(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_json(self, value: Any) -> None:
         """Tool calls, schemas: the provider writes them into the prompt in a style of its own."""
         if value is None:
             return
@@ -133,13 +133,13 @@ class InputBound:
         self.tokens += self._json_tokens(written)
         self.texts += 1
 
-    def add_field(self, name: str, value: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_field(self, name: str, value: Any) -> None:
         """A field beside messages and tools that the provider writes into the prompt."""
         if name == "functions" and isinstance(value, list):
             self.tools += len(value)
         self.add_json(value)
 
-    def add_tools(self, tools: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_tools(self, tools: Any) -> None:
         """Raises InvalidRequest where they are not a list; a tool that the provider runs itself
         brings content that nobody has seen."""
         if tools is None:
@@ -169,7 +169,7 @@ def cache_write_asked(values: list[Any], written: bytes) -> CacheWrite:
     return "5m" if lifetimes <= {"5m"} else "1h"
 
 
-def _cache_lifetimes(value: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON value
+def _cache_lifetimes(value: Any) -> Iterator[str]:
     """The lifetime of each `cache_control` inside; without one it is five minutes."""
     waiting = [value]
     while waiting:

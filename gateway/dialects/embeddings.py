@@ -93,7 +93,7 @@ class EmbeddingsDialect(ChatDialect):
         named = {"model": msgspec.Raw(msgspec.json.encode(model))}
         return msgspec.json.encode(call.fields | named)
 
-    def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:  # noqa: ARG002
+    def with_cap(self, encoded: bytes, cap_field: str, output_tokens: int) -> bytes:  # noqa: ARG002  # none
         """See Dialect: nothing is produced, so there is nothing to cap."""
         return encoded
 

@@ -53,7 +53,7 @@ def _refuse_duplicates(body: bytes) -> None:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
 
 
-def decoded(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  # any JSON value
+def decoded(fields: dict[str, msgspec.Raw], name: str) -> Any:
     """A field's value, None where it is absent or null. Raises InvalidRequest."""
     raw = fields.get(name)
     if raw is None:
@@ -66,7 +66,7 @@ def decoded(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  
         raise InvalidRequest(f"{name} is nested too deeply", param=name) from None
 
 
-def rewritten(fields: dict[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401  # any JSON value
+def rewritten(fields: dict[str, msgspec.Raw], name: str) -> Any:
     """A field's value, which from here on is what is forwarded: a key that is there twice inside
     it would else be one thing to us and another to the provider's parser."""
     value = decoded(fields, name)

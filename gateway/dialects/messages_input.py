@@ -33,7 +33,7 @@ class MessagesBound(InputBound):
 
     __slots__ = ()
 
-    def add_messages(self, messages: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_messages(self, messages: Any) -> None:
         """Raises InvalidRequest where they are not a list of messages."""
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("messages is a list of at least one message", param="messages")
@@ -51,12 +51,12 @@ class MessagesBound(InputBound):
                 self.add_json(message)
                 self.other = True
 
-    def add_system(self, system: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_system(self, system: Any) -> None:
         """A text, or blocks of it. Raises InvalidRequest."""
         if system is not None:
             self._add_content(system, "system")
 
-    def add_tools(self, tools: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_tools(self, tools: Any) -> None:
         """Raises InvalidRequest where they are not a list, NotPriced for what Anthropic runs."""
         for tool in checked_tools(tools):
             self.tools += 1
@@ -65,7 +65,7 @@ class MessagesBound(InputBound):
             self.tokens += tokens or 0
             self.other |= tokens is None
 
-    def _add_content(self, content: Any, param: str, depth: int = 1) -> None:  # noqa: ANN401  # any JSON value
+    def _add_content(self, content: Any, param: str, depth: int = 1) -> None:
         if isinstance(content, str):
             self._add_text(content)
             return
@@ -103,7 +103,7 @@ class MessagesBound(InputBound):
         else:
             self.other = True
 
-    def _add_tool_change(self, change: Any) -> None:  # noqa: ANN401  # any JSON value
+    def _add_tool_change(self, change: Any) -> None:
         """A tool that is offered from here on (beta "Mid-conversation tool changes"): one that is
         defined is judged as in `tools`; one that is named was, where it was defined."""
         change = change if isinstance(change, dict) else {}
@@ -140,7 +140,7 @@ def _cites(block: dict[str, Any]) -> bool:
     return block.get("citations") not in (None, {}, {"enabled": False})
 
 
-def _image(source: Any) -> Image:  # noqa: ANN401  # any JSON value
+def _image(source: Any) -> Image:
     """A picture, with its size where it is in the request itself."""
     data = source.get("data") if isinstance(source, dict) else None
     if not isinstance(data, str) or source.get("type") != "base64":

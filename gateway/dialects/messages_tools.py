@@ -30,7 +30,7 @@ _SERVER_TOOLS = (
 )
 
 
-def checked_tools(tools: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def checked_tools(tools: Any) -> list[dict[str, Any]]:
     """The tools of a request, none for null. Raises InvalidRequest, NotPriced."""
     if tools is None:
         return []

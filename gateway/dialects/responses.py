@@ -169,7 +169,7 @@ def _beside(said: dict[str, Any]) -> dict[str, Any]:
     return {name: said[name] for name in ("code", "message", "param")}
 
 
-def _bound(fields: dict[str, msgspec.Raw], bound: ResponsesInput, read: Any) -> ResponsesInput:  # noqa: ANN401
+def _bound(fields: dict[str, msgspec.Raw], bound: ResponsesInput, read: Any) -> ResponsesInput:
     """Adds up what the provider writes into the prompt; `read` gives a field's value."""
     bound.add_instructions(read(fields, "instructions"))
     bound.add_input(read(fields, "input"))

@@ -67,7 +67,7 @@ class ResponsesInput(InputBound):
         super().__init__(measure)
         self.hosted = ToolsBound()
 
-    def add_input(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_input(self, value: Any) -> None:
         """Raises InvalidRequest where it is neither a text nor a list of items."""
         if value is None:
             return
@@ -82,7 +82,7 @@ class ResponsesInput(InputBound):
         for item in value:
             self._add_item(item)
 
-    def add_instructions(self, value: Any) -> None:  # noqa: ANN401  # any JSON value
+    def add_instructions(self, value: Any) -> None:
         """A text that stands before the input; raises InvalidRequest where it is none."""
         if value is None:
             return
@@ -91,7 +91,7 @@ class ResponsesInput(InputBound):
         self.messages += 1
         self._add_text(value)
 
-    def add_tools(self, tools: Any, *, in_item: bool = False) -> None:  # noqa: ANN401  # any JSON value
+    def add_tools(self, tools: Any, *, in_item: bool = False) -> None:
         """Raises InvalidRequest where they are no list of tools, NotPriced as ToolsBound."""
         if tools is None:
             return
@@ -130,7 +130,7 @@ class ResponsesInput(InputBound):
             if key != "type":
                 self._add_value(kind, key, value)
 
-    def _add_value(self, kind: str, key: str, value: Any) -> None:  # noqa: ANN401  # any JSON value
+    def _add_value(self, kind: str, key: str, value: Any) -> None:
         if key not in _KEYS:
             self.tokens += len(key.encode("utf-8", "surrogatepass"))
             self.other = self.other or key not in _RARE_KEYS
@@ -150,7 +150,7 @@ class ResponsesInput(InputBound):
             self.add_json(value)
             self.other = self.other or key in _PARTS_IN  # parts, but not a list of them
 
-    def _add_part(self, part: Any) -> None:  # noqa: ANN401  # any JSON value
+    def _add_part(self, part: Any) -> None:
         if isinstance(part, str):
             self._add_text(part)
             return

@@ -80,12 +80,12 @@ class ToolsBound:
         self.count += len(inner)
 
 
-def is_tools(value: Any) -> TypeGuard[list[dict[str, Any]]]:  # noqa: ANN401  # any JSON value
+def is_tools(value: Any) -> TypeGuard[list[dict[str, Any]]]:
     """Whether this is a list of objects."""
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
-def _is_local(environment: Any) -> bool:  # noqa: ANN401  # any JSON value
+def _is_local(environment: Any) -> bool:
     return isinstance(environment, dict) and environment.get("type") == "local"
 
 

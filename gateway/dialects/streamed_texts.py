@@ -32,7 +32,7 @@ def events_in(received: bytes) -> Iterator[tuple[bytes, Any]]:
         yield payload, value
 
 
-def texts_tokens(value: Any, uncounted: frozenset[str] = frozenset()) -> int:  # noqa: ANN401
+def texts_tokens(value: Any, uncounted: frozenset[str] = frozenset()) -> int:
     """Of every text in a JSON value, but in the fields that are uncounted."""
     if isinstance(value, str):
         return text_tokens_max(value)

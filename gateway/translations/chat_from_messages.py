@@ -162,7 +162,7 @@ def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
     return {"id": block.get("id"), "type": "function", "function": function}
 
 
-def _finish(reason: Any) -> str | None:  # noqa: ANN401  # any JSON value
+def _finish(reason: Any) -> str | None:
     return None if reason is None else _FINISH.get(str(reason), "stop")
 
 

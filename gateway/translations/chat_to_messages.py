@@ -147,7 +147,7 @@ class _Turns:
             self.messages.append({"role": role, "content": blocks})
 
 
-def _blocks(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _blocks(content: Any) -> list[dict[str, Any]]:
     """Empty text is left out: Anthropic refuses it."""
     if content is None:
         return []
@@ -155,7 +155,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON v
     return [block for part in parts for block in _block(part)]
 
 
-def _block(part: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _block(part: Any) -> Iterator[dict[str, Any]]:
     if isinstance(part, str):
         part = {"type": "text", "text": part}
     kind = part.get("type") if isinstance(part, dict) else None
@@ -172,7 +172,7 @@ def _block(part: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JSON v
     yield block
 
 
-def _source(image: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _source(image: Any) -> dict[str, Any]:
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
         raise InvalidRequest("image_url has a url", param="messages")
@@ -182,7 +182,7 @@ def _source(image: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
     return {"type": "base64", "media_type": data[1].lower(), "data": data[2]}
 
 
-def _tool_use(call: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _tool_use(call: Any) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise _no_counterpart("a tool call that is no function's", "messages")
@@ -232,7 +232,7 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _choice(choice: Any) -> dict[str, Any] | None:  # noqa: ANN401  # any JSON value
+def _choice(choice: Any) -> dict[str, Any] | None:
     if choice is None:
         return None
     named = {"auto": "auto", "none": "none", "required": "any"}
@@ -244,7 +244,7 @@ def _choice(choice: Any) -> dict[str, Any] | None:  # noqa: ANN401  # any JSON v
     return {"type": "tool", "name": function.get("name")}
 
 
-def _schema(wanted: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _schema(wanted: Any) -> Any:
     """The schema that the answer has to follow; None where it may be any text."""
     if wanted is None or wanted == {"type": "text"}:
         return None

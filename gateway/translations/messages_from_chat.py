@@ -176,7 +176,7 @@ def _content(message: dict[str, Any]) -> list[dict[str, Any]]:
     return blocks
 
 
-def _input(arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _input(arguments: Any) -> dict[str, Any]:
     text = str(arguments or "{}")
     try:
         value = msgspec.json.decode(text)
@@ -185,7 +185,7 @@ def _input(arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
     return value if isinstance(value, dict) else {"unparsed": text}
 
 
-def _stop(reason: Any) -> str | None:  # noqa: ANN401  # any JSON value
+def _stop(reason: Any) -> str | None:
     return None if reason is None else _STOP.get(str(reason), "end_turn")
 
 

@@ -89,7 +89,7 @@ def _messages(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 raise _no_counterpart(f"a message of the role {role!r}", "messages")
 
 
-def _blocks(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _blocks(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
@@ -97,7 +97,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON v
     return content
 
 
-def _text(content: Any, param: str) -> str:  # noqa: ANN401  # any JSON value
+def _text(content: Any, param: str) -> str:
     """Blocks of text in one: many servers take nothing else here."""
     texts = [each.get("text") for each in _blocks(content) if each.get("type") == "text"]
     if len(texts) < len(_blocks(content)) or not all(isinstance(each, str) for each in texts):
@@ -197,7 +197,7 @@ def _tools(fields: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _tool(tool: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def _tool(tool: Any) -> dict[str, Any]:
     if not isinstance(tool, dict) or tool.get("type", "custom") not in ("custom", None):
         raise _no_counterpart("a tool that the provider runs itself", "tools")
     function: dict[str, Any] = {
@@ -210,7 +210,7 @@ def _tool(tool: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
     return {"type": "function", "function": function}
 
 
-def _schema(config: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _schema(config: Any) -> Any:
     """The schema that the answer has to follow; None where it may be any text."""
     form = config.get("format") if isinstance(config, dict) else None
     if form is None:

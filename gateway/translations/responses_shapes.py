@@ -37,7 +37,7 @@ def response(completion: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ended(reason: Any, output: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def ended(reason: Any, output: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
     """What of it is known at the end; `reason` is the completion's."""
     cut = _CUT.get(str(reason))
     return {

@@ -64,7 +64,7 @@ class ResponsesStream:
             self._reason = choice.get("finish_reason") or self._reason
         return out
 
-    def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401  # any JSON value
+    def _event(self, kind: str, **fields: Any) -> bytes:
         self._number += 1
         return named_event({"type": kind, "sequence_number": self._number - 1, **fields})
 

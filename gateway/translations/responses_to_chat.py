@@ -120,7 +120,7 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
     return {"role": role, "content": list(_parts(content))}
 
 
-def _plain_texts(content: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON value
+def _plain_texts(content: Any) -> Iterator[str]:
     if isinstance(content, str):
         yield content
         return
@@ -132,7 +132,7 @@ def _plain_texts(content: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON val
         yield text
 
 
-def _parts(content: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _parts(content: Any) -> Iterator[dict[str, Any]]:
     for part in _objects(content):
         match part:
             case {"type": "input_text" | "text", "text": str(text)}:
@@ -144,7 +144,7 @@ def _parts(content: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JSO
                 raise _no_counterpart(f"a part of the type {part.get('type')!r}", "input")
 
 
-def _objects(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _objects(content: Any) -> list[dict[str, Any]]:
     if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
         raise InvalidRequest("content is a text, or a list of parts", param="input")
     return content

@@ -14,12 +14,12 @@ def decoded_object(body: bytes) -> dict[str, Any]:
     return as_object(value)
 
 
-def as_object(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON value
+def as_object(value: Any) -> dict[str, Any]:
     """The object, or an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def as_objects(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def as_objects(value: Any) -> list[dict[str, Any]]:
     """The objects of a list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 

@@ -31,7 +31,7 @@ class Kind(BaseModel):
         return ()
 
 
-def texts_in(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:  # noqa: ANN401  # JSON
+def texts_in(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
     """The texts of a JSON value, with their places in it."""
     if isinstance(value, str):
         yield place, value

@@ -145,7 +145,7 @@ def _cells(
     prices: Mapping[str, object], tier: str, *, inclusive: bool
 ) -> Iterator[tuple[str, str]]:
     """(key of model_info, dollars) of everything in a price."""
-    from genai_prices.types import TieredPrices  # noqa: PLC0415
+    from genai_prices.types import TieredPrices  # noqa: PLC0415  # with the prices
 
     for name, value in prices.items():
         if value is None:

@@ -72,7 +72,7 @@ class LitellmMap:
                     listed.setdefault(rest, key)
         return sellers
 
-    def find(self, lists: Sequence[str], names: Iterable[str], at_ms: int) -> Listed | None:  # noqa: ARG002
+    def find(self, lists: Sequence[str], names: Iterable[str], at_ms: int) -> Listed | None:  # noqa: ARG002  # it has no dates
         """The first of `names` in `lists` (values of litellm_provider); at any moment the same."""
         sellers = [listed for each in lists for listed in self._sellers(each)]
         for name in names:

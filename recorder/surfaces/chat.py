@@ -88,7 +88,7 @@ class _Fields(dict[str, Any]):
 
     __slots__ = ()
 
-    def merge(self, name: str, value: Any) -> None:  # noqa: ANN401  # any JSON value
+    def merge(self, name: str, value: Any) -> None:
         """Strings grow, lists of parts too; of anything else the last one that is not null wins."""
         known = self.get(name)
         if type(value) is str and name not in _WHOLE_STRINGS:
@@ -130,7 +130,7 @@ class _ToolCalls:
         self._left_out: set[int] = set()
         self._at = self._next = 0
 
-    def take(self, deltas: Any) -> None:  # noqa: ANN401  # any JSON value
+    def take(self, deltas: Any) -> None:
         """The calls, or pieces of them, of one event."""
         for delta in objects(deltas):
             call = self._call(delta)
@@ -195,7 +195,7 @@ class _Answer:
             elif name not in self._fields or (value is not None and value != ""):
                 self._fields[name] = value
 
-    def _take_choices(self, deltas: Any) -> None:  # noqa: ANN401  # any JSON value
+    def _take_choices(self, deltas: Any) -> None:
         if type(deltas) is not list:
             return
         self._fields.setdefault("choices", None)  # its place among the fields
@@ -273,7 +273,7 @@ def _take_function(function: _Fields, delta: dict[str, Any]) -> None:
         function.merge(name, value)
 
 
-def _take_logprobs(choice: _Fields, value: Any) -> None:  # noqa: ANN401  # any JSON value
+def _take_logprobs(choice: _Fields, value: Any) -> None:
     if type(value) is not dict:
         choice.setdefault("logprobs", None)
         return
@@ -305,7 +305,7 @@ def _is_text(choice: _Fields) -> bool:
     return "text" in choice and "message" not in choice
 
 
-def _finished(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _finished(value: Any) -> Any:
     if type(value) is _Pieces:
         return "".join(value)
     if type(value) is _Fields or type(value) is _ToolCalls:
@@ -313,7 +313,7 @@ def _finished(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     return value
 
 
-def _calls_of(message: Any) -> Iterator[tuple[str, str, Any]]:  # noqa: ANN401  # any JSON value
+def _calls_of(message: Any) -> Iterator[tuple[str, str, Any]]:
     """Id, name and arguments of each call of a message, the older `function_call` too."""
     for call in objects(field_of(message, "tool_calls")):
         function, custom = call.get("function"), call.get("custom")

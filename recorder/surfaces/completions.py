@@ -14,10 +14,10 @@ class CompletionsSurface(ChatSurface):
 
     __slots__ = ()
 
-    def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:  # noqa: ARG002
+    def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:  # noqa: ARG002  # none
         """See Surface."""
         return ()
 
-    def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:  # noqa: ARG002
+    def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:  # noqa: ARG002  # none
         """See Surface."""
         return ()

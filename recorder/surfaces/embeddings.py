@@ -14,14 +14,14 @@ class EmbeddingsSurface:
         """See Surface."""
         return body
 
-    def finish_reason(self, answer: bytes) -> str:  # noqa: ARG002
+    def finish_reason(self, answer: bytes) -> str:  # noqa: ARG002  # none
         """See Surface."""
         return ""
 
-    def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:  # noqa: ARG002
+    def tool_calls(self, answer: bytes) -> tuple[ToolCall, ...]:  # noqa: ARG002  # none
         """See Surface."""
         return ()
 
-    def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:  # noqa: ARG002
+    def tool_results(self, request: bytes) -> tuple[ToolResult, ...]:  # noqa: ARG002  # none
         """See Surface."""
         return ()

@@ -145,7 +145,7 @@ class _Message:
             case "error":
                 self._error = event.get("error")
 
-    def _begin(self, index: Any, begun: dict[str, Any]) -> None:  # noqa: ANN401  # any JSON value
+    def _begin(self, index: Any, begun: dict[str, Any]) -> None:
         at = _index(index)
         if at not in self._blocks and len(self._blocks) >= BLOCKS_MAX:
             self._left_out.add(at)
@@ -178,11 +178,11 @@ class _Message:
         return marked(message, lacks)
 
 
-def _index(value: Any) -> int:  # noqa: ANN401  # any JSON value
+def _index(value: Any) -> int:
     return value if type(value) is int else 0
 
 
-def _calls_of(message: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _calls_of(message: Any) -> Iterator[dict[str, Any]]:
     for block in objects(field_of(message, "content")):
         if block.get("type") in _CALLS:
             yield block

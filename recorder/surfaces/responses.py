@@ -193,7 +193,7 @@ def _place(kind: str, event: dict[str, Any]) -> tuple[str, int, str, str] | None
     return list_name, index, part_kind, name
 
 
-def _calls_in(items: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def _calls_in(items: Any) -> Iterator[dict[str, Any]]:
     for item in objects(items):
         kind = item.get("type")
         if type(kind) is str and kind in _CALLS:

@@ -29,22 +29,22 @@ def may_hold(body: bytes, *names: bytes) -> bool:
     return b"\\u" in body or any(name in body for name in names)
 
 
-def objects(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any JSON value
+def objects(value: Any) -> list[dict[str, Any]]:
     """The objects of a list; of anything else none."""
     return [each for each in value if type(each) is dict] if type(value) is list else []
 
 
-def field_of(value: Any, name: str) -> Any:  # noqa: ANN401  # any JSON value
+def field_of(value: Any, name: str) -> Any:
     """A field of an object; None of anything else."""
     return value.get(name) if type(value) is dict else None
 
 
-def name_of(value: Any) -> str:  # noqa: ANN401  # any JSON value
+def name_of(value: Any) -> str:
     """A text that names something, at most NAME_CHARS_MAX of it; empty for what is none."""
     return _utf8(value[:NAME_CHARS_MAX]).decode() if type(value) is str else ""
 
 
-def measured(value: Any) -> tuple[int, str]:  # noqa: ANN401  # any JSON value
+def measured(value: Any) -> tuple[int, str]:
     """Bytes and SHA-256 of a text, or of the JSON of what is none; null is nothing."""
     data = b"" if value is None else _utf8(value) if type(value) is str else encoded(value)
     return len(data), hashlib.sha256(data).hexdigest()
@@ -58,7 +58,7 @@ def _utf8(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def encoded(value: Any) -> bytes:  # noqa: ANN401  # any JSON value
+def encoded(value: Any) -> bytes:
     """Its JSON without white space."""
     try:
         return msgspec.json.encode(value)
@@ -66,7 +66,7 @@ def encoded(value: Any) -> bytes:  # noqa: ANN401  # any JSON value
         return _utf8(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def decoded(data: bytes) -> Any:  # noqa: ANN401  # any JSON value
+def decoded(data: bytes) -> Any:
     """The value of a JSON text; None where there is none to be had or it is nested too deeply."""
     try:
         value = msgspec.json.decode(data)
@@ -84,7 +84,7 @@ def decoded(data: bytes) -> Any:  # noqa: ANN401  # any JSON value
     return value
 
 
-def _is_deep(value: Any) -> bool:  # noqa: ANN401  # any JSON value
+def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(DEPTH_MAX):
         nested = [each for each in level if type(each) is dict or type(each) is list]
