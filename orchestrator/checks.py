@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain, islice
 
 from budgets.policy import Limit
-from orchestrator.definition import Step, Workflow
+from orchestrator.definition import Step, Workflow, total_nusd
 from orchestrator.graph import StepGraph
 from orchestrator.problems import PROBLEMS_MAX, Place, Problem, nearest
 from orchestrator.templates import (
@@ -154,18 +154,20 @@ def _budgets(workflow: Workflow) -> Iterator[Problem]:
                     f"{step.id} may spend {_amount(limit)} and its run {_amount(above)}: "
                     "a step's limit is at most its run's",
                 )
-            if step.guaranteed and limit.identity == ("usd", "total", ()):
-                moved_nusd += limit.amount
-        if step.guaranteed and not step.budget:
+        if not step.guaranteed:
+            continue
+        moved_nusd += total_nusd(step.budget) or 0
+        if not step.budget:
             yield Problem(
                 ("steps", index, "guaranteed"),
                 f"{step.id} has no budget that could be guaranteed: write one",
             )
-    whole = of_run.get(("usd", "total", ()))
-    if whole is not None and moved_nusd > whole.amount:
+    whole_nusd = total_nusd(workflow.budget)
+    if whole_nusd is not None and moved_nusd > whole_nusd:
         yield Problem(
             ("budget",),
-            f"{dollars(moved_nusd)} usd are guaranteed to steps, and the run has {_amount(whole)}",
+            f"{dollars(moved_nusd)} usd are guaranteed to steps, and the run has "
+            f"{dollars(whole_nusd)} usd",
         )
 
 
@@ -183,19 +185,21 @@ def _models(workflow: Workflow, known: Collection[str] | None) -> Iterator[Probl
         place: Place = ("steps", index)
         for at, name in enumerate(step.models):
             yield from _model(name, known, (*place, "models", at))
-        asked = step.action.models()
-        for name in asked:
-            yield from _model(name, known, (*place, step.action.kind, "model"))
-        if step.action.kind == "prompt" and not asked and default is None:
+        call = step.action.call(default)
+        if call is None:
+            continue
+        if call.model is None:
             yield Problem(
-                (*place, "prompt"),
+                (*place, step.action.kind),
                 f"{step.id} names no model: write one into it, or into defaults",
             )
-        for name in asked or ((default,) if default and step.action.kind == "prompt" else ()):
-            if step.models and name not in step.models:
-                yield Problem(
-                    (*place, "models"), f"{step.id} asks {name}, which is none of its models"
-                )
+            continue
+        if call.model != default:
+            yield from _model(call.model, known, (*place, step.action.kind, "model"))
+        if step.models and call.model not in step.models:
+            yield Problem(
+                (*place, "models"), f"{step.id} asks {call.model}, which is none of its models"
+            )
 
 
 def _model(name: str, known: Collection[str] | None, place: Place) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ The format is YAML, JSON or the Python value of either. What is read here has th
 it can run is seen in `orchestrator.checks`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -257,6 +257,12 @@ class Workflow(BaseModel):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=AT_ONCE_MAX)] = 32
     output: str = ""
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=STEPS_MAX)]
+
+
+def total_nusd(limits: Sequence[Limit]) -> int | None:
+    """What may be spent in all, of all models together; None where nothing says so."""
+    found = [each.amount for each in limits if each.identity == ("usd", "total", ())]
+    return min(found, default=None)
 
 
 def _instead(step: Mapping[str, object], named: list[str]) -> str:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from budgets.policy import Limit
-from orchestrator.definition import Step, Workflow
-from orchestrator.kinds.prompt import Prompt
+from orchestrator.definition import Step, Workflow, total_nusd
 
 BoundBy = Literal["calls", "budget", "run"]
 CallCeiling = Callable[[str, int | None], int | None]
@@ -39,7 +37,7 @@ def forecast(
 ) -> Forecast:
     """Every step at its dearest: each attempt fails at its end, each round is the last allowed.
     `inside`: ceilings of the runs that steps start, by the step, where they are known."""
-    of_run = _usd(workflow.budget)
+    of_run = total_nusd(workflow.budget)
     steps = tuple(
         _step(workflow, step, of_run, _one_nusd(workflow, step, call_ceiling, inside))
         for step in workflow.steps
@@ -58,7 +56,7 @@ def _step(workflow: Workflow, step: Step, of_run: int | None, one: int | None) -
     times = 0 if one == 0 else _times(workflow, step)  # what costs nothing may be done at will
     if one is not None and times is not None:
         bounds.append((one * times, "calls"))
-    own = _usd(step.budget)
+    own = total_nusd(step.budget)
     if own is not None:
         bounds.append((own, "budget"))
     if of_run is not None:
@@ -69,23 +67,16 @@ def _step(workflow: Workflow, step: Step, of_run: int | None, one: int | None) -
     return StepForecast(step.id, ceiling, by)
 
 
-def _usd(limits: tuple[Limit, ...]) -> int | None:
-    """The dollars that may be spent of every model in all."""
-    found = [each.amount for each in limits if each.identity == ("usd", "total", ())]
-    return min(found, default=None)
-
-
 def _one_nusd(
     workflow: Workflow, step: Step, call_ceiling: CallCeiling, inside: Mapping[str, int | None]
 ) -> int | None:
     """What one attempt can cost; None for a program's, which makes as many calls as it likes."""
-    action = step.action
-    if action.kind in ("approval", "sleep"):
+    if step.action.is_free:
         return 0
-    if isinstance(action, Prompt):
-        model = action.model or workflow.defaults.model
-        return None if model is None else call_ceiling(model, action.max_tokens)
-    return inside.get(step.id)
+    call = step.action.call(workflow.defaults.model)
+    if call is None:
+        return inside.get(step.id)
+    return None if call.model is None else call_ceiling(call.model, call.max_tokens)
 
 
 def _times(workflow: Workflow, step: Step) -> int | None:

@@ -12,6 +12,7 @@ class Approval(Kind):
     """`message`: what is asked; nobody's answer within `timeout` is a no. It waits at no cost."""
 
     short: ClassVar[str] = "message"
+    is_free: ClassVar[bool] = True
     kind: Literal["approval"]
     message: Annotated[str, Field(min_length=1, max_length=10_000)]
     timeout: DurationS | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from orchestrator.kinds.contract import Kind
+from orchestrator.kinds.contract import Call, Kind
 
 OUTPUT_TOKENS_MAX = 10**7
 
@@ -13,6 +13,7 @@ class Prompt(Kind):
     """`text` goes to the model as a user's message, after `system`; its answer is the output."""
 
     short: ClassVar[str] = "text"
+    written_out: ClassVar[frozenset[str]] = frozenset(("model", "output"))
     kind: Literal["prompt"]
     text: Annotated[str, Field(min_length=1)]
     system: str = ""
@@ -21,8 +22,6 @@ class Prompt(Kind):
     temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
     output: Literal["text", "json"] = "text"
 
-    written_out: ClassVar[frozenset[str]] = frozenset(("model", "output"))
-
-    def models(self) -> tuple[str, ...]:
+    def call(self, default_model: str | None) -> Call:
         """See Kind."""
-        return (self.model,) if self.model else ()
+        return Call(self.model or default_model, self.max_tokens)

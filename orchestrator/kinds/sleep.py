@@ -10,5 +10,6 @@ class Sleep(Kind):
     """`duration`: from the moment that the step is ready."""
 
     short: ClassVar[str] = "duration"
+    is_free: ClassVar[bool] = True
     kind: Literal["sleep"]
     duration: DurationS

@@ -150,6 +150,18 @@ async def test_messages_on_a_chat_server(
     await stack.ledger.at_rest()
 
 
+async def weather_called(client: openai.AsyncOpenAI, asked: Any, *, streamed: bool) -> Any:
+    """The response, whose only item is a call of the tool."""
+    if streamed:
+        async with client.responses.stream(**asked) as stream:
+            response: Any = await stream.get_final_response()
+    else:
+        response = await client.responses.create(**asked)
+    (call,) = response.output
+    assert (call.type, call.name) == ("function_call", "weather")
+    return response
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_responses_on_a_chat_server(
     stack: Stack, openai_client: openai.AsyncOpenAI, streamed: bool
@@ -158,14 +170,8 @@ async def test_responses_on_a_chat_server(
     stack.provider.behaviour = calls_tool()
     tool: Any = {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}
     asked: Any = {"model": "chatter", "input": "hello", "tools": [tool], "max_output_tokens": 60}
-    if streamed:
-        async with openai_client.responses.stream(**asked) as stream:
-            response: Any = await stream.get_final_response()
-    else:
-        response = await openai_client.responses.create(**asked)
-    (call,) = response.output
-    assert (call.type, call.name) == ("function_call", "weather")
-    assert call.arguments.replace(" ", "") == '{"city":"Delft"}'
+    response = await weather_called(openai_client, asked, streamed=streamed)
+    assert response.output[0].arguments.replace(" ", "") == '{"city":"Delft"}'
     assert (response.usage.input_tokens, response.usage.output_tokens) == (30, 9)
     assert stack.provider.last.cap == 60
     await stack.ledger.at_rest()
@@ -185,13 +191,7 @@ async def test_responses_on_claude(
         "max_output_tokens": 60,
         "reasoning": {"effort": "low"},
     }
-    if streamed:
-        async with openai_client.responses.stream(**asked) as stream:
-            response: Any = await stream.get_final_response()
-    else:
-        response = await openai_client.responses.create(**asked)
-    (call,) = response.output
-    assert (call.type, call.name) == ("function_call", "weather")
+    response = await weather_called(openai_client, asked, streamed=streamed)
     assert (response.status, response.usage.output_tokens) == ("completed", 9)
     assert response.usage.model_extra["cost"] > 0
     received = stack.provider.last
