@@ -97,8 +97,7 @@ class ChatDialect:
         rare = fields.keys() - PLAIN_FIELDS
         stream = "stream" in fields and boolean(fields, "stream")
         bound = InputBound()
-        is_known = rare <= KNOWN_FIELDS
-        bound.other = not is_known
+        bound.unknown = not rare <= KNOWN_FIELDS
         messages = rewritten(fields, "messages")
         bound.add_messages(messages)
         tools = None
@@ -125,9 +124,9 @@ class ChatDialect:
             unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
             cache_write=(
-                cache_write_asked([messages, tools, top_mark(fields)], _marked(fields))
-                if is_known
-                else CACHE_WRITE_UNSEEN
+                CACHE_WRITE_UNSEEN
+                if bound.unknown
+                else cache_write_asked([messages, tools, top_mark(fields)], _marked(fields))
             ),
             audio_input=bound.audio,
             audio_output=bool(rare) and _audio_output(fields),

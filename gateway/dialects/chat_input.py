@@ -18,16 +18,19 @@ from pricing import ByteMeasure, CacheWrite, Image, Measure, overhead_tokens, si
 MESSAGES_MAX = 10_000
 _TEXT_KEYS = ("content", "role", "name", "refusal", "tool_call_id", "reasoning_content")
 _PLAIN_PARTS = ("text", "refusal")
+_UNSEEN_PARTS = ("file", "video_url")
 _IMAGE_PART_KEYS = frozenset(("type", "image_url", "cache_control"))
 _IMAGE_KEYS = frozenset(("url", "detail"))
 
 
 class InputBound:
-    """Adds up one request by a measure of its texts: by default the bytes, which hold for all."""
+    """Adds up one request by a measure of its texts: by default the bytes, which hold for all.
+    `other`: there is content without a size here, as a file; `unknown`: there is what nobody knows
+    here, or what the provider holds. That may also ask it to write to its cache."""
 
     __slots__ = (
         *("_json_tokens", "_text_tokens", "audio", "images", "messages"),
-        *("other", "texts", "tokens", "tools"),
+        *("other", "texts", "tokens", "tools", "unknown"),
     )
 
     def __init__(self, measure: type[ByteMeasure] | Measure = ByteMeasure) -> None:
@@ -40,11 +43,12 @@ class InputBound:
         self.images: list[Image] = []
         self.audio = False
         self.other = False
+        self.unknown = False
 
     @property
     def unseen(self) -> bool:
         """Whether there is content whose tokens cannot be bounded by anything in the request."""
-        return self.audio or self.other
+        return self.audio or self.other or self.unknown
 
     @property
     def tokens_max(self) -> int:
@@ -95,13 +99,15 @@ class InputBound:
         if kind in _PLAIN_PARTS and isinstance(part.get(kind), str):
             self._add_text(part[kind])
             # Whatever stands beside the text may be content too, for a server that reads it.
-            self.other = self.other or not part.keys() <= {"type", kind, "cache_control"}
+            self.unknown |= not part.keys() <= {"type", kind, "cache_control"}
         elif kind == "image_url":
             self._add_image(part)
         elif kind == "input_audio":
             self.audio = True
-        else:
+        elif kind in _UNSEEN_PARTS:
             self.other = True
+        else:
+            self.unknown = True
 
     def _add_text(self, text: str) -> None:
         self.tokens += self._text_tokens(text)
@@ -112,15 +118,15 @@ class InputBound:
         if isinstance(image, str):
             image = {"url": image}
         if not isinstance(image, dict):
-            self.other = True
+            self.unknown = True
             return
         url, detail = image.get("url"), image.get("detail", "")
         if not isinstance(url, str) or not isinstance(detail, str | None):
-            self.other = True
+            self.unknown = True
             return
         self.images.append(Image(size_of_url(url), detail or ""))
         # A setting that is not known here may make more of it.
-        self.other |= not (part.keys() <= _IMAGE_PART_KEYS and image.keys() <= _IMAGE_KEYS)
+        self.unknown |= not (part.keys() <= _IMAGE_PART_KEYS and image.keys() <= _IMAGE_KEYS)
 
     def add_json(self, value: Any) -> None:
         """Tool calls, schemas: the provider writes them into the prompt in a style of its own."""
@@ -149,7 +155,7 @@ class InputBound:
         self.tools += len(tools)
         for tool in tools:
             self.add_json(tool)
-            self.other = self.other or tool.get("type") not in ("function", "custom")
+            self.unknown |= tool.get("type") not in ("function", "custom")
 
 
 def top_mark(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:

@@ -95,9 +95,9 @@ class MessagesDialect:
             _check_rare(fields, rare)
         content = {name: rewritten(fields, name) for name in CONTENT_FIELDS if name in fields}
         bound = MessagesBound()
+        bound.unknown = said.unknown or not rare <= KNOWN_FIELDS
         _add_content(bound, content)
         cap = _cap(fields)
-        is_known = rare <= KNOWN_FIELDS and not said.unknown
         return Call(
             model=model_name(fields),
             stream="stream" in fields and boolean(fields, "stream"),
@@ -107,12 +107,12 @@ class MessagesDialect:
             output_tokens_least=_least(fields, cap) if "thinking" in fields else 0,
             fields=fields,
             input_tokens_max=bound.tokens_max,
-            unseen_content=bound.unseen or not is_known,
+            unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
             cache_write=(
-                cache_write_asked([*content.values(), top_mark(fields)], _marked(fields))
-                if is_known
-                else CACHE_WRITE_UNSEEN
+                CACHE_WRITE_UNSEEN
+                if bound.unknown
+                else cache_write_asked([*content.values(), top_mark(fields)], _marked(fields))
             ),
             audio_input=False,
             audio_output=False,
@@ -193,7 +193,7 @@ def _add_content(bound: MessagesBound, content: Mapping[str, Any]) -> None:
         raise InvalidRequest("output_config is an object", param="output_config")
     for each in (config, schema):
         bound.add_json(each)
-    bound.other |= config is not None and not config.keys() <= OUTPUT_SETTINGS
+    bound.unknown |= config is not None and not config.keys() <= OUTPUT_SETTINGS
     bound.tools += schema is not None or bool(config and config.get("format"))
 
 

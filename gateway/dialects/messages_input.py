@@ -24,6 +24,7 @@ _IMAGE_KEYS = frozenset(("type", "source", _MARK))
 _DOCUMENT_KEYS = frozenset(("type", "source", "title", "context", "citations", _MARK))
 _RESULT_KEYS = frozenset(("type", "tool_use_id", "content", "is_error", "toolset_name", _MARK))
 _TOOL_CHANGE_KEYS = frozenset(("type", "tool", _MARK))
+_UNSEEN_SOURCES = ("base64", "url", "file")
 # Blocks in which all that is read stands in plain sight.
 _SEEN = frozenset(("tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_removal"))
 
@@ -49,7 +50,7 @@ class MessagesBound(InputBound):
             self._add_content(message.get("content"), "messages")
             if not message.keys() <= _MESSAGE_KEYS:
                 self.add_json(message)
-                self.other = True
+                self.unknown = True
 
     def add_system(self, system: Any) -> None:
         """A text, or blocks of it. Raises InvalidRequest."""
@@ -78,21 +79,21 @@ class MessagesBound(InputBound):
         kind, text = block.get("type"), block.get("text")
         if kind == "tool_addition":
             self._add_tool_change(block.get("tool"))
-            self.other |= not block.keys() <= _TOOL_CHANGE_KEYS
+            self.unknown |= not block.keys() <= _TOOL_CHANGE_KEYS
         elif kind == "text" and isinstance(text, str):
             self._add_text(text)
             self.add_json(block.get("citations"))
-            self.other |= not block.keys() <= _TEXT_KEYS
+            self.unknown |= not block.keys() <= _TEXT_KEYS
         elif depth > BLOCKS_DEPTH_MAX:
-            self.other = True
+            self.unknown = True
         elif kind == "image":
             self.images.append(_image(block.get("source")))
-            self.other |= not block.keys() <= _IMAGE_KEYS
+            self.unknown |= not block.keys() <= _IMAGE_KEYS
         elif kind == "tool_result":
             self._add_text(str(block.get("tool_use_id")))
             if block.get("content") is not None:
                 self._add_content(block["content"], param, depth + 1)
-            self.other |= not block.keys() <= _RESULT_KEYS
+            self.unknown |= not block.keys() <= _RESULT_KEYS
         elif kind == "document":
             self._add_document(block, param, depth)
         elif kind == "search_result":
@@ -101,7 +102,7 @@ class MessagesBound(InputBound):
         elif isinstance(kind, str) and kind in _SEEN:
             self.add_json(block)
         else:
-            self.other = True
+            self.unknown = True
 
     def _add_tool_change(self, change: Any) -> None:
         """A tool that is offered from here on (beta "Mid-conversation tool changes"): one that is
@@ -133,7 +134,9 @@ class MessagesBound(InputBound):
             self._add_content(source.get("content"), param, depth + 1)
         else:
             self.other = True
-        self.other |= _cites(block) or not block.keys() <= _DOCUMENT_KEYS
+            self.unknown |= kind not in _UNSEEN_SOURCES
+        self.other |= _cites(block)
+        self.unknown |= not block.keys() <= _DOCUMENT_KEYS
 
 
 def _cites(block: dict[str, Any]) -> bool:

@@ -83,7 +83,7 @@ class ResponsesDialect:
         stream = boolean(fields, "stream")
         calls_max = whole_number(fields, "max_tool_calls", 1, TOOL_CALLS_MAX)
         hosted = bound.hosted
-        is_held = _is_kept(fields) or not fields.keys() <= KNOWN_FIELDS
+        bound.unknown |= _is_kept(fields) or not fields.keys() <= KNOWN_FIELDS
         input_windows, searches_max = 1, 0
         if hosted.runs:
             calls_max = calls_max or TOOL_CALLS_WRITTEN
@@ -98,9 +98,9 @@ class ResponsesDialect:
             output_cap=whole_number(fields, CAP, OUTPUT_TOKENS_LEAST, OUTPUT_TOKENS_MAX),
             fields=fields,
             input_tokens_max=bound.tokens_max,
-            unseen_content=bound.unseen or is_held,
+            unseen_content=bound.unseen,
             has_tools=bound.tools > 0,
-            cache_write=CACHE_WRITE_UNSEEN if is_held else cache_write_of(_marked(fields)),
+            cache_write=CACHE_WRITE_UNSEEN if bound.unknown else cache_write_of(_marked(fields)),
             audio_input=bound.audio,
             audio_output=False,
             images=tuple(bound.images),

@@ -26,6 +26,13 @@ _SEEN = frozenset(
         *("reasoning", "compaction", "configuration_update"),
     )
 )
+# Of tools that the provider runs: what they found does not stand in them.
+_UNSEEN = frozenset(
+    (
+        *("web_search_call", "file_search_call", "image_generation_call"),
+        *("code_interpreter_call", "program", "program_output"),
+    )
+)
 _KEYS = frozenset(
     (
         *("type", "id", "role", "status", "content", "call_id", "name", "arguments", "output"),
@@ -125,7 +132,10 @@ class ResponsesInput(InputBound):
                 param="input",
             )
         self.messages += 1
-        self.other = self.other or kind not in _SEEN or _is_kept(kind, item)
+        if kind in _UNSEEN:
+            self.other = True
+        elif kind not in _SEEN or _is_kept(kind, item):
+            self.unknown = True
         for key, value in item.items():
             if key != "type":
                 self._add_value(kind, key, value)
@@ -133,7 +143,7 @@ class ResponsesInput(InputBound):
     def _add_value(self, kind: str, key: str, value: Any) -> None:
         if key not in _KEYS:
             self.tokens += len(key.encode("utf-8", "surrogatepass"))
-            self.other = self.other or key not in _RARE_KEYS
+            self.unknown |= key not in _RARE_KEYS
         if key == "encrypted_content" and isinstance(value, str):
             # What is in it was encrypted, so no tokenizer says how much: its length does.
             self.tokens += len(value)
@@ -148,7 +158,7 @@ class ResponsesInput(InputBound):
             self.add_tools(value, in_item=True)
         elif value is not None:
             self.add_json(value)
-            self.other = self.other or key in _PARTS_IN  # parts, but not a list of them
+            self.unknown |= key in _PARTS_IN  # parts, but not a list of them
 
     def _add_part(self, part: Any) -> None:
         if isinstance(part, str):
@@ -161,7 +171,7 @@ class ResponsesInput(InputBound):
         if isinstance(kind, str) and kind in _TEXT_PARTS and isinstance(text, str):
             self._add_text(text)
             self.add_json(part.get("annotations") or None)
-            self.other = self.other or not part.keys() <= _TEXT_PART_KEYS
+            self.unknown |= not part.keys() <= _TEXT_PART_KEYS
         elif isinstance(kind, str) and kind in _IMAGE_PARTS:
             self._add_image(part)
         elif kind == "input_audio":
@@ -171,15 +181,16 @@ class ResponsesInput(InputBound):
         else:
             self.add_json(part)
             self.other = True
+            self.unknown |= kind != "input_file"
 
     def _add_image(self, part: dict[str, Any]) -> None:
         """A picture in a file, or elsewhere, has no size here, but the most that it can be."""
         url, detail = part.get("image_url"), part.get("detail")
         if not isinstance(url, str | None) or not isinstance(detail, str | None):
-            self.other = True
+            self.unknown = True
             return
         self.images.append(Image(size_of_url(url) if url else None, detail or ""))
-        self.other = self.other or not part.keys() <= _IMAGE_PART_KEYS
+        self.unknown |= not part.keys() <= _IMAGE_PART_KEYS
 
 
 def _is_kept(kind: str, item: dict[str, Any]) -> bool:
