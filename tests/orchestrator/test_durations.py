@@ -25,6 +25,7 @@ def test_each_unit_is_read(text: str, found_s: int) -> None:
     "value",
     [
         *("", "0s", "10", "10 m", "-1s", "1.5h", "1w", "1M", "010s", "1s\n", " 1s", "٣s", "1h30m"),
+        *("500ms", "5000ms", "0"),
         *(10, 1.5, True, None, ["10m"], {}),
     ],
 )
