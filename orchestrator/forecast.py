@@ -17,11 +17,12 @@ _NONE_INSIDE: Mapping[str, int | None] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class StepForecast:
     """`ceiling_nusd`: what the step cannot cost more than; None where no amount of money bounds it.
-    `bound_by`: what says so: the dearest calls that it can make, its own budget, or its run's."""
+    `bound_by`: what says so: the dearest calls that it can make, its own budget, or its run's; None
+    with the ceiling."""
 
     step_id: str
     ceiling_nusd: int | None
-    bound_by: BoundBy
+    bound_by: BoundBy | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def _step(workflow: Workflow, step: Step, of_run: int | None, one: int | None) -
     if of_run is not None:
         bounds.append((of_run, "run"))
     if not bounds:
-        return StepForecast(step.id, None, "run")
+        return StepForecast(step.id, None, None)
     ceiling, by = min(bounds, key=lambda each: each[0])
     return StepForecast(step.id, ceiling, by)
 

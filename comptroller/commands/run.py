@@ -80,7 +80,7 @@ def checked(found: "WorkflowFile", ceiling: "CallCeiling") -> dict[str, Any]:
             "needs": list(step.needs),
             "foreach": step.foreach is not None,
             **amount(each.ceiling_nusd),
-            "bound_by": None if each.ceiling_nusd is None else each.bound_by,
+            "bound_by": each.bound_by,
         }
         for step, each in zip(workflow.steps, foreseen.steps, strict=True)
     ]

@@ -82,7 +82,8 @@ def test_what_makes_calls_that_nobody_counts_is_bound_by_budgets(fields: dict[st
     of_run = foreseen(read(step(**fields)))
     assert (of_run.steps[0].ceiling_nusd, of_run.steps[0].bound_by) == (NUSD_PER_USD, "run")
     assert of_run.ceiling_nusd == NUSD_PER_USD
-    assert foreseen(read(step(**fields), budget=TOKENS_ONLY)).steps[0].ceiling_nusd is None
+    (nobody,) = foreseen(read(step(**fields), budget=TOKENS_ONLY)).steps
+    assert (nobody.ceiling_nusd, nobody.bound_by) == (None, None)
 
 
 @pytest.mark.parametrize(
