@@ -26,11 +26,13 @@ DEPTH_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFile:
-    """`inside`: those that its steps start, by the step."""
+    """`inside`: those that its steps start, by the step; `depth`: how many are inside each other
+    there, 0 where none is."""
 
     path: Path
     workflow: Workflow
     inside: "dict[str, WorkflowFile]"
+    depth: int
 
 
 class WorkflowInvalid(ValueError):
@@ -73,7 +75,8 @@ class _Reading:
                     lines.append(str(_value_at(document, place).error(str(error))))
         if lines:
             raise WorkflowInvalid(tuple(lines))
-        return WorkflowFile(path, workflow, inside)
+        depth = max((1 + each.depth for each in inside.values()), default=0)
+        return WorkflowFile(path, workflow, inside, depth)
 
     def _inside(
         self, path: Path, action: SubWorkflow, above: tuple[Path, ...]
@@ -87,14 +90,14 @@ class _Reading:
             raise ConfigInvalid(f"there is no file {file}")
         if any(file.samefile(each) for each in above):
             raise ConfigInvalid(f"{file} starts itself, and would without end")
-        if len(above) > DEPTH_MAX:
-            raise ConfigInvalid(f"workflows are at most {DEPTH_MAX} deep inside each other")
+        _check_depth(len(above))  # before it is read: a chain may have any length
         name = file.resolve()
         if name not in self.known:
             self.known[name] = None
             self.known[name] = self.read(file, above)
         found = self.known[name]
         if found is not None:
+            _check_depth(len(above) + found.depth)  # it may have been read for one further up
             _check_input(file, found.workflow, action)
         return found
 
@@ -150,6 +153,12 @@ def _is_file(file: Path) -> bool:
         return file.is_file()
     except OSError:  # a name that is too long, a folder that may not be read
         return False
+
+
+def _check_depth(depth: int) -> None:
+    """Raises ConfigInvalid."""
+    if depth > DEPTH_MAX:
+        raise ConfigInvalid(f"workflows are at most {DEPTH_MAX} deep inside each other")
 
 
 def _check_input(file: Path, workflow: Workflow, action: SubWorkflow) -> None:

@@ -250,6 +250,23 @@ def test_files_are_only_so_deep_inside_each_other(tmp_path: Path) -> None:
     assert said == f"f{DEPTH_MAX}.yaml:7: workflows are at most {DEPTH_MAX} deep inside each other"
 
 
+@pytest.mark.parametrize(
+    ("starts", "closes"), [(("f0", "f4"), f"f{DEPTH_MAX - 1}"), (("f4", "f0"), "f3")]
+)
+def test_no_order_of_steps_lets_files_deeper_inside_each_other(
+    tmp_path: Path, starts: tuple[str, ...], closes: str
+) -> None:
+    """Also where the files at the end were already read for a step that starts them sooner."""
+    file = tmp_path / "w.yaml"
+    steps = "".join(f"  - {{id: {name}, workflow: {name}.yaml}}\n" for name in starts)
+    file.write_text(HEAD + steps)
+    chain(tmp_path, DEPTH_MAX - 1)
+    assert read_workflow(file, MODELS).depth == DEPTH_MAX
+    chain(tmp_path, DEPTH_MAX)
+    (said,) = complaints(file)
+    assert said == f"{closes}.yaml:7: workflows are at most {DEPTH_MAX} deep inside each other"
+
+
 @pytest.mark.timeout(20)
 def test_a_file_that_is_started_often_is_read_once(tmp_path: Path) -> None:
     """Eight files with thirty steps each would be half a billion; and their complaints, too."""
