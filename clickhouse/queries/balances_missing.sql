@@ -1,5 +1,5 @@
--- How many counters were booked on after a snapshot and up to an event, and have no balance as new as
--- that: none, once `take_balances` was kept.
+-- How many bookings after a snapshot and up to an event are in no balance of their counter: none, once
+-- `take_balances` was kept, and not as long as the balance of any one counter is lost.
 WITH
     booked AS
     (

@@ -33,6 +33,13 @@ RECORDER = (
         ("tests/recorder/test_snapshots.py::test_what_is_never_kept_is_no_snapshot",),
     ),
     Mutant(
+        "the balance of one counter stands for all of them",
+        "clickhouse/queries/balances_missing.sql",
+        "WHERE (booked.epoch, booked.seq) > kept.place",
+        "WHERE (booked.epoch, booked.seq) > (SELECT max(place) FROM kept)",
+        ("tests/recorder/test_snapshots.py",),
+    ),
+    Mutant(
         "a spooled batch is not confirmed",
         "recorder/organisation.py",
         "        await self._confirm(batch, on_disk=True)",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clickhouse.errors import StoreUnavailable
+from clickhouse.quoting import quoted
 from clickhouse.store import Store
 from recorder.batch import Batch
 from recorder.packing import pack
@@ -33,6 +34,18 @@ class Forgetful:
             self.left -= 1
             return None
         return await call.happen()
+
+
+class LosingOthers(HookedStore):
+    """Keeps the balance of one counter alone."""
+
+    def __init__(self, store: Store, kept: str) -> None:
+        super().__init__(store)
+        self._kept = kept
+
+    async def command(self, statement: str) -> None:
+        """As Store."""
+        await super().command(f"{statement}\nHAVING booked.field = {quoted(self._kept)}")
 
 
 async def written(store: Store) -> Batch:
@@ -67,6 +80,22 @@ async def test_what_is_never_kept_is_no_snapshot(
         await snapshots.take(batch.organisation, batch.head)
     assert await snapshots.last_place(batch.organisation) == (0, 0)
     forgetful.left = 0
+    assert await snapshots.take(batch.organisation, batch.head)
+    standing = await snapshots.standing(batch.organisation, batch.head, NOON_MS)
+    assert standing.spent == SPENT
+
+
+@pytest.mark.parametrize("kept", [*SPENT])
+async def test_balances_of_which_one_is_lost_are_no_snapshot(
+    store: Store, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever; the next try adds up the lost one alone, and what was spent is all there, once."""
+    monkeypatch.setattr("recorder.keeping.LATE_S", ())
+    batch = await written(store)
+    with pytest.raises(StoreUnavailable, match="do not keep it: is the disk full"):
+        await Snapshots(LosingOthers(store, kept)).take(batch.organisation, batch.head)
+    snapshots = Snapshots(store)
+    assert await snapshots.last_place(batch.organisation) == (0, 0)
     assert await snapshots.take(batch.organisation, batch.head)
     standing = await snapshots.standing(batch.organisation, batch.head, NOON_MS)
     assert standing.spent == SPENT
