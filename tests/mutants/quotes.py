@@ -156,8 +156,8 @@ QUOTES = (
     Mutant(
         "a setting of a picture that is not known is overlooked",
         "gateway/dialects/chat_input.py",
-        "        self.other |= not (part.keys()",
-        "        self.other |= False and not (part.keys()",
+        "        self.unknown |= not (part.keys()",
+        "        self.unknown |= False and not (part.keys()",
         _INPUT,
     ),
     Mutant(
