@@ -30,7 +30,7 @@ def with_variables(top: Mapping[str, Value], environment: Mapping[str, str]) -> 
     value = top.get(_VARIABLES)
     if value is None or value.content is None:
         return environment
-    said: dict[str, str] = {}
+    said: dict[str, Value] = {}
     others = [section for name, section in top.items() if name != _VARIABLES]
     read = {*_READ_BY_NAME, *(name for section in others for name in section.variables())}
     for name, each in value.fields().items():
@@ -45,20 +45,22 @@ def with_variables(top: Mapping[str, Value], environment: Mapping[str, str]) -> 
                 f"{name} is named nowhere else in this file, and is read by nobody: write it into "
                 f"litellm_params of each entry that needs it, {_example(name)}, or remove it"
             )
-        said[name] = each.resolved(name, environment)
+        said[name] = each
     return _Overlaid(said, environment)
 
 
 class _Overlaid(Mapping[str, str]):
     """What the file says, over the environment: no copy of that, since it may answer for variables
-    that it does not list (`comptroller check`)."""
+    that it does not list (`comptroller check`). What the file says is looked up when it is asked
+    for: a process may lack what another one reads, as the admin token."""
 
-    def __init__(self, said: Mapping[str, str], below: Mapping[str, str]) -> None:
+    def __init__(self, said: Mapping[str, Value], below: Mapping[str, str]) -> None:
         self._said = said
         self._below = below
 
     def __getitem__(self, name: str) -> str:
-        return self._said[name] if name in self._said else self._below[name]
+        said = self._said.get(name)
+        return self._below[name] if said is None else said.resolved(name, self._below)
 
     def __contains__(self, name: object) -> bool:
         return name in self._said or name in self._below

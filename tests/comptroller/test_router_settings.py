@@ -188,6 +188,23 @@ def test_a_variable_that_the_file_sets_is_read_where_the_file_names_it(tmp_path:
         load(tmp_path, f"{text}  REAL: ck-of-the-file-itself\n", REAL="x")
 
 
+def test_a_process_that_does_not_read_a_variable_need_not_have_what_it_names(
+    tmp_path: Path,
+) -> None:
+    """The admin token is kept from the processes of `up`, which do not read master_key."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"{MODELS}general_settings: {{master_key: os.environ/LITELLM_MASTER_KEY}}\n"
+        "environment_variables:\n  LITELLM_MASTER_KEY: os.environ/COMPTROLLER_ADMIN_TOKEN\n"
+    )
+    token = "sk-0123456789abcdef"
+    assert load_settings(path, {"COMPTROLLER_ADMIN_TOKEN": token}).admin_token == token
+    assert load_settings(path, {}, admin_token=False).admin_token == ""
+    unset = r"config\.yaml:10: .*COMPTROLLER_ADMIN_TOKEN, which is not set"
+    with pytest.raises(ConfigInvalid, match=unset):
+        load_settings(path, {})
+
+
 @pytest.mark.parametrize("limit", ["rpm", "tpm", "max_parallel_requests"])
 def test_a_limit_of_a_deployment_is_a_budget(tmp_path: Path, limit: str) -> None:
     """Named with the budget that holds it, where LiteLLM reads it."""
