@@ -23,7 +23,7 @@ from translator.usage import usage_object
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Origins = Callable[[Deployment], Awaitable[frozenset[str]]]
-"""Where the requests of a deployment may go."""
+"""Where the requests of a deployment may go. Raises Refused where that is not known now."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _JSON: Headers = [(b"content-type", b"application/json")]
 _EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream")]
@@ -81,10 +81,11 @@ class TranslatorApp:
     async def _answer(self, deployment: Deployment, body: bytes, send: Send) -> None:
         try:
             asked = read(body)
+            origins = await self._origins(deployment)
         except Refused as error:
             await _respond(send, refused(error.message, error.param))
             return
-        passage = Passage(asked, deployment.label, await self._origins(deployment))
+        passage = Passage(asked, deployment.label, origins)
         PASSAGE.set(passage)
         try:
             if asked.stream:

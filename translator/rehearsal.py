@@ -15,15 +15,21 @@ import msgspec
 from translator.app import Translates
 from translator.asked import read
 from translator.deployment import Deployment
+from translator.errors import Refused
 from translator.gate import PASSAGE
 from translator.origins import named_origins
 from translator.passage import Passage
 
+SAID_CHARS_MAX = 500
 _log = logging.getLogger("comptroller.translator")
 _BODY: dict[str, Any] = {
     "messages": [{"role": "user", "content": "hello"}],
     "max_tokens": 16,
 }
+_NOT_LEARNED = (
+    "to which server of this model's provider LiteLLM goes could not be learned; ask again, or "
+    "write the server into the entry, as api_base: "
+)
 
 
 class Rehearsals:
@@ -40,33 +46,45 @@ class Rehearsals:
         for each in deployments:
             if each.provider not in self._tried:
                 self._tried.add(each.provider)
-                problem = await self._rehearse(each)
-                if problem:
-                    _log.error("%s: its requests will be refused: %s", each.label, problem)
+                await self._rehearse(each)
 
     async def origins(self, deployment: Deployment) -> frozenset[str]:
         """Where its requests may go: to the servers that its entry names, else to LiteLLM's own,
-        over https. Empty where that cannot be known now; who asks again may be told more."""
+        over https. Raises Refused where that is not known now; who asks again may be told more."""
         named = named_origins(deployment)
         if named:
             return named
         if deployment.id not in self._learned:
-            await self._rehearse(deployment)
-        return self._learned.get(deployment.id, frozenset())
+            problem = await self._rehearse(deployment)
+            if problem:
+                raise Refused(problem)
+        return self._learned[deployment.id]
 
     async def _rehearse(self, deployment: Deployment) -> str:
-        """Why its requests will be refused; empty where they will not."""
+        """Why its requests will be refused, which is logged; empty where they will not."""
         asked = read(msgspec.json.encode(_BODY))
         named = named_origins(deployment)
         passage = Passage(asked, deployment.label, named or None, is_rehearsal=True)
+        said = await self._unsent(deployment, passage)
+        if passage.has_passed:
+            if not named:
+                self._learned[deployment.id] = frozenset((passage.origin,))
+            return ""
+        if passage.refusal is not None:
+            problem = passage.refusal.message
+        else:
+            problem = said if named else _NOT_LEARNED + said
+        _log.error("%s: its requests will be refused: %s", deployment.label, problem)
+        return problem
+
+    async def _unsent(self, deployment: Deployment, passage: Passage) -> str:
+        """What LiteLLM says of a request that the passage keeps."""
         token = PASSAGE.set(passage)
         try:
-            await self._engine.answer(deployment, asked)
+            await self._engine.answer(deployment, passage.asked)
         except Exception as error:  # noqa: BLE001  # whatever LiteLLM raises: nothing is ever sent
-            if not passage.has_passed:
-                return deployment.without_secrets(str(passage.refusal or error))[:500]
+            said = str(error) or type(error).__name__
+            return deployment.without_secrets(said)[:SAID_CHARS_MAX]
         finally:
             PASSAGE.reset(token)
-        if not named and passage.has_passed:
-            self._learned[deployment.id] = frozenset((passage.origin,))
-        return ""
+        return "it sent nothing"

@@ -8,10 +8,12 @@ import httpx
 import msgspec
 import pytest
 
+from translator.app import TranslatorApp
 from translator.asked import Asked, read
 from translator.deployment import Deployment
 from translator.errors import Refused
 from translator.gate import PASSAGE
+from translator.hop import DEPLOYMENT_HEADER, TARGET
 from translator.origins import named_origins
 from translator.passage import Passage
 from translator.rehearsal import Rehearsals
@@ -150,7 +152,8 @@ async def test_a_rehearsal_that_failed_is_tried_again() -> None:
     engine = Fake(None)
     rehearsals = Rehearsals(engine)
     await rehearsals.begin([deployed()])
-    assert await rehearsals.origins(deployed()) == frozenset()
+    with pytest.raises(Refused):
+        await rehearsals.origins(deployed())
     engine.url = "https://api.example"
     assert await rehearsals.origins(deployed()) == {"https://api.example"}
 
@@ -161,6 +164,38 @@ async def test_without_tls_a_server_must_be_named(caplog: pytest.LogCaptureFixtu
     await rehearsals.begin([deployed()])
     assert "mistral/m: its requests will be refused: LiteLLM knows no server" in caplog.text
     assert "(http://localhost:8080)" in caplog.text
-    assert await rehearsals.origins(deployed()) == frozenset()
+    with pytest.raises(Refused, match=r"over https: write .* as api_base"):
+        await rehearsals.origins(deployed())
     assert not passes(frozenset(), "http://localhost:8080")
     assert not passes(frozenset(), "https://api.example")
+
+
+async def test_why_a_server_is_not_known_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """To who asks and in the log, without secrets: it is another reason than a server without
+    TLS."""
+    deployment = deployed(api_key="no credentials")
+    engine = Fake(None)
+    app = TranslatorApp({deployment.id: deployment}, engine, Rehearsals(engine).origins)
+    transport = httpx.ASGITransport(app)
+    headers = {DEPLOYMENT_HEADER.decode(): deployment.id}
+    async with httpx.AsyncClient(transport=transport, base_url="http://translator") as client:
+        answer = await client.post(TARGET.decode(), content=ASKED, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == (
+        "to which server of this model's provider LiteLLM goes could not be learned; ask again, or "
+        "write the server into the entry, as api_base: [redacted] yet"
+    )
+    assert "mistral/m: its requests will be refused: to which server" in caplog.text
+    assert "[redacted] yet" in caplog.text
+
+
+async def test_litellm_that_asks_nobody_has_shown_no_server() -> None:
+    """As one that answers by itself."""
+
+    class Mocked(Fake):
+        async def answer(self, deployment: Deployment, asked: Asked) -> dict[str, Any]:
+            del deployment, asked
+            return {}
+
+    with pytest.raises(Refused, match="it sent nothing"):
+        await Rehearsals(Mocked(None)).origins(deployed())
