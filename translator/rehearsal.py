@@ -6,8 +6,10 @@ and a provider whose requests would all be refused is better known at the start.
 an entry without `api_base` go, LiteLLM alone knows: it is asked with a text that no caller wrote,
 so that none can have chosen the answer."""
 
+import asyncio
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -21,6 +23,9 @@ from translator.origins import named_origins
 from translator.passage import Passage
 
 SAID_CHARS_MAX = 500
+AGAIN_S = 10.0
+"""After a rehearsal that failed: until then its deployment's requests are refused at once."""
+REHEARSAL_S_MAX = 60.0  # all requests of its deployment wait for it
 _log = logging.getLogger("comptroller.translator")
 _BODY: dict[str, Any] = {
     "messages": [{"role": "user", "content": "hello"}],
@@ -33,12 +38,16 @@ _NOT_LEARNED = (
 
 
 class Rehearsals:
-    """Of one process, and what they have shown."""
+    """Of one process, and what they have shown, by the deployments' ids: `_known`, where requests
+    may go; `_failed`, why they are refused, and until when."""
 
-    def __init__(self, engine: Translates) -> None:
+    def __init__(self, engine: Translates, now_s: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._now_s = now_s
         self._tried: set[str] = set()
-        self._learned: dict[str, frozenset[str]] = {}
+        self._known: dict[str, frozenset[str]] = {}
+        self._failed: dict[str, tuple[str, float]] = {}
+        self._running: dict[str, asyncio.Task[str]] = {}
 
     async def begin(self, deployments: Iterable[Deployment]) -> None:
         """The first deployment of each provider that was not tried yet. What fails is logged:
@@ -46,45 +55,56 @@ class Rehearsals:
         for each in deployments:
             if each.provider not in self._tried:
                 self._tried.add(each.provider)
-                await self._rehearse(each)
+                await self._problem(each)
 
     async def origins(self, deployment: Deployment) -> frozenset[str]:
         """Where its requests may go: to the servers that its entry names, else to LiteLLM's own,
         over https. Raises Refused where that is not known now; who asks again may be told more."""
-        named = named_origins(deployment)
-        if named:
-            return named
-        if deployment.id not in self._learned:
-            problem = await self._rehearse(deployment)
-            if problem:
+        if deployment.id not in self._known:
+            named = named_origins(deployment)
+            if named:
+                self._known[deployment.id] = named
+            elif problem := await self._problem(deployment):
                 raise Refused(problem)
-        return self._learned[deployment.id]
+        return self._known[deployment.id]
+
+    async def _problem(self, deployment: Deployment) -> str:
+        """What a rehearsal has shown: the last one, where it failed a moment ago, else one for all
+        who ask while it goes on. Whoever of them leaves does not end it."""
+        problem, until_s = self._failed.get(deployment.id, ("", 0.0))
+        if problem and self._now_s() < until_s:
+            return problem
+        running = self._running.get(deployment.id)
+        if running is None:
+            running = asyncio.create_task(self._rehearse(deployment))
+            self._running[deployment.id] = running
+            running.add_done_callback(lambda _: self._running.pop(deployment.id))
+        return await asyncio.shield(running)
 
     async def _rehearse(self, deployment: Deployment) -> str:
-        """Why its requests will be refused, which is logged; empty where they will not."""
+        """Why its requests will be refused, logged and noted; empty where they will not."""
         asked = read(msgspec.json.encode(_BODY))
         named = named_origins(deployment)
         passage = Passage(asked, deployment.label, named or None, is_rehearsal=True)
         said = await self._unsent(deployment, passage)
         if passage.has_passed:
-            if not named:
-                self._learned[deployment.id] = frozenset((passage.origin,))
+            self._known[deployment.id] = named or frozenset((passage.origin,))
             return ""
         if passage.refusal is not None:
             problem = passage.refusal.message
         else:
             problem = said if named else _NOT_LEARNED + said
         _log.error("%s: its requests will be refused: %s", deployment.label, problem)
+        self._failed[deployment.id] = problem, self._now_s() + AGAIN_S
         return problem
 
     async def _unsent(self, deployment: Deployment, passage: Passage) -> str:
         """What LiteLLM says of a request that the passage keeps."""
-        token = PASSAGE.set(passage)
+        PASSAGE.set(passage)  # of this rehearsal's task alone
         try:
-            await self._engine.answer(deployment, passage.asked)
+            async with asyncio.timeout(REHEARSAL_S_MAX):
+                await self._engine.answer(deployment, passage.asked)
         except Exception as error:  # noqa: BLE001  # whatever LiteLLM raises: nothing is ever sent
             said = str(error) or type(error).__name__
             return deployment.without_secrets(said)[:SAID_CHARS_MAX]
-        finally:
-            PASSAGE.reset(token)
         return "it sent nothing"

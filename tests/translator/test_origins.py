@@ -1,6 +1,7 @@
 """A request leaves for the scheme, host and port that its entry names, or that LiteLLM names when
 no caller has a say in it, and for no other."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from translator.gate import PASSAGE
 from translator.hop import DEPLOYMENT_HEADER, TARGET
 from translator.origins import named_origins
 from translator.passage import Passage
-from translator.rehearsal import Rehearsals
+from translator.rehearsal import AGAIN_S, Rehearsals
 
 BODY = msgspec.json.encode(
     {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 16, "model": "m"}
@@ -93,16 +94,19 @@ def test_what_is_no_url_to_httpx_leads_nowhere() -> None:
 
 
 class Fake:
-    """LiteLLM, which goes to `url` by itself; None: it raises before."""
+    """LiteLLM, which goes to `url` by itself; None: it raises before. It waits for `ready`."""
 
     def __init__(self, url: str | None) -> None:
         self.url = url
         self.calls = 0
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     async def answer(self, deployment: Deployment, asked: Asked) -> dict[str, Any]:
         """See Translates."""
         del asked
         self.calls += 1
+        await self.ready.wait()
         if self.url is None:
             raise ValueError("no credentials yet")
         passage = PASSAGE.get()
@@ -147,15 +151,49 @@ async def test_who_names_a_server_goes_there_alone() -> None:
     assert engine.calls == 0
 
 
-async def test_a_rehearsal_that_failed_is_tried_again() -> None:
-    """An identity that could not be had at the start may be there later."""
-    engine = Fake(None)
-    rehearsals = Rehearsals(engine)
+async def test_a_rehearsal_that_failed_is_tried_again_later() -> None:
+    """An identity that could not be had at the start may be there later. Not at every request: each
+    would wait for it, and write into the log."""
+    engine, now_s = Fake(None), 100.0
+    rehearsals = Rehearsals(engine, lambda: now_s)
     await rehearsals.begin([deployed()])
-    with pytest.raises(Refused):
-        await rehearsals.origins(deployed())
     engine.url = "https://api.example"
+    now_s += AGAIN_S - 1
+    with pytest.raises(Refused, match="no credentials yet"):
+        await rehearsals.origins(deployed())
+    assert engine.calls == 1
+    now_s += 1
     assert await rehearsals.origins(deployed()) == {"https://api.example"}
+    assert engine.calls == 2
+
+
+@pytest.mark.parametrize("url", ["https://api.example", None])
+async def test_who_asks_meanwhile_waits_for_the_same_rehearsal(url: str | None) -> None:
+    """Whether it fails or not; and whoever leaves does not end it for the others."""
+    engine = Fake(url)
+    engine.ready.clear()
+    rehearsals = Rehearsals(engine)
+    first, *others = (asyncio.create_task(rehearsals.origins(deployed())) for _ in range(3))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait((first,))
+    engine.ready.set()
+    answers = await asyncio.gather(*others, return_exceptions=True)
+    if url is None:
+        assert [type(each) for each in answers] == [Refused, Refused]
+    else:
+        assert answers == [frozenset((url,))] * 2
+    assert engine.calls == 1
+    assert first.cancelled()
+
+
+async def test_a_rehearsal_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All requests of its deployment wait for it."""
+    monkeypatch.setattr("translator.rehearsal.REHEARSAL_S_MAX", 0.01)
+    engine = Fake("https://api.example")
+    engine.ready.clear()
+    with pytest.raises(Refused, match="as api_base: TimeoutError"):
+        await Rehearsals(engine).origins(deployed())
 
 
 async def test_without_tls_a_server_must_be_named(caplog: pytest.LogCaptureFixture) -> None:
