@@ -1,27 +1,45 @@
 """Two translations, one behind the other: what the first one's provider speaks is what the second
 one's client does. Only for what nobody has written by itself."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from gateway.dialects.contract import Call, Dialect
+from gateway.errors import InvalidRequest
 from gateway.translations.contract import StreamTranslation, Translation
+from gateway.translations.refused import renamed
 
 
 class Chained:
-    """See Translation. `between` is the dialect that both know."""
+    """See Translation. `between` is the dialect that both know; `names` and `instead` are for what
+    the second one refuses, see `renamed`."""
 
-    def __init__(self, first: Translation, between: Dialect, second: Translation) -> None:
+    def __init__(
+        self,
+        first: Translation,
+        between: Dialect,
+        second: Translation,
+        names: Mapping[str, str],
+        instead: str,
+    ) -> None:
         assert (first.target, second.endpoint) == (between.endpoint, between.endpoint)
         self._first = first
         self._between = between
         self._second = second
+        self._names = names
+        self._instead = instead
         self.endpoint = first.endpoint
         self.target = second.target
 
     def request(self, call: Call) -> bytes:
         """See Translation."""
-        asked = self._between.parse(self._first.request(call), {})
-        return self._second.request(msgspec.structs.replace(asked, output_cap=call.output_cap))
+        body = self._first.request(call)
+        try:
+            asked = self._between.parse(body, {})
+            return self._second.request(msgspec.structs.replace(asked, output_cap=call.output_cap))
+        except InvalidRequest as error:
+            raise renamed(error, self._names, self._instead) from None
 
     def answer(self, body: bytes) -> bytes:
         """See Translation."""

@@ -14,6 +14,7 @@ import msgspec
 from gateway.dialects.contract import Call
 from gateway.dialects.jsonbody import decoded
 from gateway.errors import InvalidRequest
+from gateway.translations.refused import NoCounterpart
 
 TEMPERATURE_MAX = 1  # Anthropic's; OpenAI's is 2
 _UNCAPPED = 4096  # stands for the cap that the gateway grants, which is what is sent
@@ -85,12 +86,8 @@ def _refuse(fields: dict[str, Any]) -> None:
         )
 
 
-def _no_counterpart(what: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{what} cannot be translated for this model, whose provider speaks Anthropic's Messages: "
-        "leave it out, or use /v1/messages",
-        param=param,
-    )
+def _no_counterpart(what: str, param: str) -> NoCounterpart:
+    return NoCounterpart(what, param, "provider speaks Anthropic's Messages", "use /v1/messages")
 
 
 class _Turns:

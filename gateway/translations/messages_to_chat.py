@@ -14,6 +14,7 @@ import msgspec
 from gateway.dialects.contract import Call
 from gateway.dialects.jsonbody import decoded
 from gateway.errors import InvalidRequest
+from gateway.translations.refused import NoCounterpart
 
 STOPS_MAX = 4  # OpenAI's
 SCHEMA_NAME = "answer"
@@ -61,11 +62,9 @@ def chat_request(call: Call) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _no_counterpart(what: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{what} cannot be translated for this model, whose provider speaks chat completions: "
-        "leave it out, or use a model of Anthropic",
-        param=param,
+def _no_counterpart(what: str, param: str) -> NoCounterpart:
+    return NoCounterpart(
+        what, param, "provider speaks chat completions", "use a model of Anthropic"
     )
 
 

@@ -7,7 +7,7 @@ summaries of reasoning, and reasoning of earlier answers (which only the model t
 read).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,8 +15,18 @@ import msgspec
 from gateway.dialects.contract import Call
 from gateway.dialects.jsonbody import decoded
 from gateway.errors import InvalidRequest
+from gateway.translations.refused import NoCounterpart
 from gateway.translations.shapes import as_object
 
+INSTEAD = "use a model that is served at /v1/responses"
+NAMES: Mapping[str, str] = {
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+}
+"""Fields of chat completions, and where they were in the Responses request."""
 _DEALT_WITH = frozenset(
     (
         *("model", "input", "instructions", "max_output_tokens", "stream", "stream_options"),
@@ -58,12 +68,8 @@ def chat_request(call: Call) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _no_counterpart(what: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{what} cannot be translated for this model, whose server speaks chat completions only: "
-        "leave it out, or use a model that is served at /v1/responses",
-        param=param,
-    )
+def _no_counterpart(what: str, param: str) -> NoCounterpart:
+    return NoCounterpart(what, param, "provider does not speak Responses", INSTEAD)
 
 
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
