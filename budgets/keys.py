@@ -29,12 +29,24 @@ EXPIRED_KEPT_MS = 3_600_000
 EARLIER_SECRETS_MAX = 16
 
 
+class Work(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a key was minted for: an attempt (from 1) at a step of a run. `step_id` as people read
+    it: `search[3]`."""
+
+    workflow: str
+    workflow_version: int
+    run_id: str
+    step_id: str
+    attempt: int
+
+
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a key may do. `models` and `endpoints` are shell patterns, empty for all;
     `secret_sha256` finds its record again, for rotation, and `earlier` those of the secrets before
     it that still work, each with the time in milliseconds at which it ends. A key that `delegates`
     may mint others below its own scope; `minters` are the ids of those that this one comes from,
-    first to last, empty for a key that an operator made. `subscopes`: see budgets.subscopes."""
+    first to last, empty for a key that an operator made. `subscopes`: see budgets.subscopes. `work`
+    is what the events of its calls bear, and those of keys that it mints."""
 
     id: str
     name: str
@@ -51,6 +63,7 @@ class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     delegates: bool = False
     minters: tuple[str, ...] = ()
     subscopes: tuple[str, ...] = ()
+    work: Work | None = None
 
     @property
     def key_scope(self) -> str:

@@ -29,6 +29,7 @@ from gateway.cooldowns import Cooldowns
 from gateway.counters import COUNTERS
 from gateway.demo import DemoUpstream
 from gateway.events import KeyEvents, acts_of, without_body
+from gateway.hard_stops import HardStops
 from gateway.options import GatewayOptions
 from gateway.parts import InForce, Parts
 from gateway.providers import PROVIDERS, Wire
@@ -130,6 +131,7 @@ def _gateway(
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(settings.gateway.wait_ms),
         refusals=refusal_log(session, settings.ledger),
+        hard_stops=HardStops(session.transport, session.clock),
         is_declared=is_declared,
     )
     return Gateway(parts, _closer(session.transport, upstream, translator))

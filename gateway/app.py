@@ -193,6 +193,7 @@ class Gateway:
         unrecorded = await self._parts.refusals.drain(REFUSALS_MS_MAX)
         if unrecorded:
             _log.error("%d refusals were not recorded", unrecorded)
+        await self._parts.hard_stops.close()
         for each in (self._beating, self._sharing):
             if each is not None:
                 each.cancel()

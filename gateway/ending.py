@@ -22,6 +22,7 @@ from gateway.events import (
     encode,
     meter_fields,
     provider_name,
+    worked,
 )
 from gateway.facts_record import facts_detail, tier_served
 from gateway.parts import Parts
@@ -299,7 +300,7 @@ class Ending:
         served, finish, tier = usage.model_served, usage.finish_reason, tier_served(usage)
         if not record.hands_over:
             served, finish, tier = map(provider_name, (served, finish, tier))
-        return ResponseEvent(
+        event = ResponseEvent(
             request_id=reservation.id,
             scope=reservation.path.scope,
             key_id=self._key.id,
@@ -328,8 +329,9 @@ class Ending:
             reported_nusd=charge.reported_nusd if charge else None,
             computed_nusd=charge.computed_nusd if charge else None,
             detail=facts_detail(usage.facts, bool if record.hands_over else provider_name),
-            **meter_fields(usage.meters),
+            **meter_fields(usage.meters),  # type: ignore[arg-type]  # of meters alone
         )
+        return worked(event, self._key.work)
 
     @property
     def _unpriced(self) -> str:

@@ -11,11 +11,11 @@ import hashlib
 import re
 from dataclasses import fields
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
-from budgets.keys import Key
+from budgets.keys import Key, Work
 from budgets.policy import Dimension, Payloads
 from pricing import Meters
 
@@ -34,7 +34,8 @@ class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     `body_sha256` (hex) is there under `hash` only; `waited_ms` is the time in the waiting line
     until the ledger was asked for what it then granted; `input_tokens_max` is the bound of the
     input, without what was learned of its route. A call that is tried several times is as many
-    requests: `correlation_id` is then the id of the first, and empty in that one's own events."""
+    requests: `correlation_id` is then the id of the first, and empty in that one's own events. From
+    `workflow` on: the work of its key (`worked`)."""
 
     request_id: str
     scope: str
@@ -53,14 +54,20 @@ class RequestEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     body_sha256: str = ""
     waited_ms: int = 0
     correlation_id: str = ""
+    workflow: str = ""
+    workflow_version: int = 0
+    run_id: str = ""
+    step_id: str = ""
+    attempt: int = 0
 
 
 class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """`llm_response`: how it ended. `usage_source` is provider, counted, reserved, none (settled at
     zero) or released; `charged_nusd` is what this says was booked. `payload_state` is empty where
-    no answer came; `body_sha256` and `correlation_id` as in RequestEvent. `service_tier` served,
-    `reported_nusd` is what the provider says that it bills and `computed_nusd` what its meters come
-    to then; the rest of what the price depends on is in `detail` (gateway.facts_record)."""
+    no answer came; `body_sha256`, `correlation_id` and the work as in RequestEvent. `service_tier`
+    served, `reported_nusd` is what the provider says that it bills and `computed_nusd` what its
+    meters come to then; the rest of what the price depends on is in `detail`
+    (gateway.facts_record)."""
 
     request_id: str
     scope: str
@@ -106,6 +113,11 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     reported_nusd: int | None = None
     computed_nusd: int | None = None
     correlation_id: str = ""
+    workflow: str = ""
+    workflow_version: int = 0
+    run_id: str = ""
+    step_id: str = ""
+    attempt: int = 0
 
 
 class RefusalEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,6 +137,11 @@ class RefusalEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     model_requested: str = ""
     model: str = ""
     status: int = 0
+    workflow: str = ""
+    workflow_version: int = 0
+    run_id: str = ""
+    step_id: str = ""
+    attempt: int = 0
 
 
 class RefusalDetail(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -180,6 +197,24 @@ _METERS = tuple(each.name for each in fields(Meters))
 _counts = attrgetter(*_METERS)
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
+
+
+OfCall = TypeVar("OfCall", RequestEvent, ResponseEvent)
+
+
+def worked(event: OfCall, work: Work | None) -> OfCall:
+    """The event of a call, with what its key works on. Most keys work on nothing: theirs are as
+    they were."""
+    if work is None:
+        return event
+    return msgspec.structs.replace(
+        event,
+        workflow=work.workflow,
+        workflow_version=work.workflow_version,
+        run_id=work.run_id,
+        step_id=work.step_id,
+        attempt=work.attempt,
+    )
 
 
 class RequestRecord:

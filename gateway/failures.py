@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from budgets.exhausted import Exhausted
 from gateway.errors import GatewayError, UpstreamFailed
 from gateway.request import Headers, Request, respond
 from gateway.routing_rules import NOT_SENT, FailureKind
@@ -28,7 +29,8 @@ _AGAINST_POLICY = (b"content_policy_violation", b"content_filter", b"Responsible
 
 class Failed(msgspec.Struct, frozen=True):
     """`asked_wait_ms`: the pause that the provider asks for, 0 for none. The caller reads `error`,
-    or else the provider's own answer, status, headers and body."""
+    or else the provider's own answer, status, headers and body. `exhausted`: what that means
+    for the run that the caller works for."""
 
     kind: FailureKind
     asked_wait_ms: int = 0
@@ -36,6 +38,7 @@ class Failed(msgspec.Struct, frozen=True):
     status: int = 0
     headers: Headers = []
     body: bytes = b""
+    exhausted: Exhausted | None = None
 
     @property
     def was_sent(self) -> bool:

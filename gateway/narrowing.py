@@ -42,6 +42,7 @@ def narrowed(minter: Key, wanted: KeyWanted, key_id: str, secret: str, now_ms: i
         delegates=wanted.delegates,
         minters=(*minter.minters, minter.id),
         subscopes=_subscopes(minter, wanted),
+        work=minter.work,
     )
 
 

@@ -12,6 +12,7 @@ from budgets.ledger import Ledger
 from budgets.minting import Minting
 from budgets.session import Clock
 from gateway.cooldowns import Cooldowns
+from gateway.hard_stops import HardStops
 from gateway.options import GatewayOptions
 from gateway.refusal_log import RefusalLog
 from gateway.routes import Routes
@@ -50,6 +51,7 @@ class Parts:
     cooldowns: Cooldowns
     lines: WaitingLines
     refusals: RefusalLog
+    hard_stops: HardStops
     is_declared: Callable[[], bool] = lambda: True
     chance: Callable[[], float] = random.random
 

@@ -76,6 +76,8 @@ class RequestPath:
                 return
             route = await self._next(asked, route, failed)
         assert asked.failed is not None
+        if asked.failed.exhausted is not None:
+            parts.hard_stops.note(asked.failed.exhausted)
         await asked.failed.tell(request, asked.attempts)
 
     def _tries(self, asked: Asked) -> Tries:

@@ -200,6 +200,11 @@ def _event(group: _Group) -> bytes:
             model_requested=request.model_requested,
             model=request.model,
             status=error.status,
+            workflow=request.workflow,
+            workflow_version=request.workflow_version,
+            run_id=request.run_id,
+            step_id=request.step_id,
+            attempt=request.attempt,
         )
     )
 

@@ -1,6 +1,7 @@
 """A refusal on the path of a request: recorded where it is a budget's, and told."""
 
 from budgets.answers import Refusal
+from budgets.exhausted import exhausted_by
 from budgets.learned import is_route_scope
 from gateway.asked import Asked
 from gateway.errors import BudgetExceeded, RateLimited
@@ -27,7 +28,9 @@ def refused(parts: Parts, refusal: Refusal, asked: Asked, event: RequestEvent) -
     bound = refusal.bound
     if bound is None:
         raise error
-    return Failed("route_refused" if is_route_scope(bound.scope) else "over_budget", error=error)
+    if is_route_scope(bound.scope):
+        return Failed("route_refused", error=error)
+    return Failed("over_budget", error=error, exhausted=exhausted_by(refusal, asked.key))
 
 
 def all_rest(pool: Pool, pause_ms: int) -> RateLimited:

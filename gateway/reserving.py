@@ -5,7 +5,7 @@ from gateway.asked import Asked
 from gateway.asking import Asking
 from gateway.counting import InputCounting
 from gateway.errors import InvalidRequest, LedgerGone
-from gateway.events import RequestEvent, RequestRecord
+from gateway.events import RequestEvent, RequestRecord, worked
 from gateway.failures import Failed
 from gateway.parts import Parts
 from gateway.quoting import Quoting
@@ -65,7 +65,7 @@ def _event(
     id_: str, asked: Asked, quoting: Quoting, endpoint: str, request_bytes: int
 ) -> RequestEvent:
     call, route, key = quoting.call, quoting.route, asked.key
-    return RequestEvent(
+    event = RequestEvent(
         request_id=id_,
         scope=asked.path.scope,
         key_id=key.id,
@@ -82,3 +82,4 @@ def _event(
         payload_state="full",
         correlation_id=asked.first_id,
     )
+    return worked(event, key.work)

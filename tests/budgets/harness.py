@@ -5,6 +5,7 @@ counters and the outbox, without the code under test in between. The test clock 
 Lua chunk that knows the time, so that a test can stand at any second of any year.
 """
 
+import functools
 import struct
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.memory import Memory
 from budgets.plan import ScopePath
 from budgets.policy import Payloads, parse_policy
-from budgets.scripts import load_scripts
+from budgets.scripts import Script, load_scripts
 from budgets.session import Clock, Session, SessionOptions
 from budgets.transport import LedgerTransport
 
@@ -32,6 +33,12 @@ end
 """
 _COUNTER = struct.Struct("<3q")
 _HEAD = struct.Struct("<6q")
+
+
+@functools.cache
+def scripts(now_chunk: str | None = None) -> dict[str, Script]:
+    """The ledger's, read once: tests make thousands of sessions."""
+    return load_scripts(now_chunk)
 
 
 class SystemClock:
@@ -217,7 +224,7 @@ def desk_for(
     clock: Clock | None = None,
 ) -> Desk:
     """A desk at the real time."""
-    session = Session(transport, load_scripts(), clock or SystemClock(), TRUSTS)
+    session = Session(transport, scripts(), clock or SystemClock(), TRUSTS)
     ledger = Ledger(session, options)
     most = ledger.options.outbox_events_max
     administration = Administration(session, outbox_events_max=most)
@@ -232,7 +239,7 @@ def timed_desk_for(
     memory: Memory | None = None,
 ) -> TimedDesk:
     """A desk at the time of the test's clock; the caller sets it before the first call."""
-    session = Session(transport, load_scripts(NOW_CHUNK), clock, TRUSTS, memory)
+    session = Session(transport, scripts(NOW_CHUNK), clock, TRUSTS, memory)
     ledger = Ledger(session, options)
     administration = Administration(session)
     return TimedDesk(organisation, transport, session, ledger, administration, clock)

@@ -102,6 +102,16 @@ def answers(prompt: int = 11, completion: int = 7) -> Behaviour:
     return behave
 
 
+def speaks(*words: str) -> Behaviour:
+    """These words, streamed: each in an event of its own."""
+
+    async def behave(received: Received, reply: Reply) -> None:
+        received.billed = (11, 7)
+        _stream(received, reply, word_events(words), usage_text(11, 7))
+
+    return behave
+
+
 def echoes_cap(prompt: int) -> Behaviour:
     """Uses all that it was allowed: `completion_tokens` is the cap for each choice."""
 

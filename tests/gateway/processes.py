@@ -163,7 +163,8 @@ async def started(
     more: tuple[str, ...] = (),
 ) -> Running:
     """The process, not yet ready. Without `record` its events stay where a test can see them;
-    without `admin` it starts sooner. `environment` and the arguments `more` win over all that."""
+    without `admin` it starts sooner; it executes no runs. `environment` and the arguments `more`
+    win over all that."""
     port = port or free_port()
     arguments = ["up", "--data-dir", str(folder / "data"), "--port", str(port)]
     arguments += ["--workers", str(workers), *more]
@@ -186,6 +187,7 @@ async def started(
                 "COMPTROLLER_CLICKHOUSE_PORT": "0",
                 "COMPTROLLER_ADMIN": str(admin).lower(),
                 "COMPTROLLER_ADMIN_PORT": "0",
+                "COMPTROLLER_ORCHESTRATE": "false",
                 **(environment or {}),
             },
             cwd=folder,

@@ -29,13 +29,13 @@ from budgets.ledger import Ledger, LedgerOptions
 from budgets.minting import Minting
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.policy import parse_policy
-from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.cooldowns import Cooldowns
 from gateway.corked import CorkedHttpProtocol
 from gateway.events import KeyEvents, acts_of
+from gateway.hard_stops import HardStops
 from gateway.options import GatewayOptions
 from gateway.parts import InForce, Parts
 from gateway.refusal_log import refusal_log
@@ -44,6 +44,7 @@ from gateway.routes import Route, Routes
 from gateway.routing_rules import NO_RULES, RoutingRules
 from gateway.upstream import Origin, PooledUpstream, Upstream
 from gateway.waiting import WaitingLines
+from tests.budgets.harness import scripts
 from tests.gateway import fake_routes
 from tests.gateway.behaviours import answers
 from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
@@ -246,7 +247,7 @@ async def _session(socket_path: Path, organisation: str, call_timeout_ms: int) -
     """On the ledger, with this organisation made there."""
     address, limits = NodeAddress(str(socket_path)), TransportLimits(call_timeout_ms)
     transport = PipelinedTransport(address, limits)
-    session = Session(transport, load_scripts(), SystemClock(), TRUSTS)
+    session = Session(transport, scripts(), SystemClock(), TRUSTS)
     await session.open_organisation(organisation, create=True)
     return session
 
@@ -283,6 +284,7 @@ def _parts(
         minting=Minting(session, administration, acts_of),
         lines=WaitingLines(options.wait_ms),
         refusals=refusal_log(session, ledger.options, flush_ms=refusals_flush_ms),
+        hard_stops=HardStops(session.transport, session.clock),
         chance=chance,
     )
 

@@ -59,7 +59,9 @@ def server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 async def stack(server: EmbeddedServer) -> AsyncIterator[Stack]:
-    """A gateway on it."""
+    """A gateway on it, empty: each test looks through all that is there."""
+    async with redis.asyncio.Redis(unix_socket_path=str(server.socket_path)) as client:
+        await client.flushall()
     async with running_stack(server.socket_path) as running:
         yield running
 
