@@ -244,7 +244,8 @@ class Step(BaseModel):
 
 class Workflow(BaseModel):
     """`budget`: of each run; `on_exhausted`: whether a run whose budget is used up ends, or asks
-    for more; `output`: a template of what a run says at its end."""
+    for more; `concurrency`: steps of a run at once, and `runs_at_once` runs at work, whatever their
+    version: others wait; `output`: a template of what a run says at its end."""
 
     model_config = _STRICT
     name: Annotated[str, Field(pattern=NAME)]
@@ -255,6 +256,7 @@ class Workflow(BaseModel):
     defaults: Annotated[Defaults, Field(json_schema_extra={"default": {}})] = Defaults()
     input: dict[Annotated[str, Field(pattern=ID)], Input] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(strict=True, ge=1, le=AT_ONCE_MAX)] = 32
+    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=AT_ONCE_MAX)] | None = None
     output: str = ""
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=STEPS_MAX)]
 

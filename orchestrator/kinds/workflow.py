@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from orchestrator.kinds.contract import Kind
+from orchestrator.kinds.contract import Attempt, Kind
 
 
 class SubWorkflow(Kind):
@@ -12,6 +12,12 @@ class SubWorkflow(Kind):
 
     short: ClassVar[str] = "name"
     written_out: ClassVar[frozenset[str]] = frozenset(("name",))
+    by_value: ClassVar[frozenset[str]] = frozenset(("input",))
+    has_key: ClassVar[bool] = False
     kind: Literal["workflow"]
     name: Annotated[str, Field(min_length=1, max_length=512)]
     input: dict[str, Any] = Field(default_factory=dict)
+
+    async def perform(self, attempt: Attempt) -> Any:
+        """See Kind: the output of the run."""
+        return await attempt.run_workflow(self.name, self.input)

@@ -30,6 +30,7 @@ WAYS: list[tuple[tuple[Any, ...], list[Any]]] = [
     (("input", "topic"), [{}, {"type": "x"}, {"type": "array"}, {"type": "array", "x": 1}]),
     (("input", "topic", "required"), [True, 1, "yes", None]),
     (("concurrency",), [1, 1000, 0, 1001, "1"]),
+    (("runs_at_once",), [1, 1000, 0, 1001, "1"]),
     (("output",), ["", "x", None]),
     (("steps",), [[], {}, None, [{}]]),
     (("steps", 0, "id"), ["a", "a_1", "1a", "a-b", "", None]),
