@@ -68,6 +68,16 @@ def in_force_file(data_dir: Path) -> Path:
     return data_dir / "configuration.json"
 
 
+def runs_file(data_dir: Path) -> Path:
+    """The database of runs, where it is SQLite."""
+    return data_dir / "runs.sqlite"
+
+
+def runs_secret_file(data_dir: Path) -> Path:
+    """What the keys of attempts are derived from, where it was made here."""
+    return data_dir / "runs-secret"
+
+
 def gateway_url_file(data_dir: Path) -> Path:
     """The base URL that SDKs are pointed at; absent while no gateway runs."""
     return data_dir / "gateway.url"

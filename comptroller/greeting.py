@@ -23,12 +23,12 @@ class Greeting:
     @property
     def base_url(self) -> str:
         """What SDKs are pointed at."""
-        return f"{_address(self.settings.host, self.port)}/v1"
+        return f"{address(self.settings.host, self.port)}/v1"
 
     @property
     def admin_url(self) -> str:
         """Of the admin API."""
-        return _address(self.settings.admin_host, self.admin_port)
+        return address(self.settings.admin_host, self.admin_port)
 
     def text(self) -> str:
         """Lines for a person. The first key's secret is the only one in them."""
@@ -62,6 +62,7 @@ class Greeting:
         return f"curl {self.base_url}/chat/completions {headers} -d {shlex.quote(body)}"
 
 
-def _address(host: str, port: int) -> str:
+def address(host: str, port: int) -> str:
+    """How to reach from this machine what listens there."""
     shown = _ANY.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"

@@ -49,6 +49,8 @@ OPTIONS = (
     Option("admin_host", "", "127.0.0.1", "Address that the admin API listens on."),
     Option("admin_port", "", 4001, "Port of the admin API; 0: any that is free.", 0, 65535),
     Option("data_dir", "", ".comptroller", "Folder of everything embedded, and of the logs."),
+    Option("database_url", "", "", "URL of the PostgreSQL of runs; empty: SQLite in the data dir."),
+    Option("orchestrate", "", True, "Whether this machine executes runs of workflows."),
     Option("redis_url", "", "", "URL of the ledger's Redis; empty: the embedded server."),
     Option("redis_unchecked", "", False, "You vouch for what that Redis does not tell of itself."),
     Option("record", "", True, "Whether this machine records events; some machine must."),
@@ -132,5 +134,27 @@ OPTIONS = (
     Option("patience_ms", "recorder", 5_000, "Then events wait on disk.", 0, 600_000),
     Option("head_every_ms", "recorder", 60_000, "How often the chain is signed.", 100, 86_400_000),
     Option("spool_bytes_max", "recorder", 4 * 2**30, "Disk for events while ClickHouse is away."),
+    Option(
+        "attempts_max", "workflows", 200, "Steps of all runs that work at once here.", 1, 10_000
+    ),
+    Option("runs_max", "workflows", 2_000, "Runs at work at once here; others wait.", 1, 100_000),
+    Option(
+        "executor_lease_ms",
+        "workflows",
+        3_000,
+        "An executor that is silent for so long loses its runs.",
+        500,
+        600_000,
+    ),
+    Option("runs_days", "workflows", 90, "Days that runs which are over are kept.", 1, 36_500),
+    Option(
+        "programs_folder",
+        "workflows",
+        "",
+        "Workflows in this folder may run programs on this machine; empty: none may.",
+    ),
+    Option("gateway_url", "workflows", "", "What steps call; empty: the gateway of this machine."),
+    Option("runs_secret", "workflows", "", "Keys of attempts come from it; empty: made here."),
+    Option("callback_url", "workflows", "", "Where servers reach the admin API; empty: as we do."),
 )
-SECTIONS = ("gateway", "ledger", "records", "recorder")
+SECTIONS = ("gateway", "ledger", "records", "recorder", "workflows")

@@ -33,6 +33,7 @@ from comptroller.options import OPTIONS, SECTIONS, Option, OptionValue
 from comptroller.router_settings import RouterSettings, check_models, read_router_settings
 from comptroller.variables import LOOKED_UP_VARIABLE
 from gateway.options import GatewayOptions
+from orchestrator.running.options import WorkflowOptions
 from recorder.options import RecorderOptions
 
 SECRET_CHARS_MIN = 16
@@ -44,6 +45,7 @@ _KEY_FIELDS = (
 )
 _LIMIT_FIELDS = (*DIMENSIONS, "window", "models")
 _CLICKHOUSE_URL = re.compile(r"|https?://[A-Za-z0-9.:\[\]_-]+/?")
+_DATABASE_URL = re.compile(r"|postgres(ql)?://\S+")
 _CLUSTER = re.compile(r"|[A-Za-z0-9_-]{1,64}")
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
@@ -93,6 +95,9 @@ class Settings:
     endings: EndingsOptions
     records: RecordsOptions
     recorder: RecorderOptions
+    workflows: WorkflowOptions
+    orchestrate: bool
+    database_url: str = field(repr=False)
     models: tuple[ModelEntry, ...]
     router: RouterSettings
     admin_token: str = field(default="", repr=False)
@@ -144,6 +149,9 @@ def load_settings(
         endings=EndingsOptions(**_of_part("endings", values)),
         records=RecordsOptions(**_of_part("records", values)),
         recorder=RecorderOptions(**_of_recorder(values)),
+        workflows=WorkflowOptions(**_of_part("workflows", values)),
+        orchestrate=bool(values["orchestrate"]),
+        database_url=str(values["database_url"]),
         models=served,
         router=router,
         admin_token=master_key(top.get("general_settings"), environment) if admin_token else "",
@@ -237,6 +245,8 @@ def _text_problem(option: Option, value: str) -> str:
         return _redis_url_problem(value)
     if option.name == "clickhouse_url" and not _CLICKHOUSE_URL.fullmatch(value):
         return "clickhouse_url must be http://host:8123 or https://host:8443, or empty"
+    if option.name == "database_url" and not _DATABASE_URL.fullmatch(value):
+        return "database_url must be postgresql://user:password@host:5432/name, or empty"
     if option.name == "clickhouse_cluster" and not _CLUSTER.fullmatch(value):
         return "clickhouse_cluster is a name of letters, digits, _ and -, or empty"
     return f"{option.name} must not be empty" if option.default and not value else ""

@@ -60,6 +60,8 @@ from console.token_store import ensure_first_token
 
 BACKLOG = 2048
 RECORDER = "recorder"
+ORCHESTRATOR = "orchestrator"
+UNTOLD = (RECORDER, ORCHESTRATOR)
 """The part that hears of no configuration while it runs."""
 SHORTEN_EVERY_S = 60.0
 REMEMBERED_S_MAX = 30.0
@@ -164,12 +166,16 @@ class _Stack:
             )
             admin_port = admin.getsockname()[1]
             serving.append(self._kept("admin", "comptroller.administer", admin))
+        orchestrator: list[Keeper] = []
+        if settings.orchestrate:
+            orchestrator.append(self._kept(ORCHESTRATOR, "comptroller.orchestrate"))
         if self._server is not None:
             await self._begin([Keeper(LedgerProcess(self._server, self._ledger_log))])
         # Only a recorder begins an organisation, or opens one that this run of the ledger does not
         # know yet: it starts with the others, and what the file says is declared meanwhile.
         translator = [self._translator]
-        await self._begin(recorder, translator, serving, beside=self._declare_at_length())
+        tiers = recorder, translator, serving, orchestrator
+        await self._begin(*tiers, beside=self._declare_at_length())
         declared_file(self._data_dir).touch(mode=0o600)
         greeting = Greeting(settings, port, admin_port, self._first_key)
         if settings.workers:
@@ -263,7 +269,7 @@ class _Stack:
         self._settings = settings
         telling = []
         for name, child in self._children.items():
-            if name == RECORDER:  # nothing of what it reads can have changed
+            if name in UNTOLD:  # nothing of what it reads can have changed
                 child.begins_with(told)
             else:
                 telling.append(child.tell(told))
@@ -273,7 +279,7 @@ class _Stack:
 
     async def _released(self, version: int) -> None:
         """When nothing on this machine goes on that had begun before this version."""
-        serving = [each for name, each in self._children.items() if name != RECORDER]
+        serving = [each for name, each in self._children.items() if name not in UNTOLD]
         await asyncio.gather(*(each.released(version) for each in serving))
 
     async def _declare_soon(self, settings: Settings, by: str) -> None:

@@ -1,5 +1,6 @@
 """Parts that every suite uses: a real valkey-server from the wheel, one for each test process."""
 
+import gc
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,15 @@ def pytest_configure() -> None:
     inherit that: but tests send it, as a terminal does."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What is imported and collected stays: to look through it for garbage, again and again while it
+    # grows, finds none.
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on, of what comes now."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

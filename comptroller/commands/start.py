@@ -2,7 +2,8 @@
 
 import os
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,12 +19,19 @@ class Only(StrEnum):
     GATEWAY = "gateway"
     RECORDER = "recorder"
     ADMIN = "admin"
+    ORCHESTRATOR = "orchestrator"
 
 
+_NONE = {"WORKERS": "0", "RECORD": "false", "ADMIN": "false", "ORCHESTRATE": "false"}
 _ALONE = {
-    Only.GATEWAY: {"RECORD": "false", "ADMIN": "false"},
-    Only.RECORDER: {"WORKERS": "0", "RECORD": "true", "ADMIN": "false"},
-    Only.ADMIN: {"WORKERS": "0", "RECORD": "false", "ADMIN": "true"},
+    Only.GATEWAY: {each: said for each, said in _NONE.items() if each != "WORKERS"},
+    Only.RECORDER: {**_NONE, "RECORD": "true"},
+    Only.ADMIN: {**_NONE, "ADMIN": "true"},
+    Only.ORCHESTRATOR: {**_NONE, "ORCHESTRATE": "true"},
+}
+_SHARES = {
+    "redis_url": "COMPTROLLER_REDIS_URL=redis://127.0.0.1:6379/0",
+    "database_url": "COMPTROLLER_DATABASE_URL=postgresql://comptroller@127.0.0.1/runs",
 }
 
 
@@ -34,6 +42,12 @@ def up_command(
     port: Annotated[int | None, typer.Option(help="Port of the data plane.")] = None,
     admin_port: Annotated[int | None, typer.Option(help="Port of the admin API.")] = None,
     workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,
+    workflows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Workflows in it may run programs on this machine; else none."
+        ),
+    ] = None,
     only: Annotated[
         Only | None, typer.Option(help="One part, on the ledger of COMPTROLLER_REDIS_URL.")
     ] = None,
@@ -49,16 +63,25 @@ def up_command(
     chosen = {name: str(each) for name, each in given.items() if each is not None}
     chosen |= _ALONE[only] if only is not None else {}
     chosen |= {"DATA_DIR": data_dir} if data_dir is not None else {}
+    chosen |= {"PROGRAMS_FOLDER": str(workflows.resolve())} if workflows is not None else {}
     overrides = {f"COMPTROLLER_{name}": each for name, each in chosen.items()}
     written = written_of(config)
     settings = settings_of(written, None, overrides, models=only is not Only.RECORDER)
     if only is not None and not settings.redis_url:
-        raise CommandFailed(
-            f"--only {only} needs a ledger that the other parts share: COMPTROLLER_REDIS_URL",
-            f"COMPTROLLER_REDIS_URL=redis://127.0.0.1:6379/0 comptroller up --only {only}",
-            USAGE_ERROR,
-        )
+        _needs("a ledger", "redis_url", only)
+    if only is Only.ORCHESTRATOR and not settings.database_url:
+        _needs("a database of runs", "database_url", only)
     try:
         up(settings, written, {**os.environ, **overrides})
     except (PartFailed, DataDirRefused, LedgerUnavailable, TokenWeak, OSError) as error:
         raise CommandFailed(str(error), "comptroller doctor") from None
+
+
+def _needs(what: str, setting: str, only: Only) -> NoReturn:
+    """Raises CommandFailed."""
+    example = _SHARES[setting]
+    raise CommandFailed(
+        f"--only {only} needs {what} that the other parts share: {example.partition('=')[0]}",
+        f"{example} comptroller up --only {only}",
+        USAGE_ERROR,
+    )

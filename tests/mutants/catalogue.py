@@ -12,6 +12,7 @@ from tests.mutants.mutant import LUA, RECORDS, RESERVES, SETTLES, Mutant
 from tests.mutants.quotes import QUOTES
 from tests.mutants.routes import ROUTES
 from tests.mutants.routing import ROUTING
+from tests.mutants.runs import RUNS
 from tests.mutants.scripts import DECIDING, ENDING, RECORDING
 from tests.mutants.text_inputs import TEXT_INPUTS
 from tests.simulation.mutations import IN_SCRIPTS, InScript
@@ -55,6 +56,7 @@ MUTANTS = (
     *ROUTES,
     *CHARGES,
     *ROUTING,
+    *RUNS,
     *TEXT_INPUTS,
 )
 

@@ -1,0 +1,283 @@
+"""One attempt of a step: its beginning on the disk, its key, what its kind does, and what comes of
+it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from budgets.policy import ancestors
+from budgets.transport import LedgerUnavailable
+from orchestrator.bundle import Bundle
+from orchestrator.definition import Retries, Step
+from orchestrator.kinds.contract import BudgetUsedUp, Held, Signal, StepFailed, Waits
+from orchestrator.places import AttemptPlace, TaskId
+from orchestrator.progress import Task, TaskStatus, ended_with
+from orchestrator.rendering import TemplateFailed, rendered, truth
+from orchestrator.running.acts import EndBelow
+from orchestrator.running.closing import Closing
+from orchestrator.running.database import DatabaseAway
+from orchestrator.running.journal import Hold, Overtaken
+from orchestrator.running.kit import Kit
+from orchestrator.running.names import Names
+from orchestrator.running.outputs import checked
+from orchestrator.running.rows import ClaimedRun
+from orchestrator.running.told import Outcome, Told
+
+KEY_OUTLIVES_MS = 60_000
+"""How long a key counts beyond the time that its attempt has: it is revoked when that ends."""
+BACKOFF_MS_MAX = 3_600_000
+LEDGER_AWAY_MS = 1_000
+ASKING_MS = 5_000
+"""How often it is tried again whether somebody has raised the budget of the run around this one."""
+FOR_EVER_MS = 10 * 365 * 86_400_000
+Write = Callable[[TaskId, Outcome], Awaitable[None]]
+_log = logging.getLogger("comptroller.runs")
+
+
+class Attempts:
+    """Those of one run. `exhausted`: why its budget lets it do no more; empty while it does."""
+
+    def __init__(
+        self,
+        claimed: ClaimedRun,
+        kit: Kit,
+        closing: Closing,
+        bundle: Bundle,
+        names: Names,
+        told: Told,
+    ) -> None:
+        self.exhausted = ""
+        self._claimed = claimed
+        self._kit = kit
+        self._closing = closing
+        self._bundle = bundle
+        self._names = names
+        self._told = told
+        self._steps = {step.id: step for step in bundle.workflow.steps}
+        self._opened: dict[str, asyncio.Task[None]] = {}
+        self._performing: dict[TaskId, asyncio.Task[Any]] = {}
+        self._used_up: dict[str, BudgetUsedUp] = {}
+
+    def stop(self, error: BudgetUsedUp) -> None:
+        """A budget is used up: whatever spends from it now ends, and nothing else will."""
+        self._used_up[error.scope] = error
+        for task, doing in self._performing.items():
+            if self._no_more(task) is not None:
+                doing.cancel()
+
+    def _no_more(self, task: TaskId) -> BudgetUsedUp | None:
+        """Why a task may spend no more; None while it may."""
+        scopes = ancestors(self._claimed.place.task_scope(task))
+        return next((self._used_up[each] for each in scopes if each in self._used_up), None)
+
+    async def make(
+        self, task: TaskId, before: Task | None, signal: Signal | None, write: Write
+    ) -> None:
+        """`before`: what the database knows of it; None where it begins. `write` what comes of it:
+        in any case."""
+        step = self._steps[task.step]
+        async with self._kit.gate:
+            if before is not None and before.status == "waiting":
+                state = before
+            else:
+                state = self._begun(before)
+                cause = "" if before else self._names.caused(step)
+                outcome = self._told.started(step, task, state, cause)
+                state = outcome.state
+                await write(task, outcome)
+            place = AttemptPlace(self._claimed.place, task, state.attempt)
+            outcome = await self._outcome(step, place, state, signal)
+        await write(task, outcome)
+
+    def _begun(self, before: Task | None) -> Task:
+        """A fresh attempt, numbered after all that have been."""
+        now_ms = self._kit.clock.now_ms()
+        state = before or Task("running")
+        number = state.attempt + 1
+        return replace(state, status="running", attempt=number, wake_at_ms=None, begun_ms=now_ms)
+
+    async def _outcome(
+        self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None
+    ) -> Outcome:
+        deadline_ms = state.begun_ms + (self._timeout_ms(step) or FOR_EVER_MS)
+        task, told = place.task, self._told
+        try:
+            output = await self._performed(step, place, state, signal, deadline_ms)
+            await self._revoke(place)
+            return self._after(step, task, state, output)
+        except Waits as wait:
+            until_ms = deadline_ms if wait.until_ms is None else min(wait.until_ms, deadline_ms)
+            is_bounded = until_ms < state.begun_ms + FOR_EVER_MS
+            wake_at_ms = until_ms if is_bounded else None
+            parked = replace(state, status="waiting", wake_at_ms=wake_at_ms)
+            waiting = told.waiting(step, task, parked, is_first=state.status != "waiting")
+            # What has not ended it is of no use to it, and would wake it again and again.
+            return replace(waiting, reads_signal=signal is not None)
+        except Held as held:
+            await self._revoke(place)
+            return told.held(self._again(state, held.again_in_ms), str(held))
+        except LedgerUnavailable as error:
+            return told.held(self._again(state, LEDGER_AWAY_MS), str(error))
+        except StepFailed as error:
+            failure = error
+        except (Overtaken, DatabaseAway):
+            raise
+        except Exception as error:  # noqa: BLE001  # a full disk, or a mistake of ours: it counts
+            _log.exception("%s has failed", place.name)
+            failure = StepFailed(f"{type(error).__name__}: {error}")
+        await self._revoke(place)
+        return await self._failed(step, place, state, await self._explained(step, place, failure))
+
+    async def _explained(self, step: Step, place: AttemptPlace, failure: StepFailed) -> StepFailed:
+        """Why a program has ended is often that a budget said no: then another attempt would only
+        hear the same. It is heard now, too, so that nobody hears it when there is more."""
+        if not step.action.has_key:
+            return failure
+        with contextlib.suppress(LedgerUnavailable):
+            await self._kit.watch.round()
+        if isinstance(failure, BudgetUsedUp):
+            return failure
+        return self._no_more(place.task) or failure
+
+    async def _performed(
+        self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None, deadline_ms: int
+    ) -> Any:
+        """What the kind answers, as JSON has it."""
+        left_s = (deadline_ms - self._kit.clock.now_ms()) / 1000
+        try:
+            async with self._kit.turns.one():
+                action = rendered(step.action, self._names.of_task(place.task, state.last))
+            is_new = state.status != "waiting"  # else it has its money and its key
+            if is_new and action.has_key and (error := self._no_more(place.task)) is not None:
+                raise error
+            if is_new and (step.budget or step.guaranteed):
+                await self._open(step)
+            secret = ""
+            if is_new and action.has_key:
+                secret = await self._kit.purse.begin_attempt(
+                    place,
+                    models=step.models,
+                    agent=step.agent or self._bundle.workflow.defaults.agent or "",
+                    expires_at_ms=deadline_ms + KEY_OUTLIVES_MS,
+                )
+            attempt = self._kit.tools.attempt(
+                self._claimed, self._bundle, place, state, signal, secret, deadline_ms
+            )
+            async with asyncio.timeout(max(left_s, 0.001)) as timeout:
+                return checked(await self._interruptibly(place.task, action.perform(attempt)))
+        except TemplateFailed as error:
+            raise StepFailed(str(error), is_final=True) from None
+        except Waits:
+            if self._kit.clock.now_ms() < deadline_ms:
+                raise
+            raise _too_long(state, deadline_ms) from None
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise _too_long(state, deadline_ms) from None
+
+    async def _interruptibly(self, task: TaskId, work: Any) -> Any:
+        """Ends with BudgetUsedUp where `stop` says so."""
+        doing = self._performing[task] = asyncio.ensure_future(work)
+        try:
+            return await doing
+        except asyncio.CancelledError:
+            error = self._no_more(task)
+            if error is None or not doing.cancelled() or _is_cancelled():
+                raise
+            raise error from None
+        finally:
+            del self._performing[task]
+
+    def _after(self, step: Step, task: TaskId, state: Task, output: Any) -> Outcome:
+        """A round is done; whether it was the last."""
+        if step.until is None:
+            return self._told.completed(step, task, ended_with(state, "done", output=output))
+        try:
+            is_enough = truth(step.until.condition, self._names.of_task(task, output))
+        except TemplateFailed as error:
+            message = f"until: {error}"
+            return self._told.failed(step, task, self._ended_badly(step, state, message))
+        if is_enough:
+            return self._told.completed(step, task, ended_with(state, "done", output=output))
+        if state.round + 1 >= step.until.most:
+            message = f"its condition did not hold after {step.until.most} rounds: raise until.most"
+            return self._told.failed(step, task, self._ended_badly(step, state, message))
+        now_ms = self._kit.clock.now_ms()
+        again = replace(state, status="again", wake_at_ms=now_ms, failures=0, last=output)
+        return self._told.rounded(step, task, replace(again, round=state.round + 1))
+
+    async def _failed(
+        self, step: Step, place: AttemptPlace, state: Task, error: StepFailed
+    ) -> Outcome:
+        """Another attempt, the end of the step, or of the run."""
+        hold = Hold(place.run.id, self._claimed.epoch, self._kit.executor)
+        await self._kit.journal.write(EndBelow(place.run.organisation, place.scope, hold=hold))
+        if isinstance(error, BudgetUsedUp):
+            if error.scope == place.run.scope:
+                self.exhausted = str(error)
+                return self._told.held(self._again(state, 0), str(error))
+            # Perhaps of a run that this one is inside of: that decides, and ends this one, too.
+            if await self._closing.used_up(error.scope, str(error)):
+                return self._told.held(self._again(state, ASKING_MS), str(error))
+        retries, failures = self._retries(step), state.failures + 1
+        if error.is_final or failures > retries.most:
+            ended = self._ended_badly(step, replace(state, failures=failures), str(error))
+            return self._told.failed(step, place.task, ended)
+        pause_ms = min(retries.backoff * 1000 * 2 ** (failures - 1), BACKOFF_MS_MAX)
+        again = replace(self._again(state, pause_ms), failures=failures, error=str(error))
+        return self._told.failed(step, place.task, again)
+
+    def _ended_badly(self, step: Step, state: Task, message: str) -> Task:
+        """Failed, or skipped where the definition says so."""
+        status: TaskStatus = "skipped" if step.on_failure == "skip" else "failed"
+        return ended_with(state, status, error=message)
+
+    def _again(self, state: Task, in_ms: int) -> Task:
+        return replace(state, status="again", wake_at_ms=self._kit.clock.now_ms() + in_ms)
+
+    def _retries(self, step: Step) -> Retries:
+        return step.retries or self._bundle.workflow.defaults.retries
+
+    def _timeout_ms(self, step: Step) -> int | None:
+        """What costs nothing while it waits has as long as it says itself."""
+        default = self._bundle.workflow.defaults.timeout if step.action.has_key else None
+        timeout_s = step.timeout or default
+        return None if timeout_s is None else timeout_s * 1000
+
+    async def _open(self, step: Step) -> None:
+        """The step's own budget, once for all its entries."""
+        opening = self._opened.get(step.id)
+        if opening is None:
+            work = self._kit.purse.open_step(
+                self._claimed.place, step.id, step.budget, guaranteed=step.guaranteed
+            )
+            opening = self._opened[step.id] = asyncio.ensure_future(work)
+        try:
+            await asyncio.shield(opening)
+        except Exception:
+            self._opened.pop(step.id, None)
+            raise
+
+    async def _revoke(self, place: AttemptPlace) -> None:
+        """Its key ends with it. Where the ledger is away, that is left to the end of the run."""
+        if not self._steps[place.task.step].action.has_key:
+            return
+        try:
+            await self._kit.purse.end_attempt(place)
+        except LedgerUnavailable as error:
+            _log.warning("the key of %s lives until its run ends: %s", place.name, error)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the attempt itself that is to end, with its run."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _too_long(state: Task, deadline_ms: int) -> StepFailed:
+    seconds = (deadline_ms - state.begun_ms) / 1000
+    return StepFailed(f"it took longer than its timeout of {seconds:g} s")

@@ -1,0 +1,7 @@
+-- Tasks that have failed begin anew, and those that wait for a run inside that has ended badly.
+update tasks set status = 'again', failures = 0, wake_at_ms = ?, ended_ms = null, error = ''
+where run = ? and (status = 'failed' or status = 'waiting' and (
+    select c.status from runs c
+    where c.parent = tasks.run and c.parent_step = tasks.step and c.parent_entry = tasks.entry
+    order by c.created_ms desc, c.id desc limit 1
+  ) in ('failed', 'halted', 'cancelled'))

@@ -1,0 +1,2 @@
+-- A run that has asked for more goes on with it.
+update runs set budget = ?, status = 'queued', error = '' where id = ? and status = 'asking'

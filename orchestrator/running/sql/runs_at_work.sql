@@ -1,0 +1,2 @@
+-- Runs of a workflow that are at work.
+select count(*) from runs where org = ? and workflow = ? and status = 'running'

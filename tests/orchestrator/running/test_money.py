@@ -1,0 +1,261 @@
+"""No step spends beyond its run, whatever its program does: a budget that is used up stops it."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from budgets.policy import parse_policy
+from orchestrator.running.deciding import Cancel, RaiseBudget
+from tests.gateway.behaviours import answers
+from tests.gateway.stack import USAGE_NUSD
+from tests.orchestrator.running.workshop import Workshop, until, written
+
+CAP = 50
+QUOTE_NUSD = 200_000
+"""A little more than what one of these calls reserves."""
+ASKS = (
+    "import json, os, sys, time, urllib.request",
+    "def ask():",
+    "    said = [{'role': 'user', 'content': 'x'}]",
+    "    body = json.dumps({'model': 'plain', 'max_tokens': 50, 'messages': said}).encode()",
+    "    headers = {'authorization': 'Bearer ' + os.environ['OPENAI_API_KEY'],",
+    "               'content-type': 'application/json'}",
+    "    url = os.environ['OPENAI_BASE_URL'] + '/chat/completions'",
+    "    return urllib.request.urlopen(urllib.request.Request(url, body, headers))",
+)
+FOR_EVER = (
+    *ASKS,
+    "while True:",
+    "    try: ask()",
+    "    except Exception: time.sleep(0.02)",
+)
+ONCE = (*ASKS, "ask(); print('asked')")
+
+
+def dollars(nusd: int) -> str:
+    return f"0.{nusd:09d}"
+
+
+async def spent_nusd(shop: Workshop, run: str) -> int:
+    """What the log says that a run was charged."""
+    return sum(int(event.get("charged_nusd", 0)) for _, event in await shop.told(run))
+
+
+async def test_a_runaway_is_stopped_at_its_step_and_its_sibling_finishes(shop: Workshop) -> None:
+    """Its program takes no notice of refusals, and is ended all the same."""
+    budget = [{"usd": dollars(QUOTE_NUSD * 3)}]
+    run = await shop.submit(
+        {
+            "id": "runaway",
+            "command": shop.program("forever.py", *FOR_EVER),
+            "budget": budget,
+            "on_failure": "skip",
+        },
+        {"id": "sibling", "command": shop.program("once.py", *ONCE)},
+        {"id": "after", "needs": ["sibling"], "command": shop.program("again.py", *ONCE)},
+        output="{{ steps.after.output }}",
+    )
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.output(run) == "asked"
+    runaway = await shop.task(run, "runaway")
+    assert (runaway["status"], runaway["attempt"]) == ("skipped", 1), "no more attempts: no money"
+    assert "budget" in runaway["error"]
+    assert await spent_nusd(shop, run) <= QUOTE_NUSD * 3 + 2 * USAGE_NUSD
+
+
+EXITS = (*ASKS, "while True: ask()")
+
+
+async def test_a_program_that_ends_at_a_refusal_is_not_begun_again(shop: Workshop) -> None:
+    """Another attempt has the same budget, and would only hear the same."""
+    run = await shop.submit(
+        {
+            "id": "a",
+            "command": shop.program("exits.py", *EXITS),
+            "budget": [{"usd": dollars(QUOTE_NUSD * 2)}],
+            "retries": {"most": 5, "backoff": "1s"},
+            "on_failure": "skip",
+        },
+    )
+    assert await shop.ended(run) == "done", await shop.error(run)
+    task = await shop.task(run, "a")
+    assert (task["status"], task["attempt"]) == ("skipped", 1)
+    assert "comptroller budget show" in task["error"]
+
+
+@pytest.mark.parametrize("policy", ["halt", "ask"])
+async def test_a_program_that_ends_at_its_run_s_refusal_ends_the_run_as_that(
+    shop: Workshop, policy: str
+) -> None:
+    """Also where it has no attempts left: the run has not failed, it has no money."""
+    run = await shop.submit(
+        {"id": "a", "command": shop.program("exits.py", *EXITS), "retries": 0},
+        budget=[{"usd": dollars(QUOTE_NUSD * 2)}],
+        on_exhausted=policy,
+    )
+    assert (
+        await shop.until(run, "halted", "asking", "failed", "done")
+        == {
+            "halt": "halted",
+            "ask": "asking",
+        }[policy]
+    )
+
+
+async def test_a_run_that_is_used_up_halts_within_a_second_and_says_who_spent_what(
+    shop: Workshop,
+) -> None:
+    """All of it: programs are gone, and what had not begun never does."""
+    forever = shop.program("forever.py", *FOR_EVER)
+    run = await shop.submit(
+        {
+            "id": "a",
+            "command": shop.program("once.py", *ONCE),
+            "budget": [{"usd": dollars(QUOTE_NUSD)}],
+        },
+        {"id": "b", "needs": ["a"], "command": forever},
+        {"id": "c", "needs": ["b"], "sleep": "1s"},
+        budget=[{"usd": dollars(QUOTE_NUSD * 4)}],
+    )
+    assert await shop.ended(run) == "halted"
+    refused_ms = await first_refusal_ms(shop, run)
+    ((ended_ms,),) = await shop.rows("select ended_ms from runs where id = ?", run)
+    assert int(str(ended_ms)) - refused_ms < 1_000
+    calls = len(shop.stack.provider.received)
+    await asyncio.sleep(0.1)
+    assert len(shop.stack.provider.received) == calls, "its program is gone"
+    halted = [event for kind, event in await shop.told(run) if kind == "workflow_halted"]
+    assert len(halted) == 1
+    detail = json.loads(halted[0]["detail"])
+    (limit,) = detail["spent"]
+    (of_a,) = detail["steps"]["a"]
+    assert QUOTE_NUSD * 3 <= limit["spent"] <= limit["limit"] == QUOTE_NUSD * 4
+    assert 0 < of_a["spent"] < limit["spent"]
+
+
+async def first_refusal_ms(shop: Workshop, run: str) -> int:
+    """When the gateway first said no, as its event tells it."""
+    async with asyncio.timeout(5):
+        while True:
+            refusals = [event for kind, event in await shop.told(run) if kind == "budget_exceeded"]
+            if refusals:
+                return int(json.loads(refusals[0]["detail"])["first_ms"])
+            await asyncio.sleep(0.02)
+
+
+async def test_a_run_that_asks_goes_on_with_more(shop: Workshop) -> None:
+    """What was paid for before is not paid again."""
+    shop.stack.provider.behaviour = answers()
+    prompt = {"text": "x", "model": "plain", "max_tokens": CAP}
+    steps: list[dict[str, Any]] = [
+        {"id": f"s{n}", "prompt": prompt, "needs": [f"s{n - 1}"] if n else []} for n in range(6)
+    ]
+    run = await shop.submit(
+        *steps, budget=[{"usd": dollars(QUOTE_NUSD + USAGE_NUSD * 2)}], on_exhausted="ask"
+    )
+    assert await shop.until(run, "asking", "done", "failed", "halted") == "asking"
+    done = await shop.rows("select step from tasks where run = ? and status = 'done'", run)
+    assert 0 < len(done) < 6
+    limits = parse_policy([{"usd": dollars(QUOTE_NUSD * 100)}]).limits
+    await asyncio.sleep(0.3)  # a person takes longer; the gateway's word has come by then
+    organisation = shop.stack.organisation
+    await shop.decide(RaiseBudget(organisation, run, "ann", limits=limits))
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert len(shop.stack.provider.received) == 6
+    kinds = [kind for kind, _ in await shop.told(run)]
+    assert kinds.count("approval_requested") == kinds.count("approval_resolved") == 1
+
+
+async def test_an_attempt_s_key_is_dead_when_it_has_ended(shop: Workshop) -> None:
+    tells = shop.program("tells.py", "import os; print(os.environ['OPENAI_API_KEY'])")
+    run = await shop.submit(
+        {"id": "a", "command": tells}, {"id": "b", "needs": ["a"], "sleep": "1h"}
+    )
+    await shop.until_task(run, "b", "waiting")
+    secret = (await shop.task(run, "a"))["output"]
+    assert secret.startswith("ck-")
+    assert (await shop.stack.chat(secret, max_tokens=CAP)).status_code == 401
+
+
+async def test_cancel_ends_keys_and_programs_at_once(shop: Workshop) -> None:
+    where = shop.folder / "secret"
+    holds = shop.program(
+        "holds.py",
+        "import os, time, pathlib",
+        f"pathlib.Path({str(where)!r}).write_text(os.environ['OPENAI_API_KEY'])",
+        "time.sleep(600)",
+    )
+    run = await shop.submit({"id": "a", "command": holds})
+    secret = await written(where)
+    assert (await shop.stack.chat(secret, max_tokens=CAP)).status_code == 200
+    began_s = time.monotonic()
+    await shop.decide(Cancel(shop.stack.organisation, run, "ann"))
+    assert await shop.ended(run) == "cancelled"
+    assert (await shop.stack.chat(secret, max_tokens=CAP)).status_code in (401, 402)
+    assert time.monotonic() - began_s < 2
+    assert await shop.error(run) == "cancelled by ann"
+    await until(lambda: not shop.executors[0].at_work)
+
+
+async def test_a_guaranteed_step_has_its_money_when_siblings_have_spent_the_rest(
+    shop: Workshop,
+) -> None:
+    shop.stack.provider.behaviour = answers()
+    spends = shop.program("forever.py", *FOR_EVER)
+    run = await shop.submit(
+        {
+            "id": "safe",
+            "command": shop.program("late.py", "import time; time.sleep(1.5)", *ONCE),
+            "budget": [{"usd": dollars(QUOTE_NUSD)}],
+            "guaranteed": True,
+            "retries": 0,
+        },
+        {
+            "id": "greedy",
+            "command": spends,
+            "budget": [{"usd": dollars(QUOTE_NUSD * 2)}],
+            "on_failure": "skip",
+            "timeout": "1s",
+            "retries": 0,
+        },
+        budget=[{"usd": dollars(QUOTE_NUSD * 3)}],
+        output="{{ steps.safe.output }}",
+    )
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.output(run) == "asked"
+    assert len(shop.stack.provider.received) > 2
+
+
+async def test_a_run_that_fails_leaves_no_key_and_no_money_set_aside(shop: Workshop) -> None:
+    """It may be tried again; until then its project has what it was guaranteed, and a server that
+    a step waits for can spend nothing."""
+    keys: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        keys.extend(each.split()[-1] for each in head.splitlines() if each.startswith("auth"))
+        writer.write(b"HTTP/1.1 202 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    await shop.stack.set_budget("p", [{"usd": dollars(QUOTE_NUSD * 4)}])
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        asks = {"url": f"http://{host}:{port}/", "callback": True, "key": True}
+        budget = [{"usd": dollars(QUOTE_NUSD * 3)}]
+        run = await shop.submit(
+            {"id": "waits", "http": asks, "budget": budget, "guaranteed": True},
+            {"id": "nap", "sleep": "1s"},
+            {"id": "fails", "needs": ["nap"], "command": ["false"], "retries": 0},
+            budget=budget,
+        )
+        await shop.until_task(run, "waits", "waiting")
+        (key,) = keys
+        assert (await shop.stack.chat(key, max_tokens=CAP)).status_code == 200
+        assert await shop.ended(run) == "failed"
+    assert (await shop.stack.chat(key, max_tokens=CAP)).status_code == 401
+    other = await shop.stack.key("p")
+    for _ in range(2):
+        assert (await shop.stack.chat(other, max_tokens=CAP)).status_code == 200

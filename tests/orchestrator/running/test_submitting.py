@@ -1,0 +1,88 @@
+"""A submission is one run, however often it is said; what changed is a new version, what did not is
+none."""
+
+import json
+
+import pytest
+
+from orchestrator.problems import DefinitionInvalid
+from orchestrator.running.submitting import NameTaken
+from tests.orchestrator.running.book import NOW_MS, Book, submission
+
+SLEEP = {"id": "a", "sleep": "1s"}
+
+
+def test_a_run_is_there_with_its_event(book: Book) -> None:
+    """Below its project, queued, and told in the same transaction."""
+    run = book.submit(given={"topic": "x"}, input={"topic": {"type": "string"}})
+    assert book.status(run) == "queued"
+    ((kind, event),) = book.told()
+    assert kind == "run_submitted"
+    assert event["run_id"] == event["correlation_id"] == run
+    assert event["scope"] == f"acme/lab/report/{run}"
+    assert event["by"] == "ann"
+    assert json.loads(event["detail"])["input"] == {"topic": "x"}
+
+
+def test_a_changed_definition_is_a_new_version_and_the_same_text_is_not(book: Book) -> None:
+    """By what it says, not by how its fields are ordered; one that names a higher version has it,
+    and each organisation and folder has its own."""
+    assert book.submitted(SLEEP).version == 1
+    assert book.submitted({"sleep": "1s", "id": "a"}).version == 1
+    assert book.submitted({**SLEEP, "sleep": "2s"}).version == 2
+    assert book.submitted(SLEEP).version == 1
+    assert book.submitted(SLEEP, version=7).version == 7
+    assert book.submitted({**SLEEP, "sleep": "3s"}).version == 8
+    assert book.submitted(SLEEP, name="other").version == 1
+    assert book.submitted(SLEEP, folder="/srv").version == 9
+    assert book.rows("select count(*) from definitions") == [(6,)]
+
+
+def test_a_changed_file_inside_is_a_new_version(book: Book) -> None:
+    """The definition is all that is submitted."""
+    step = {"id": "a", "workflow": "x.yaml"}
+
+    def version(seconds: int) -> int:
+        steps = [{"id": "b", "sleep": f"{seconds}s"}]
+        inside = {"workflow": {"name": "x", "budget": [{"usd": "1"}], "steps": steps}}
+        return book.submitted(step, files={"x.yaml": inside}).version
+
+    assert [version(1), version(2), version(1)] == [1, 2, 1]
+
+
+def test_a_name_is_one_run(book: Book) -> None:
+    """The same again is the same run, and nothing is told twice; something else under it is
+    refused with the run that has it."""
+    first = book.submitted(SLEEP, named="nightly")
+    again = book.submitted(SLEEP, named="nightly")
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (again.run, again.version) == (first.run, first.version)
+    assert len(book.told()) == 1
+    with pytest.raises(NameTaken, match=first.run):
+        book.submit({**SLEEP, "sleep": "2s"}, named="nightly")
+    asks = {"input": {"n": {"type": "integer"}}}
+    book.submit(SLEEP, given={"n": 1}, named="with-input", **asks)
+    with pytest.raises(NameTaken):
+        book.submit(SLEEP, given={"n": 2}, named="with-input", **asks)
+    assert book.rows("select count(*) from definitions") == [(2,)]
+
+
+def test_a_run_that_is_to_begin_later_waits(book: Book) -> None:
+    """Nobody claims it before; one whose time is over begins at once."""
+    later = book.submit(start_ms=NOW_MS + 1_000)
+    past = book.submit(start_ms=NOW_MS - 1_000)
+    assert book.claim() == [past]
+    book.now_ms = NOW_MS + 2_000
+    assert book.claim() == [later]
+
+
+def test_an_input_is_what_the_workflow_asks_for() -> None:
+    """All that is wrong with it, below `input`."""
+    asks = {"n": {"type": "integer"}, "text": {"type": "string"}}
+    with pytest.raises(DefinitionInvalid) as caught:
+        submission(given={"n": "1", "txet": "x"}, input=asks)
+    assert [each.place for each in caught.value.problems] == [
+        ("input",),
+        ("input", "n"),
+        ("input",),
+    ]
