@@ -5,6 +5,7 @@ dir. A token is sent to that address only: redirects are not followed, and a loo
 never asked through a proxy.
 """
 
+import contextlib
 import json
 import stat
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from comptroller.admin_stream import Streamed, streamed
 from comptroller.data_dir import admin_token_file, admin_url_file
 from comptroller.left import left_by_who_runs
 from comptroller.variables import ADMIN_TOKEN_VARIABLE, ADMIN_URL_VARIABLE
@@ -24,6 +26,8 @@ PAGE_ROWS = 100
 TIMEOUT_S = 30.0
 RELOAD_S_MAX = 120.0  # a translator may have to start
 CONNECT_S_MAX = 5.0
+COSTS_S_MAX = 10.0
+COSTS_CONNECT_S_MAX = 1.0
 ANSWER_BYTES_MAX = 32 * 2**20
 
 
@@ -41,10 +45,19 @@ class AdminUnusable(AdminAbsent):
 
 
 class AdminRefused(RuntimeError):
-    """The admin API said no: its status, `code` and message."""
+    """The admin API said no: its status, `code` and message; `problems` of a workflow, each with a
+    place and a message."""
 
-    def __init__(self, status: int, code: str, message: str, param: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str = "",
+        problems: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
+        self.problems = problems
         self.status = status
         self.code = code
         self.param = param
@@ -228,6 +241,71 @@ class AdminClient:
         rows: list[dict[str, Any]] = self._object("POST", "/v1/routes/reset", json=body)["reset"]
         return rows
 
+    def submit_run(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """`{id, scope, workflow, version, status, is_new}`."""
+        return self._object("POST", "/v1/runs", json=document)
+
+    def runs(self, **wanted: str) -> Iterator[dict[str, Any]]:
+        """The newest first: by scope, workflow, status, or inside of one."""
+        return self._listed(
+            "/v1/runs", "runs", {name: each for name, each in wanted.items() if each}
+        )
+
+    def run(self, run: str) -> dict[str, Any]:
+        """A run with its steps."""
+        return self._object("GET", _run(run))
+
+    def decide_run(
+        self, run: str, act: str, document: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """`act` as the API names it; the run as it is then, or the new one of a fork."""
+        more = {} if document is None else {"json": document}
+        return self._object("POST", f"{_run(run)}/{act}", **more)
+
+    def run_output(self, run: str, step: str = "", entry: int | None = None) -> Any:  # noqa: ANN401  # JSON
+        """What a run, a step or an entry has said."""
+        below = "" if not step else f"/steps/{quote(step, safe='')}"
+        below += "" if entry is None else f"/{entry}"
+        return self._asked("GET", f"{_run(run)}{below}/output")
+
+    def run_history(self, run: str) -> Iterator[dict[str, Any]]:
+        """What happened in it, in order."""
+        return self._listed(f"{_run(run)}/history", "events", {})
+
+    @contextlib.contextmanager
+    def run_stream(self, run: str, place: str = "") -> Iterator[Iterator[Streamed]]:
+        """What is told of it live, after a place."""
+        headers = {"last-event-id": place} if place else {}
+        path = f"{_run(run)}/stream"
+        with self._answered(), self._http.stream("GET", path, headers=headers) as answer:
+            if answer.status_code != 200:
+                _document(self._url, answer.status_code, answer.read())
+            yield streamed(answer.iter_bytes())
+
+    def compare_runs(self, left: str, right: str) -> dict[str, Any]:
+        """Two runs, step by step."""
+        return self._object("GET", "/v1/runs/compare", params={"left": left, "right": right})
+
+    def workflow_costs(self, workflow: str, organisation: str = "") -> dict[str, Any]:
+        """What its runs have cost. Nobody waits long for that."""
+        path = f"/v1/workflows/{quote(workflow, safe='')}/costs"
+        timeout = httpx.Timeout(COSTS_S_MAX, connect=COSTS_CONNECT_S_MAX)
+        return self._object("GET", path, params=_of(organisation), timeout=timeout)
+
+    def put_schedule(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """One of its name is replaced."""
+        return self._object("POST", "/v1/schedules", json=document)
+
+    def schedules(self, organisation: str = "") -> Iterator[dict[str, Any]]:
+        """By organisation and name."""
+        return self._listed("/v1/schedules", "schedules", _of(organisation))
+
+    def decide_schedule(self, name: str, act: str, organisation: str = "") -> dict[str, Any]:
+        """`act` as the API names it; empty: it is removed."""
+        path = f"/v1/schedules/{quote(name, safe='')}"
+        method, path = ("POST", f"{path}/{act}") if act else ("DELETE", path)
+        return self._object(method, path, params=_of(organisation))
+
     def budgets(self, below: str = "") -> Iterator[dict[str, Any]]:
         """Every scope with a budget, in order; or only those at and below one."""
         organisation = {"organisation": below.partition("/")[0]} if below else {}
@@ -252,18 +330,22 @@ class AdminClient:
         return answer
 
     def _asked(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401  # JSON
+        with self._answered(), self._http.stream(method, path, **more) as answer:
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > ANSWER_BYTES_MAX:
+                    raise AdminAbsent(f"{self._url} answers more than {ANSWER_BYTES_MAX} bytes")
+            status = answer.status_code
+        return _document(self._url, status, bytes(content))
+
+    @contextlib.contextmanager
+    def _answered(self) -> Iterator[None]:
         try:
-            with self._http.stream(method, path, **more) as answer:
-                content = bytearray()
-                for piece in answer.iter_bytes():
-                    content += piece
-                    if len(content) > ANSWER_BYTES_MAX:
-                        raise AdminAbsent(f"{self._url} answers more than {ANSWER_BYTES_MAX} bytes")
-                status = answer.status_code
+            yield
         except (httpx.HTTPError, UnicodeError) as error:  # a host name that no DNS could hold
             reason = str(error) or type(error).__name__
             raise AdminAbsent(f"no admin API answers at {self._url}: {reason}") from None
-        return _document(self._url, status, bytes(content))
 
 
 def _of(organisation: str) -> dict[str, str]:
@@ -281,4 +363,15 @@ def _document(url: str, status: int, content: bytes) -> Any:  # noqa: ANN401  # 
     if not isinstance(error, dict):
         raise AdminAbsent(f"{url} answers {status}, and not as an admin API does")
     message, code = str(error.get("message")), str(error.get("code"))
-    raise AdminRefused(status, code, message, str(error.get("param") or ""))
+    raise AdminRefused(
+        status, code, message, str(error.get("param") or ""), _problems(error.get("problems"))
+    )
+
+
+def _problems(said: object) -> tuple[tuple[str, str], ...]:
+    rows = said if isinstance(said, list) else []
+    return tuple((str(each.get("place")), str(each.get("message"))) for each in rows)
+
+
+def _run(run: str) -> str:
+    return f"/v1/runs/{quote(run, safe='')}"

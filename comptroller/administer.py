@@ -1,6 +1,7 @@
 """The admin API's process: `python -m comptroller.administer <listening socket>`."""
 
 import asyncio
+from functools import cache, partial
 
 from comptroller.channel import ReloadAnswer
 from comptroller.hearing import Hearing, NobodyHears
@@ -9,6 +10,7 @@ from comptroller.process import SaysReady, begin, inherited_socket, is_declared
 from comptroller.reading import NoSuchUser, RecordsAbsent, records_address
 from comptroller.remembering import records_memory
 from comptroller.repricing import ListedTariff
+from comptroller.runs_database import callbacks, connection, programs_folder
 from comptroller.settings import Settings
 from console.app import build_console
 from console.charges import Charged, Owed
@@ -17,6 +19,7 @@ from console.parts import parts_of
 from console.records import NoUser, RecordsAddress, RecordsAway
 from console.reloading import Reloaded
 from console.server import ConsoleServer
+from console.workflows import Workflows
 
 
 class _Server(SaysReady, ConsoleServer):
@@ -31,13 +34,20 @@ def main() -> None:
 async def _serve(settings: Settings) -> None:
     session = open_session(settings, memory=records_memory(settings))
     tariff = CurrentTariff(settings)
-    hearing = Hearing(tariff.become)
+    models = CurrentModels(settings)
+
+    async def become(changed: Settings) -> None:
+        await tariff.become(changed)
+        models.become(changed)
+
+    hearing = Hearing(become)
     parts = parts_of(
         session,
         RecordsOf(settings),
         tariff=tariff,
         is_declared=is_declared,
         reloads=SupervisorReloads(hearing),
+        workflows=workflows_of(settings, models),
     )
     server = _Server(build_console(parts))
     server.hearing = hearing
@@ -57,6 +67,32 @@ class CurrentTariff:
     async def become(self, settings: Settings) -> None:
         """Another model_list from now on."""
         self._listed = ListedTariff(settings.models)
+
+
+class CurrentModels:
+    """Names that a workflow may ask for, by the model_list that holds now."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.become(settings)
+
+    def __call__(self) -> frozenset[str]:
+        """See console.workflows.Workflows."""
+        return self._names
+
+    def become(self, settings: Settings) -> None:
+        """Other ones from now on."""
+        named = {each.name for each in settings.models}
+        self._names = frozenset(named | {*settings.router.aliases})
+
+
+def workflows_of(settings: Settings, models: CurrentModels) -> Workflows:
+    """What these settings say of workflows."""
+    return Workflows(
+        connect=partial(connection, settings),
+        callbacks=cache(partial(callbacks, settings)),
+        models=models,
+        programs_folder=programs_folder(settings),
+    )
 
 
 class SupervisorReloads:

@@ -16,6 +16,10 @@ from comptroller.commands import (
     reload,
     report,
     run,
+    run_decisions,
+    run_schedules,
+    runs,
+    signing_key,
     snippet,
     start,
     top,
@@ -30,6 +34,28 @@ app.command("reload")(reload.reload_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(key.app, name="key")
 app.add_typer(budget.app, name="budget")
+for _name, _command in (
+    ("submit", runs.submit_command),
+    ("list", runs.list_command),
+    ("show", runs.show_command),
+    ("watch", runs.watch_command),
+    ("follow", runs.follow_command),
+    ("output", runs.output_command),
+    ("history", runs.history_command),
+    ("compare", runs.compare_command),
+    ("schedule", run_schedules.schedule_command),
+    ("schedules", run_schedules.schedules_command),
+    ("unschedule", run_schedules.unschedule_command),
+    ("cancel", run_decisions.cancel_command),
+    ("pause", run_decisions.pause_command),
+    ("resume", run_decisions.resume_command),
+    ("retry", run_decisions.retry_command),
+    ("fork", run_decisions.fork_command),
+    ("approve", run_decisions.approve_command),
+    ("reject", run_decisions.reject_command),
+    ("signing-key", signing_key.signing_key_command),
+):
+    run.app.command(_name)(_command)
 app.add_typer(run.app, name="run")
 prices.app.command("recost")(recost.recost_command)
 prices.app.add_typer(learned.app, name="learned")

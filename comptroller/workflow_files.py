@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from comptroller.document import (
     ConfigInvalid,
@@ -13,26 +14,34 @@ from comptroller.document import (
     document_of,
     read_written,
 )
+from comptroller.python_workflows import SUFFIX, read_python
+from orchestrator.bundle import BUNDLE_BYTES_MAX, DEPTH_MAX
+from orchestrator.bundle_checks import input_complaint, is_file
 from orchestrator.checks import problems_of
 from orchestrator.definition import Workflow, read_definition
 from orchestrator.kinds.workflow import SubWorkflow
-from orchestrator.problems import DefinitionInvalid, Place, Problem, nearest
-from orchestrator.templates import is_template
-
-SUFFIXES = (".yaml", ".yml", ".json")
-DEPTH_MAX = 8
-"""Workflows inside workflows."""
+from orchestrator.problems import DefinitionInvalid, Place, Problem
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFile:
     """`inside`: those that its steps start, by the step; `depth`: how many are inside each other
-    there, 0 where none is."""
+    there, 0 where none is; `document`: the plain values that it says, as JSON has them."""
 
     path: Path
     workflow: Workflow
     inside: "dict[str, WorkflowFile]"
     depth: int
+    document: object = field(repr=False, default=None)
+
+    def bundle(self) -> dict[str, Any]:
+        """As it is submitted (`orchestrator.bundle`): with the files inside, by the name that a
+        step gives. Raises WorkflowInvalid where that is too much."""
+        if _bundle_bytes(self, {}) > BUNDLE_BYTES_MAX:
+            limit = f"{BUNDLE_BYTES_MAX // 2**20} MiB"
+            message = f"{self.path}: with the files inside it has more than {limit}: make it less"
+            raise WorkflowInvalid((message,))
+        return _bundled(self, {})
 
 
 class WorkflowInvalid(ValueError):
@@ -59,11 +68,11 @@ class _Reading:
 
     def read(self, path: Path, above: tuple[Path, ...]) -> WorkflowFile:
         """`above`: the files that start it. Raises WorkflowInvalid."""
-        document, workflow = _read(path)
+        document, said, workflow = _read(path)
         lines = list(_lines(document, problems_of(workflow, self.models)))
         inside: dict[str, WorkflowFile] = {}
         for index, step in enumerate(workflow.steps):
-            if isinstance(step.action, SubWorkflow) and step.action.name.endswith(SUFFIXES):
+            if isinstance(step.action, SubWorkflow) and is_file(step.action):
                 try:
                     found = self._inside(path, step.action, (*above, path))
                     if found is not None:
@@ -76,7 +85,7 @@ class _Reading:
         if lines:
             raise WorkflowInvalid(tuple(lines))
         depth = max((1 + each.depth for each in inside.values()), default=0)
-        return WorkflowFile(path, workflow, inside, depth)
+        return WorkflowFile(path, workflow, inside, depth, said)
 
     def _inside(
         self, path: Path, action: SubWorkflow, above: tuple[Path, ...]
@@ -98,24 +107,50 @@ class _Reading:
         found = self.known[name]
         if found is not None:
             _check_depth(len(above) + found.depth)  # it may have been read for one further up
-            _check_input(file, found.workflow, action)
+            if message := input_complaint(str(file), found.workflow, action):
+                raise ConfigInvalid(message)
         return found
 
 
-def _read(path: Path) -> tuple[Value, Workflow]:
-    """The document and what it says. Raises WorkflowInvalid."""
+def _read(path: Path) -> tuple[Value, object, Workflow]:
+    """The tree that knows the lines, the plain values and what they say. Raises WorkflowInvalid."""
     try:
         document, said = _written(path)
     except ConfigInvalid as error:
         raise WorkflowInvalid((str(error),)) from None
     try:
-        return document, read_definition(_with_numbers(said))
+        plain = _with_numbers(said)
+        return document, plain, read_definition(plain)
     except DefinitionInvalid as error:
         raise WorkflowInvalid(_lines(document, error.problems)) from None
 
 
+def _bundle_bytes(file: WorkflowFile, known: dict[Path, int]) -> int:
+    """How long it is: one that is inside many counts as often, and is looked at once."""
+    if file.path not in known:
+        known[file.path] = len(json.dumps(file.document)) + sum(
+            _bundle_bytes(each, known) for each in _by_name(file).values()
+        )
+    return known[file.path]
+
+
+def _bundled(file: WorkflowFile, known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    if file.path not in known:
+        files = {name: _bundled(each, known) for name, each in _by_name(file).items()}
+        known[file.path] = {"workflow": file.document, **({"files": files} if files else {})}
+    return known[file.path]
+
+
+def _by_name(file: WorkflowFile) -> dict[str, WorkflowFile]:
+    """Those inside, by what its steps call them."""
+    actions = {step.id: step.action for step in file.workflow.steps}
+    return {str(getattr(actions[each], "name", "")): found for each, found in file.inside.items()}
+
+
 def _written(path: Path) -> tuple[Value, object]:
     """The tree that knows the lines, and the plain values. Raises ConfigInvalid."""
+    if path.suffix == SUFFIX and _is_file(path):
+        return read_python(path)
     written = read_written(path)
     is_json = path.suffix == ".json"
     if is_json:  # tabs are JSON's between values, and not YAML's
@@ -159,19 +194,6 @@ def _check_depth(depth: int) -> None:
     """Raises ConfigInvalid."""
     if depth > DEPTH_MAX:
         raise ConfigInvalid(f"workflows are at most {DEPTH_MAX} deep inside each other")
-
-
-def _check_input(file: Path, workflow: Workflow, action: SubWorkflow) -> None:
-    """Raises ConfigInvalid."""
-    for name, value in action.input.items():
-        if name not in workflow.input:
-            raise ConfigInvalid(f"{file} has no input {name}{nearest(name, [*workflow.input])}")
-        is_known = not (isinstance(value, str) and is_template(value))
-        if is_known and not workflow.input[name].fits(value):
-            raise ConfigInvalid(f"{file} wants {name} as {workflow.input[name].type}")
-    for name, said in workflow.input.items():
-        if said.required and said.default is None and name not in action.input:
-            raise ConfigInvalid(f"{file} needs the input {name}: write it into workflow.input")
 
 
 def _lines(document: Value, problems: tuple[Problem, ...]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from console import (
     budgets,
+    callbacks,
     documentation,
     events,
     health,
@@ -21,16 +22,40 @@ from console import (
     recost,
     reload,
     routes,
+    run_decisions,
+    run_history,
+    run_outputs,
+    runs,
+    schedules,
     sql,
     tokens,
+    workflow_costs,
 )
 from console.auth import ROLE_OF
-from console.door import OPEN, Door
+from console.door import Door, is_open
 from console.errors import error_of
 from console.parts import Parts
 from console.wire import ExactRoute
 
-RESOURCES = (health, tokens, keys, budgets, events, sql, recost, routes, reload, metrics)
+RESOURCES = (
+    health,
+    tokens,
+    keys,
+    budgets,
+    events,
+    sql,
+    recost,
+    routes,
+    runs,
+    run_outputs,
+    run_decisions,
+    run_history,
+    schedules,
+    workflow_costs,
+    callbacks,
+    reload,
+    metrics,
+)
 TITLE = "Comptroller admin API"
 DESCRIPTION = "Send an admin token as `Authorization: Bearer <token>`. docs/admin-api.md has more."
 
@@ -46,6 +71,7 @@ def build_console(parts: Parts) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         parts.stopping.set()
+        await parts.runs.close()
         await parts.records.close()
         await parts.session.transport.close()
 
@@ -67,7 +93,7 @@ def build_console(parts: Parts) -> FastAPI:
         resource.add_routes(app, parts)
     documentation.add_routes(app)
     for path, _, role in calls_of(app):
-        if not role and path not in OPEN:
+        if not role and not is_open(path):
             raise RoleMissing(f"{path} names no role: give it a parameter of `console.auth`")
     return app
 

@@ -1,7 +1,8 @@
 """The one door of the console: token, size, then the calls; every answer leaves by it.
 
 It wraps the whole application, so that a new call cannot forget it. Nothing but the paths in OPEN
-is reached without a token, and no body is read before there is one.
+is reached without a token, and no body is read before there is one. A callback has its signature
+instead: only who was sent an address knows it.
 """
 
 import asyncio
@@ -10,10 +11,20 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.auth import CALLER
-from console.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, InvalidToken, error_of
+from console.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidRequest,
+    InvalidToken,
+    NotFound,
+    error_of,
+)
+from console.options import ConsoleOptions
 from console.parts import Parts
 from console.token_store import SECRET_CHARS_MAX, Token
+from orchestrator.running import callbacks
 
+CALLED = "comptroller.called"  # where the door puts the attempt that a callback is about
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 _HOW = "send your admin token as `Authorization: Bearer <token>`"
 # Answers are nobody's to cache, sniff, frame or run a script in.
@@ -49,7 +60,10 @@ class Door:
 
     async def _http(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
-            if scope["path"] not in OPEN:
+            if scope["path"].startswith(callbacks.PATH):
+                scope[CALLED] = self._called(scope)
+                receive = await self._with_whole_body(scope, receive)
+            elif scope["path"] not in OPEN:
                 scope[CALLER] = await self._authenticated(scope)
                 receive = await self._with_whole_body(scope, receive)
             await self._app(scope, receive, answer.send)
@@ -59,6 +73,13 @@ class Door:
             failure = error_of(error)
             if not answer.started:
                 await failure.response()(scope, receive, answer.send)
+
+    def _called(self, scope: Scope) -> callbacks.Called:
+        known = self._parts.workflows.callbacks()
+        called = None if known is None else known.called(scope["path"])
+        if called is None:
+            raise NotFound("there is no such callback: use the address as it was sent")
+        return called
 
     async def _authenticated(self, scope: Scope) -> Token:
         token = await self._parts.tokens.find(_secret(scope))
@@ -71,14 +92,15 @@ class Door:
     async def _with_whole_body(self, scope: Scope, receive: Receive) -> Receive:
         """The request with its body read, within its bounds."""
         options = self._parts.options
+        bytes_max = _bytes_max(scope["path"], options)
         length = _header(scope, b"content-length")
         if length and (not length.isdigit() or len(length) > 18):
             raise InvalidRequest("Content-Length must be a number")
-        if int(length or 0) > options.body_bytes_max:
-            raise _too_large(options.body_bytes_max)
+        if int(length or 0) > bytes_max:
+            raise _too_large(bytes_max)
         try:
             async with asyncio.timeout(options.body_ms_max / 1000):
-                body = await _read(receive, options.body_bytes_max)
+                body = await _read(receive, bytes_max)
         except TimeoutError:
             raise BodyTooSlow("the body did not come in time") from None
         waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -87,6 +109,18 @@ class Door:
             return waiting.pop() if waiting else await receive()
 
         return replay
+
+
+def is_open(path: str) -> bool:
+    """Whether no admin token is needed there."""
+    return path in OPEN or path.startswith(callbacks.PATH)
+
+
+def _bytes_max(path: str, options: ConsoleOptions) -> int:
+    if path.startswith(callbacks.PATH):
+        return options.callback_bytes_max
+    has_workflow = f"{path}/".startswith(("/v1/runs/", "/v1/schedules/"))
+    return options.run_body_bytes_max if has_workflow else options.body_bytes_max
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes:

@@ -2,21 +2,26 @@
 
     ConsoleError
     |- InvalidRequest      400  malformed, unknown field, bad value (413, 408: body too large, slow)
+    |  `- DefinitionRefused     a workflow that cannot run; `problems` says all that is wrong
     |- QueryRefused        400  ClickHouse refuses the query; code `clickhouse_<its code>`
     |- InvalidToken        401  no, unknown or expired admin token
     |- NotAllowed          403  the role is not enough, or it is another organisation's
+    |  `- ProgramsNotAllowed    a workflow whose steps run programs on the server
     |- NotFound            404  no such key, scope, token, route (405: wrong method)
     |- Conflict            409  closed for good, there already, changed at the same time
     |  |- ConfigurationRefused   the file cannot be used; the message has its line
     |  `- RestartNeeded          it changes what cannot change while things run
     |- TooManyStreams      429
     |- LedgerGone          503
+    |- RunsGone            503  the database of runs does not answer
     `- RecordsGone         503
 
 Messages never repeat a value that could be a secret.
 """
 
+import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +36,17 @@ from budgets.session import OrganisationUnknown
 from budgets.transport import LedgerUnavailable
 from clickhouse.errors import StoreRefused
 from console.records import RecordsAway, RecordsBehind, RecordsBusy
+from orchestrator.problems import DefinitionInvalid, Place, Problem
+from orchestrator.running.database import DatabaseAway
+from orchestrator.running.deciding import NoSuchRun, NotPossible
+from orchestrator.running.schedule_acts import NoSuchSchedule
+from orchestrator.running.showing import NoSuchStep
+from orchestrator.running.submitting import NameTaken
+from orchestrator.schedules import ScheduleInvalid
 
 MESSAGE_CHARS_MAX = 2_000
+NAME_CHARS_SHOWN = 64
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _log = logging.getLogger("comptroller.console")
 
 
@@ -56,8 +70,13 @@ class ConsoleError(Exception):
             "type": self.type,
             "code": self.code,
             "param": self.param,
+            **self.more(),
         }
         return JSONResponse({"error": error}, self.status, dict(self.headers))
+
+    def more(self) -> Mapping[str, Any]:
+        """Fields that only this error has."""
+        return {}
 
 
 class InvalidRequest(ConsoleError):
@@ -78,6 +97,41 @@ class BodyTooSlow(InvalidRequest):
     """The body did not come in time."""
 
     status = 408
+
+
+class DefinitionRefused(InvalidRequest):
+    """A workflow that cannot run, or an input that it does not take."""
+
+    code = "definition_invalid"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first, rest = problems[0], len(problems) - 1
+        more = f" (and {rest} more, in `problems`)" if rest else ""
+        place = place_text(first.place)
+        super().__init__(f"{place}: {first.message}{more}" if place else first.message + more)
+        self.problems = problems
+
+    def more(self) -> Mapping[str, Any]:
+        """`problems`: each with its `place` and `message`."""
+        return {
+            "problems": [
+                {"place": place_text(each.place), "message": each.message[:MESSAGE_CHARS_MAX]}
+                for each in self.problems
+            ]
+        }
+
+
+def place_text(place: Place) -> str:
+    """As one writes it: `steps[2].needs[0]`, `files["publish.yaml"].steps[0]`."""
+    text = ""
+    for each in place:
+        if isinstance(each, int):
+            text += f"[{each}]"
+        elif _NAME.fullmatch(each):
+            text += f".{each}" if text else each
+        else:
+            text += f"[{json.dumps(each[:NAME_CHARS_SHOWN])}]"
+    return text
 
 
 class QueryRefused(InvalidRequest):
@@ -109,6 +163,12 @@ class OtherOrganisation(NotAllowed):
     """The token is bound to another organisation."""
 
     code = "organisation_not_allowed"
+
+
+class ProgramsNotAllowed(NotAllowed):
+    """Steps that run programs on the server are for few."""
+
+    code = "programs_not_allowed"
 
 
 class NotFound(ConsoleError):
@@ -163,6 +223,14 @@ class LedgerGone(ConsoleError):
     headers = {"retry-after": "1"}  # noqa: RUF012  # never changed
 
 
+class RunsGone(ConsoleError):
+    """The database of runs cannot be asked."""
+
+    status = 503
+    code = "runs_unavailable"
+    headers = {"retry-after": "1"}  # noqa: RUF012  # never changed
+
+
 class RecordsGone(ConsoleError):
     """The records cannot be asked."""
 
@@ -193,6 +261,22 @@ def error_of(error: Exception) -> ConsoleError:
             return QueryRefused(error)
         case RecordsAway():
             return _without_records(error)
+    return _of_runs(error)
+
+
+def _of_runs(error: Exception) -> ConsoleError:
+    match error:
+        case DefinitionInvalid():
+            return DefinitionRefused(error.problems)
+        case NotPossible() | NameTaken():
+            return Conflict(str(error))
+        case ScheduleInvalid():
+            return InvalidRequest(str(error), param=error.field)
+        case NoSuchRun() | NoSuchStep() | NoSuchSchedule():
+            return NotFound(str(error))
+        case DatabaseAway():
+            _log.warning("%s", error)
+            return RunsGone("the database of runs does not answer: try again")
     _log.error("a request failed", exc_info=error)
     return ConsoleError("the console failed; its log has the reason")
 

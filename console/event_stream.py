@@ -1,5 +1,6 @@
 """Server-sent events: one answer that goes on until the client goes, the console stops, the token
-dies or its time is over; each event names the place from which the client may come back.
+dies, its time is over, or nothing more will come; each event names the place from which the client
+may come back.
 
 A response of its own and not the framework's: a client that takes nothing must not hold its place
 for ever, and a console that stops must not wait for it.
@@ -7,15 +8,13 @@ for ever, and a console that stops must not wait for it.
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from console.errors import ConsoleError, TooManyStreams, error_of
-from console.following import Following
+from console.errors import ConsoleError, error_of
+from console.feeds import Feed
 from console.parts import Parts
 from console.token_store import Token
 
@@ -28,47 +27,20 @@ class _SlowClient(Exception):
     """The client did not take what was sent."""
 
 
-class Streams:
-    """How many are open, of how many that may be."""
-
-    def __init__(self, streams_max: int, organisation_streams_max: int) -> None:
-        self._streams_max = streams_max
-        self._organisation_streams_max = organisation_streams_max
-        self._open: Counter[str] = Counter()
-
-    @contextlib.contextmanager
-    def place(self, organisation: str) -> Iterator[None]:
-        """One of them, for a token of an organisation ("": of all). Raises TooManyStreams."""
-        if self._open.total() >= self._streams_max:
-            raise TooManyStreams(f"{self._streams_max} streams are open, which is the most")
-        if organisation and self._open[organisation] >= self._organisation_streams_max:
-            raise TooManyStreams(
-                f"{self._organisation_streams_max} streams of {organisation} are open, which is "
-                "the most"
-            )
-        self._open[organisation] += 1
-        try:
-            yield
-        finally:
-            self._open[organisation] -= 1
-            self._open += Counter()  # drops names that hold nothing
-
-
 class EventStream(Response):
-    """The answer of GET /v1/events/stream."""
+    """The answer of GET /v1/events/stream, and of that of a run."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, parts: Parts, streams: Streams, caller: Token, following: Following) -> None:
+    def __init__(self, parts: Parts, caller: Token, feed: Feed) -> None:
         super().__init__()
         self._parts = parts
-        self._streams = streams
         self._caller = caller
-        self._following = following
+        self._feed = feed
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
-        with self._streams.place(self._caller.organisation), contextlib.suppress(_SlowClient):
+        with self._parts.streams.place(self._caller.organisation), contextlib.suppress(_SlowClient):
             headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             gone = asyncio.create_task(_until_gone(receive))
@@ -98,22 +70,24 @@ class EventStream(Response):
         options, now_s = self._parts.options, asyncio.get_running_loop().time
         told_s = begun_s = now_s()
         while now_s() < begun_s + options.stream_ms_max / 1000:
-            found = await self._following.more()
-            for place, event in found:
-                yield b"id: %b\ndata: %b\n\n" % (place.encode(), msgspec.json.encode(event))
+            found = await self._feed.more()
+            for each in found:
+                yield each.block()
+            if self._feed.is_over:
+                return
             if now_s() >= told_s + options.stream_heartbeat_ms / 1000:
                 if not await self._is_still_valid():
                     return
                 told_s = now_s()
                 yield _HEARTBEAT + self._place()
-            pause_s = 0 if found else options.stream_poll_ms / 1000
+            pause_s = 0 if found else self._feed.poll_ms / 1000
             done, _ = await asyncio.wait(ends, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return
 
     def _place(self) -> bytes:
         """Without data: no event, but what Last-Event-ID is from then on."""
-        return b"id: %b\n\n" % self._following.place.encode()
+        return b"id: %b\n\n" % self._feed.place.encode()
 
     async def _is_still_valid(self) -> bool:
         token = await self._parts.tokens.named(self._caller.name)

@@ -10,7 +10,7 @@ from clickhouse.events import EVENT_TYPES
 from console.auth import Viewer, chosen_organisation
 from console.errors import InvalidRequest
 from console.event_log import Filter, Place, read_events
-from console.event_stream import EventStream, Streams
+from console.event_stream import EventStream
 from console.following import Following
 from console.parts import Parts
 from console.token_store import Token
@@ -62,8 +62,6 @@ class Events(Shown):
 
 def add_routes(app: FastAPI, parts: Parts) -> None:
     """GET /v1/events, GET /v1/events/stream."""
-    options = parts.options
-    streams = Streams(options.streams_max, options.organisation_streams_max)
 
     @app.get("/v1/events", tags=["events"])
     async def list_events(asked: Annotated[EventsAsked, Query()], caller: Viewer) -> Events:
@@ -96,4 +94,4 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         Last-Event-ID misses none and gets none twice."""
         following = Following(parts, caller, asked.filter(caller))
         await following.begin(last_event_id or asked.after, "after")
-        return EventStream(parts, streams, caller, following)
+        return EventStream(parts, caller, following)

@@ -4,8 +4,6 @@ The records tell nobody that they grew. The ledger's head tells cheaply: while a
 last event is the one that was seen, its records are not asked.
 """
 
-from typing import Any
-
 from console.errors import InvalidRequest
 from console.event_log import (
     PART_MAX,
@@ -16,6 +14,7 @@ from console.event_log import (
     places_text,
     read_events,
 )
+from console.feeds import Told
 from console.parts import Parts
 from console.token_store import Token
 
@@ -60,16 +59,26 @@ class Following:
         """Where a client that comes back goes on."""
         return places_text(self._places.values(), no_others=not self._wanted.organisation)
 
-    async def more(self) -> list[tuple[str, dict[str, Any]]]:
+    @property
+    def is_over(self) -> bool:
+        """The log has no end."""
+        return False
+
+    @property
+    def poll_ms(self) -> int:
+        """How long to wait where there was nothing."""
+        return self._parts.options.stream_poll_ms
+
+    async def more(self) -> list[Told]:
         """Events that are recorded by now, each with the place after it."""
-        found: list[tuple[str, dict[str, Any]]] = []
+        found: list[Told] = []
         for organisation in await self._organisations():
             place = self._places.setdefault(organisation, Place(organisation))
             if await self._parts.overview.head(organisation) > (place.epoch, place.seq):
                 found += await self._read(place)
         return found
 
-    async def _read(self, place: Place) -> list[tuple[str, dict[str, Any]]]:
+    async def _read(self, place: Place) -> list[Told]:
         """All events of one organisation, because the place must move on over others, too."""
         everything = Filter(organisation=place.organisation)
         events = await read_events(self._parts, self._user, everything, place, ROWS_MAX)
@@ -77,5 +86,5 @@ class Following:
         for event in events:
             self._places[place.organisation] = place_of(event)
             if self._wanted.matches(event):
-                found.append((self.place, event))
+                found.append(Told(self.place, event))
         return found

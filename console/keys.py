@@ -7,13 +7,14 @@ from fastapi import FastAPI, Path, Query
 from pydantic import Field
 
 from budgets.keys import CACHED_KEY_MS, OVERLAP_MS_MAX, Key, digest, new_key_id, new_secret
-from budgets.policy import Payloads, Policy, PolicyInvalid, ancestors, parse_scope
+from budgets.policy import Payloads, Policy, PolicyInvalid, parse_scope
 from budgets.subscopes import SubscopesInvalid, parse_sources, shown_sources
 from console.auth import Operator, Viewer, checked_scope, chosen_organisation
 from console.errors import Conflict, InvalidRequest, NotFound
 from console.pages import Place, over_organisations
 from console.parts import Parts
 from console.policies import policy_from
+from console.scopes import check_open
 from console.token_store import Token
 from console.wire import (
     CURSOR_CHARS_MAX,
@@ -124,7 +125,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         secret = new_secret()
         key, policy = _key(parts, wanted, secret), _policy(wanted)
         await parts.session.begin_organisation(organisation)
-        await _check_open(parts, wanted.scope)
+        await check_open(parts, wanted.scope)
         await parts.keyring(caller).mint(key, secret, policy)
         return KeyMade(**(await _shown(parts, key)).model_dump(), key=secret)
 
@@ -213,14 +214,6 @@ def _policy(wanted: KeyWanted) -> Policy:
     if policy.payloads is not None:
         raise InvalidRequest("payloads is in the budget already", param="payloads")
     return policy_from({**document, "payloads": wanted.payloads}, "budget")
-
-
-async def _check_open(parts: Parts, scope: str) -> None:
-    """Nothing may be minted that could never be used."""
-    states = await parts.overview.states(scope.split("/", 1)[0], list(ancestors(scope)))
-    for each, state in states.items():
-        if state in ("closing", "closed"):
-            raise Conflict(f"scope {each} is closed for good", param="scope")
 
 
 def _overlap_ms(wanted: RotationWanted) -> int:

@@ -9,6 +9,8 @@ class ConsoleOptions:
     Those of an organisation are for tokens that are bound to it: one must leave room for others."""
 
     body_bytes_max: int = 256 * 1024
+    run_body_bytes_max: int = 5 * 1024**2  # a definition of 4 MiB, and its input
+    callback_bytes_max: int = 1024**2
     body_ms_max: int = 30_000
     tokens_max: int = 256
     organisation_tokens_max: int = 32

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comptroller.commands.options import Config, Json
+from comptroller.commands.options import AdminUrl, Config, DataDir, Json
 from comptroller.commands.outcome import CommandFailed, printable, told
 from comptroller.commands.output import Column, field, show_rows
 from comptroller.exits import USAGE_ERROR
@@ -23,9 +23,20 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow, as YAML 
 
 @app.command("check")
 @told()
-def check_command(file: File, config: Config = None, as_json: Json = False) -> None:
-    """Check a workflow: its graph, and what a run can cost at most. Exits 2 where it cannot run."""
+def check_command(  # options of a command
+    file: File,
+    config: Config = None,
+    organisation: Annotated[
+        str, typer.Option(help="Whose runs tell what one has cost; else all there are.")
+    ] = "",
+    admin_url: AdminUrl = "",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Check a workflow: its graph, what a run can cost at most, and, where a stack runs that knows,
+    what runs of it have cost. Exits 2 where it cannot run."""
     from comptroller.commands.check import loaded
+    from comptroller.commands.known_costs import known_costs, with_costs
     from comptroller.workflow_files import WorkflowInvalid, read_workflow
 
     settings, _ = loaded(config)
@@ -39,15 +50,24 @@ def check_command(file: File, config: Config = None, as_json: Json = False) -> N
         message = f"{file} cannot run, for the reasons above ({len(error.lines)})"
         again = f"comptroller run check {file}" + (f" --config {config}" if config else "")
         raise CommandFailed(message, again, USAGE_ERROR) from None
-    document = checked(found, call_ceiling(settings))
+    costs = known_costs(found.workflow.name, organisation, admin_url, data_dir)
+    document = with_costs(checked(found, call_ceiling(settings)), costs)
     if as_json:
         typer.echo(json.dumps(document))
         return
-    show_rows(document["steps"], _COLUMNS, as_json=False)
+    has_run = bool(document["runs"])
+    show_rows(document["steps"], (*_COLUMNS, *_COST) if has_run else _COLUMNS, as_json=False)
     ceiling = document["ceiling_usd"]
     typer.echo(f"longest chain: {' -> '.join(document['critical_path'])}", err=True)
-    costs = f"at most {ceiling} usd" if ceiling else "what its other limits leave: none is in usd"
-    typer.echo(f"a run costs {costs}", err=True)
+    most = f"at most {ceiling} usd" if ceiling else "what its other limits leave: none is in usd"
+    typer.echo(f"a run costs {most}", err=True)
+    if has_run:
+        half, most = document["p50_usd"], document["p95_usd"]
+        typer.echo(
+            f"runs that are done ({document['runs']}): half have cost at most {half} usd, 95% at "
+            f"most {most} usd",
+            err=True,
+        )
 
 
 @app.command("schema")
@@ -156,4 +176,8 @@ _COLUMNS = (
     Column("each", lambda row: "of a list" if row["foreach"] else ""),
     field("ceiling_usd", "usd at most", is_number=True),
     Column("bound by", lambda row: _BOUND_BY.get(row["bound_by"], "")),
+)
+_COST = (
+    field("p50_usd", "usd p50", is_number=True),
+    field("p95_usd", "usd p95", is_number=True),
 )

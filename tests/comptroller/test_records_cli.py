@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from comptroller.exits import FAILED, NOT_VERIFIED
 from tests.comptroller.commands.commanding import COMPTROLLER, Ran
@@ -45,41 +47,56 @@ async def ask(running: Running, *, stream: bool = False) -> None:
         assert answer.status_code == 200, answer.text
 
 
+async def calls_in(running: Running) -> int:
+    """How many it has recorded."""
+    (count,) = await recorded(running, "SELECT count() FROM requests")
+    return int(count)
+
+
 async def until_recorded(running: Running, count: int) -> None:
     """Nothing tells but asking."""
 
     async def is_so() -> bool:
-        return await recorded(running, "SELECT count() FROM requests") == [count]
+        return await calls_in(running) == count
 
     await until(is_so)
 
 
-@pytest.fixture
-async def running(folder: Path) -> AsyncIterator[Running]:
-    """A stack that has served a few calls and recorded them."""
-    async with comptroller_up(folder, record=True) as running:
-        for n in range(CALLS):
-            await ask(running, stream=n == 1)
-        await until_recorded(running, CALLS)
-        yield running
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Running]:
+    """One for all who ask it."""
+    with tempfile.TemporaryDirectory(prefix="ct-") as folder:
+        async with comptroller_up(Path(folder), record=True) as running:
+            yield running
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def running(stack: Running) -> Running:
+    """It has served a few calls and recorded them."""
+    before = await calls_in(stack)
+    for n in range(CALLS):
+        await ask(stack, stream=n == 1)
+    await until_recorded(stack, before + CALLS)
+    return stack
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_was_called_can_be_asked_in_sql(running: Running) -> None:
     """Requests, their exact cost and the streamed answer as one object; in the format that is
     asked for; nothing can be written, and an organisation's user sees its own rows only."""
-    data_dir = running.data_dir
+    data_dir, calls = running.data_dir, await calls_in(running)
     ran = await command(
         data_dir, "sql", "SELECT charged_nusd, payload_state FROM requests", "--json"
     )
     assert ran.code == 0, ran.err
     rows = [json.loads(line) for line in ran.out.splitlines()]
-    assert rows == [{"charged_nusd": COST_NUSD, "payload_state": "full"}] * CALLS
+    assert rows == [{"charged_nusd": COST_NUSD, "payload_state": "full"}] * calls
     bodies = await command(
         data_dir, "sql", "SELECT body FROM bodies WHERE kind = 'response'", "--json"
     )
     answers = [json.loads(json.loads(line)["body"]) for line in bodies.out.splitlines()]
     texts = {each["choices"][0]["message"]["content"] for each in answers}
-    assert len(answers) == CALLS
+    assert len(answers) == calls
     assert len(texts) == 1
     refused = await command(data_dir, "sql", "DROP TABLE events")
     assert refused.code == FAILED
@@ -90,6 +107,7 @@ async def test_what_was_called_can_be_asked_in_sql(running: Running) -> None:
     assert (others.code, others.out) == (0, "0\n")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_tail_shows_what_comes(running: Running) -> None:
     """The last events at once, and each new one as it is recorded."""
     ran = await command(running.data_dir, "tail", "--no-follow", "-n", "2")
@@ -159,10 +177,12 @@ async def test_no_records_is_said(tmp_path: Path) -> None:
         assert "--data-dir" in ran.err
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_killed_recorder_is_started_again(running: Running) -> None:
     """kill -9 of the recorder: the gateway serves on, and the next one records what it serves."""
+    before = await calls_in(running)
     os.kill(running.recorder(), signal.SIGKILL)
     await ask(running)
-    await until_recorded(running, CALLS + 1)
+    await until_recorded(running, before + 1)
     ran = await command(running.data_dir, "verify")
     assert ran.code == 0, ran.out + ran.err

@@ -21,7 +21,12 @@ TAKEN = {
     *("replay_answers_max", "replay_bytes_max", "replay_answer_bytes_max", "minted_keys_max"),
     *("connect_timeout_ms", "first_byte_timeout_ms", "idle_timeout_ms"),
 }
-TEXTS = {"redis_url": "redis://h/1", "clickhouse_url": "http://h:1", "host": "127.0.0.2"}
+TEXTS = {
+    "redis_url": "redis://h/1",
+    "database_url": "postgresql://h/runs",
+    "clickhouse_url": "http://h:1",
+    "host": "127.0.0.2",
+}
 
 
 def other(option: Option) -> str:

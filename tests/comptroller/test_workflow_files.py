@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given, settings
 
-from comptroller.workflow_files import DEPTH_MAX, WorkflowInvalid, read_workflow
+from comptroller.workflow_files import WorkflowInvalid, read_workflow
+from orchestrator.bundle import DEPTH_MAX, read_bundle
 from orchestrator.kinds.http import Http
 
 MODELS = {"demo/small", "demo/large"}
@@ -251,7 +252,7 @@ def test_files_are_only_so_deep_inside_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("starts", "closes"), [(("f0", "f4"), f"f{DEPTH_MAX - 1}"), (("f4", "f0"), "f3")]
+    ("starts", "closes"), [(("f0", "f2"), f"f{DEPTH_MAX - 1}"), (("f2", "f0"), "f1")]
 )
 def test_no_order_of_steps_lets_files_deeper_inside_each_other(
     tmp_path: Path, starts: tuple[str, ...], closes: str
@@ -269,7 +270,7 @@ def test_no_order_of_steps_lets_files_deeper_inside_each_other(
 
 @pytest.mark.timeout(20)
 def test_a_file_that_is_started_often_is_read_once(tmp_path: Path) -> None:
-    """Eight files with thirty steps each would be half a billion; and their complaints, too."""
+    """Three files with thirty steps each would be 27,000; and their complaints, too."""
     first = chain(tmp_path, DEPTH_MAX, steps=30)
     found = read_workflow(first, MODELS)
     assert len(found.inside) == 30
@@ -297,3 +298,20 @@ def test_a_damaged_file_is_read_or_refused(
         lines = error.lines
         assert lines
         assert all(line.startswith(f"{file}:") for line in lines)
+
+
+def test_what_is_submitted_has_the_files_inside(tmp_path: Path) -> None:
+    """By the name that a step gives, as plain JSON; where each of many starts each of many it is
+    said to be too much before it is written out."""
+    plain = "  - {{id: s{n}, workflow: f{level}-{n}.yaml}}\n"
+    for level in range(DEPTH_MAX + 1):
+        is_last = level == DEPTH_MAX
+        steps = "".join(plain.format(n=n, level=level + 1) for n in range(40))
+        for n in range(40):
+            (tmp_path / f"f{level}-{n}.yaml").write_text(HEAD + (STEP if is_last else steps))
+    with pytest.raises(WorkflowInvalid, match="more than 4 MiB"):
+        read_workflow(tmp_path / "f0-0.yaml", MODELS).bundle()
+    bundle = read_workflow(tmp_path / "f2-0.yaml", MODELS).bundle()
+    assert set(bundle["files"]) == {f"f3-{n}.yaml" for n in range(40)}
+    assert bundle["files"]["f3-0.yaml"]["workflow"]["budget"] == [{"usd": "1.00"}, {"tokens": 1000}]
+    assert len(read_bundle(json.loads(json.dumps(bundle))).files) == 40

@@ -2,13 +2,17 @@
 with a real recorder between the two."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
 from console.options import ConsoleOptions
 from console.records import RecordsAddress, RecordsAway
+from console.workflows import Workflows
 from tests.console.desk import Console, opened
 from tests.console.recosting import Prices
+from tests.console.running import workflows_in
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.rig import staged
 
@@ -27,6 +31,20 @@ def nowhere(_: str) -> RecordsAddress:
     raise RecordsAway("no recorder runs")
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate of one that has signed nothing."""
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def one_authority(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the system's: to load all of those takes a client longer than most tests."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+
 @pytest.fixture
 def options() -> ConsoleOptions:
     """Streams that look often; a module may have others."""
@@ -34,19 +52,31 @@ def options() -> ConsoleOptions:
 
 
 @pytest.fixture
-async def console(options: ConsoleOptions) -> AsyncIterator[Console]:
+def workflows(tmp_path: Path) -> Workflows:
+    """A database of runs of the test's own, one model, and a folder whose programs may be run."""
+    return workflows_in(tmp_path)
+
+
+@pytest.fixture
+async def console(options: ConsoleOptions, workflows: Workflows) -> AsyncIterator[Console]:
     """Without records."""
-    async with staged() as stage, opened(stage, nowhere, options) as console:
+    async with (
+        staged() as stage,
+        opened(stage, nowhere, options, workflows=workflows) as console,
+    ):
         yield console
 
 
 @pytest.fixture
-async def recorded(records: RecordsServer, options: ConsoleOptions) -> AsyncIterator[Console]:
+async def recorded(
+    records: RecordsServer, options: ConsoleOptions, workflows: Workflows
+) -> AsyncIterator[Console]:
     """With records, and a recorder that writes what the ledger has."""
     async with staged() as stage:
         store = records.store()
         await stage.recorder(store)
-        async with opened(stage, Console.found(records), options) as console:
+        found = Console.found(records)
+        async with opened(stage, found, options, workflows=workflows) as console:
             yield console
         await store.close()
 

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from budgets.scripts import load_scripts
 from budgets.session import Session, SessionOptions
 from clickhouse.accounts import READER, RecordsSecret
 from console.app import build_console
@@ -21,7 +20,8 @@ from console.parts import Parts, parts_of
 from console.records import RecordsAddress, Where
 from console.server import ConsoleServer
 from console.token_store import Role, Token, digest, ensure_first_token, new_secret
-from tests.budgets.harness import Desk, SystemClock, desk_for
+from console.workflows import Workflows
+from tests.budgets.harness import Desk, SystemClock, desk_for, scripts
 from tests.recorder.crashing import RecordsServer
 from tests.recorder.rig import Caller, Stage, until
 
@@ -104,18 +104,23 @@ class Console:
 
 @contextlib.asynccontextmanager
 async def opened(
-    stage: Stage, where: Where, options: ConsoleOptions, tariff: Tariff | None = None
+    stage: Stage,
+    where: Where,
+    options: ConsoleOptions,
+    tariff: Tariff | None = None,
+    workflows: Workflows | None = None,
 ) -> AsyncIterator[Console]:
     """A console on this ledger, with its first token."""
     transport = await stage.transport()
-    session = Session(transport, load_scripts(), SystemClock(), TRUSTS)
+    session = Session(transport, scripts(), SystemClock(), TRUSTS)
     await ensure_first_token(session, ADMIN_SECRET)
-    parts = parts_of(session, where, options, tariff)
+    parts = parts_of(session, where, options, tariff, workflows=workflows)
     app = build_console(parts)
     desk = desk_for("", await stage.transport())
     asgi = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=asgi, base_url="http://console") as client:
         yield Console(stage, parts, app, client, desk)
+    await parts.runs.close()
     await parts.records.close()
 
 

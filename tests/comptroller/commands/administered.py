@@ -60,9 +60,10 @@ class Administered:
 
 
 @contextlib.asynccontextmanager
-async def administered(folder: Path) -> AsyncIterator[Administered]:
-    """Starts it and ends it."""
-    async with comptroller_up(folder, record=True, admin=True) as running:
+async def administered(folder: Path, **environment: str) -> AsyncIterator[Administered]:
+    """Starts it, with these variables, and ends it."""
+    up = comptroller_up(folder, record=True, admin=True, environment=environment)
+    async with up as running:
         url_file = admin_url_file(running.data_dir)
         async with asyncio.timeout(READY_S_MAX):
             while not url_file.exists():  # noqa: ASYNC110  # nothing tells of a file

@@ -1,4 +1,4 @@
-"""One administered stack for each file of tests: they use organisations of their own in it."""
+"""One administered stack for all who ask one: tests use organisations of their own in it."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.comptroller.commands.administered import Administered, administered
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack() -> AsyncIterator[Administered]:
     """A stack with its first key, and an admin API."""
     with tempfile.TemporaryDirectory(prefix="ct-") as folder:

@@ -18,7 +18,7 @@ from tests.comptroller.commands.administered import Administered
 from tests.comptroller.commands.commanding import COMPTROLLER
 from tests.comptroller.commands.forked import forked
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COST_USD = "0.0000362"  # what the demo model says to "hello"
 REPORTS = ("agents", "keys", "models", "overruns", "refusals", "slowest", "spend", "workflows")

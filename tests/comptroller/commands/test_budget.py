@@ -5,7 +5,7 @@ import pytest
 from comptroller.exits import FAILED, USAGE_ERROR
 from tests.comptroller.commands.administered import Administered
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COST_NUSD = 36_200  # what the demo model says to "hello"
 

@@ -32,7 +32,7 @@ def one(findings: list[Finding]) -> Finding:
     return finding
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_running_stack_is_well(stack: Administered) -> None:
     """Every part is found ready, no port is complained of, exit 0."""
     port = {"COMPTROLLER_PORT": str(stack.running.port)}
@@ -50,7 +50,7 @@ async def test_a_running_stack_is_well(stack: Administered) -> None:
     assert ran.code == (FAILED if "fail" in found.values() else 0)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_gateway_that_is_not_there_fails(stack: Administered) -> None:
     """The ledger answers, the gateway's port does not: exit 1 and its name."""
     address = stack.running.data_dir / "gateway.url"

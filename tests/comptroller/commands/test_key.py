@@ -9,7 +9,7 @@ from tests.comptroller.commands.administered import Administered
 from tests.comptroller.commands.forked import forked
 from tests.gateway.wire import post
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_key_lives_and_dies_by_commands(stack: Administered) -> None:

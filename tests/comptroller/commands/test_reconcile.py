@@ -1,14 +1,17 @@
 """`comptroller reconcile` on a real stack: the demo's bill beside its records."""
 
 import json
+import tempfile
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from comptroller.exits import USAGE_ERROR
-from tests.comptroller.commands.administered import Administered
+from tests.comptroller.commands.administered import Administered, administered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,6 +36,14 @@ async def bill(stack: Administered, folder: Path, *items: tuple[str, str]) -> st
     file = folder / "costs.json"
     file.write_text(json.dumps({"object": "page", "data": [bucket], "has_more": False}))
     return str(file)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Administered]:
+    """One in which nobody else calls the model that is billed."""
+    with tempfile.TemporaryDirectory(prefix="ct-") as folder:
+        async with administered(Path(folder)) as stack:
+            yield stack
 
 
 @pytest.fixture

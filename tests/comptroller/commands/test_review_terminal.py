@@ -18,7 +18,7 @@ from tests.comptroller.commands.administered import Administered
 from tests.comptroller.commands.commanding import ENDED_S_MAX
 from tests.comptroller.commands.forked import to_its_end
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def on_terminal(

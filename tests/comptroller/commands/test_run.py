@@ -1,12 +1,14 @@
 """`comptroller run`: a workflow that can run is shown with what it can cost, one that cannot is
-exit 2 with a line for each reason; nothing is started and nothing is asked."""
+exit 2 with a line for each reason; nothing is started, and it does without a stack."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
+from comptroller.commands.known_costs import with_costs
 from comptroller.commands.run import call_ceiling
 from comptroller.exits import USAGE_ERROR
 from comptroller.settings import Settings, load_settings
@@ -80,6 +82,34 @@ async def test_people_read_a_table(tmp_path: Path) -> None:
     assert rows[4][-2:] == ["0.25", "its budget"]
     assert "longest chain: plan -> write -> check\n" in ran.err
     assert "a run costs at most 2.00 usd\n" in ran.err
+
+
+def test_what_runs_have_cost_stands_beside_what_they_can() -> None:
+    """Of a step that no run has spent anything in nothing; null where nobody knows, or none ran."""
+    costs = {"p50_nusd": 1, "p50_usd": "0.000000001", "p95_nusd": 2, "p95_usd": "0.000000002"}
+    document = {"steps": [{"id": "a"}, {"id": "b"}], "ceiling_nusd": 9}
+    known = with_costs(document, {"runs": 3, "steps": [{"step": "a", **costs}], **costs})
+    assert {name: known[name] for name in ("runs", "ceiling_nusd", *costs)} == {
+        "runs": 3, "ceiling_nusd": 9, **costs
+    }  # fmt: skip
+    assert known["steps"][0] == {"id": "a", **costs}
+    assert (known["steps"][1]["p95_nusd"], known["steps"][1]["p95_usd"]) == (0, "0.00")
+    nothing = dict.fromkeys(costs)
+    empty: dict[str, Any] = {"runs": 0, "steps": [], **nothing}
+    for found in (None, empty):
+        unknown = with_costs(document, found)
+        assert unknown["steps"] == [{"id": "a", **nothing}, {"id": "b", **nothing}]
+        assert unknown["runs"] == (0 if found else None)
+
+
+async def test_a_stack_that_is_away_is_no_matter(tmp_path: Path) -> None:
+    """Whatever the variables say, and without a word."""
+    file = file_of(tmp_path, WORKFLOW)
+    for url in ("http://127.0.0.1:1", "nonsense"):
+        environment = {"COMPTROLLER_ADMIN_URL": url, "COMPTROLLER_ADMIN_TOKEN": "x"}
+        ran = await forked("run", "check", file, "--json", environment=environment)
+        assert (ran.code, ran.err) == (0, "")
+        assert (ran.document["runs"], ran.document["p50_usd"]) == (None, None)
 
 
 async def test_a_workflow_inside_costs_what_its_own_run_can(tmp_path: Path) -> None:
