@@ -1,5 +1,6 @@
-"""An environment for each client, of its own: what one pins never meets what another does. They are
-kept in `.clients`, by the hash of what they were built from, and shared where that is the same.
+"""An environment for each client and example, of its own: what one pins never meets what another
+does. They are kept in `.clients`, by the hash of what they were built from, and shared where that
+is the same.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.clients.catalogue import FOLDER, Client
+from tests.clients.catalogue import FOLDER
 
 KEPT = FOLDER.parent.parent / ".clients"
 INSTALL_S_MAX = 900
@@ -20,11 +21,10 @@ class CannotBeInstalled(RuntimeError):
     """The message says whose word that is, and the word."""
 
 
-async def environment_of(client: Client) -> Path:
-    """The folder with its `bin`, built if need be. Raises CannotBeInstalled."""
-    requirements = client.requirements
-    digest = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
-    folder = KEPT / f"{requirements.stem}-{digest[:16]}"
+async def environment_of(requirements: Path) -> Path:
+    """The folder with its `bin`, built if need be, of a requirements.txt or package.json. Raises
+    CannotBeInstalled."""
+    folder = _folder_of(requirements)
     if not (folder / READY).exists():
         shutil.rmtree(folder, ignore_errors=True)  # half built, and a venv cannot be moved
         folder.mkdir(parents=True)
@@ -32,6 +32,11 @@ async def environment_of(client: Client) -> Path:
         await build(folder, requirements)
         (folder / READY).touch()
     return folder
+
+
+def _folder_of(requirements: Path) -> Path:
+    digest = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
+    return KEPT / f"{requirements.stem}-{digest[:16]}"
 
 
 def binaries_of(environment: Path) -> Path:

@@ -31,7 +31,7 @@ PRODUCING = re.compile(r"/v1/(chat/completions|responses|messages)$")  # POSTed
 
 async def _installed(client: Client) -> Path:
     try:
-        return await environment_of(client)
+        return await environment_of(client.requirements)
     except CannotBeInstalled as why:
         pytest.skip(f"{client.name} cannot be installed here: {why}")
 
