@@ -32,8 +32,9 @@ test: setup
 image: setup
 	$(BIN)/pytest -m image tests/deploy
 
-# Real SDKs, agent frameworks and command lines, each in an environment of its own: docs/clients.md.
-# Downloads 3 GB once, into .clients; then five minutes. CLIENTS="-k openai"
+# Real SDKs, agent frameworks and command lines, each in an environment of its own: docs/clients.md;
+# with the examples of workflows, and docs/recipes.md. Downloads 3 GB once, into .clients; then eight
+# minutes. CLIENTS="-k openai"
 CLIENTS ?=
 clients: setup
 	$(BIN)/pytest -m clients tests/clients $(CLIENTS)

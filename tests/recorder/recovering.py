@@ -15,7 +15,6 @@ from budgets.keys import Key, KeyRing, digest
 from budgets.ledger import Ledger, LedgerOptions
 from budgets.plan import ScopePath
 from budgets.policy import Policy
-from budgets.scripts import load_scripts
 from budgets.session import Clock, Session, SessionOptions
 from budgets.transport import LedgerTransport
 from clickhouse.query import load_query
@@ -23,7 +22,15 @@ from clickhouse.store import Store
 from gateway.events import KeyEvents
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
-from tests.budgets.harness import Desk, SystemClock, counters_of, dollars, granted, recorded
+from tests.budgets.harness import (
+    Desk,
+    SystemClock,
+    counters_of,
+    dollars,
+    granted,
+    recorded,
+    scripts,
+)
 from tests.recorder.hooks import HookedStore
 from tests.recorder.rig import Stage, until
 from tests.recorder.workbench import request_event, response_event
@@ -49,7 +56,7 @@ class Worker(Desk):
     ) -> "Worker":
         """A process of its own at the stage's server."""
         transport = transport or await stage.transport()
-        session = Session(transport, load_scripts(), SystemClock(), options)
+        session = Session(transport, scripts(), SystemClock(), options)
         ledger = Ledger(session, LedgerOptions(lease_ms=60_000))
         return cls(organisation, transport, session, ledger, Administration(session))
 
@@ -116,7 +123,7 @@ async def recording(
 ) -> AsyncIterator[Recorder]:
     """A recorder that looks at all organisations of the server, and remembers none of others."""
     transport = await stage.transport()
-    session = Session(transport, load_scripts(), clock or SystemClock(), LOOKS)
+    session = Session(transport, scripts(), clock or SystemClock(), LOOKS)
     recorder = Recorder(session, Remembering(store, organisation), stage.folder / name, QUICK)
     running = asyncio.create_task(recorder.run())
     try:

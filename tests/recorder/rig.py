@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import secrets
+import signal
 import string
 import tempfile
 from collections import Counter
@@ -28,7 +29,6 @@ from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from budgets.pipelined import NodeAddress, PipelinedTransport, TransportLimits
 from budgets.plan import ScopePath
-from budgets.scripts import load_scripts
 from budgets.session import ORGANISATIONS_KEY, Session, SessionOptions
 from clickhouse.query import load_query
 from clickhouse.store import Store
@@ -36,7 +36,7 @@ from recorder.heads import SigningKey, read_heads
 from recorder.options import RecorderOptions
 from recorder.recorder import Recorder
 from recorder.verification import CHAIN_COLUMNS, verify
-from tests.budgets.harness import Desk, SystemClock, desk_for, dollars
+from tests.budgets.harness import Desk, SystemClock, desk_for, dollars, scripts
 from tests.recorder.hooks import Call, Hook, HookedStore, HookedTransport, happens
 from tests.recorder.workbench import request_event, response_event
 
@@ -334,7 +334,7 @@ class Stage:
         ledger = HookedTransport(await self.transport(limits), ledger_hook)
         folder = self.folder / name
         recorder = Recorder(
-            Session(ledger, load_scripts(), SystemClock(), TRUSTS),
+            Session(ledger, scripts(), SystemClock(), TRUSTS),
             hooked,
             folder,
             options,
@@ -368,4 +368,5 @@ async def staged() -> AsyncIterator[Stage]:
             async with contextlib.AsyncExitStack() as stack:
                 yield Stage(server, Path(name), stack)
         finally:
-            server.stop()
+            server.send(signal.SIGKILL)  # nobody reads its file: it need not take its time
+            server.wait()

@@ -23,6 +23,7 @@ from comptroller.remembering import RecordsMemory
 from gateway.app import Gateway
 from gateway.cooldowns import Cooldowns
 from gateway.events import KeyEvents, acts_of, without_body
+from gateway.hard_stops import HardStops
 from gateway.options import GatewayOptions
 from gateway.parts import InForce, Parts
 from gateway.refusal_log import RefusalLog, refusal_log
@@ -115,6 +116,7 @@ class Worker:
             minting=Minting(session, administration, acts_of),
             lines=WaitingLines(GATEWAY.wait_ms),
             refusals=refusal_log(session, ledger.options),
+            hard_stops=HardStops(session.transport, session.clock),
         )
         self.endings, self._refusals = parts.endings, parts.refusals
         _notes_files(self.endings, self._files)

@@ -1,4 +1,4 @@
-"""One translator for a module: it takes seconds to import LiteLLM."""
+"""One translator for each test process: it takes seconds to import LiteLLM."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.translator.standing import Translator, translating
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def translator() -> Iterator[Translator]:
     """See `tests.translator.buggy`."""
     with tempfile.TemporaryDirectory(prefix="ct-") as name, translating(Path(name)) as running:

@@ -72,11 +72,12 @@ async def test_the_same_request_without_the_bug_is_sent(translator: Translator) 
 
 async def test_a_second_request_for_one_call_does_not_leave(translator: Translator) -> None:
     """The first has: what it did is not known to whoever asked, and it is booked whole."""
+    before = len(translator.log)
     async with provider_at(translator.port, wires.speaks(wires.gemini())) as provider:
         answer = await translator.ask("gemini", messages=says(buggy.TWICE))
         assert len(provider.received) == 1
     assert answer.status_code == 502
-    assert "a second request for one call" in translator.log
+    assert "a second request for one call" in translator.log[before:]
 
 
 @pytest.mark.parametrize(
