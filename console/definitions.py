@@ -93,7 +93,7 @@ def kept_folder(caller: Token, bundle: Bundle, folder: str, programs_folder: Pat
 
 def _why_not(caller: Token, programs_folder: Path | None) -> str:
     if programs_folder is None:
-        return "it runs none; start it with `workflows.programs_folder`"
+        return "it runs none; start it with the folder whose may: `comptroller up --workflows .`"
     if caller.organisation:
         return (
             f"token {caller.name} is for the organisation {caller.organisation} only; a token for "
