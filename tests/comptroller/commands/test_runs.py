@@ -140,7 +140,7 @@ async def test_programs_are_refused_with_what_to_do(stack: Administered, file: s
     rewrite(file, 'prompt: "{{ input.topic }}"', "command: [ls]")
     ran = await stack("run", "submit", file, "--scope", "programs/lab", "--input", "topic=x")
     assert ran.code == FAILED
-    assert "workflows.programs_folder" in ran.err
+    assert "comptroller up --workflows" in ran.err
 
 
 async def test_a_run_is_decided_about(stack: Administered, file: str) -> None:
