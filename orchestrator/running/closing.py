@@ -57,7 +57,7 @@ class Closing:
                 _log.exception("run %s cannot be closed", row[0])
 
     async def _close(self, row: Row) -> None:
-        id_, scope, workflow, version, status, error, by, created_ms, ended_ms, steps = row
+        id_, scope, workflow, version, status, error, created_ms, ended_ms, steps = row
         place = RunPlace(str(id_), str(scope), str(workflow), number(version))
         await self._kit.journal.write(EndBelow(place.organisation, place.scope, of=place.id))
         limited = str(steps).split(",") if steps else []
@@ -73,7 +73,6 @@ class Closing:
             "spent": _spent(standing.run),
             "steps": {name: _spent(each) for name, each in standing.steps.items()},
         }
-        del by
         told = [_telling(place, number(ended_ms), "run_completed", detail)]
         if status == "halted":
             told.insert(0, _telling(place, number(ended_ms), "workflow_halted", detail))

@@ -156,14 +156,6 @@ class Purse:
         for scope in (run.scope, *(run.step_scope(each) for each in steps)):
             await self._close(run, scope)
 
-    async def freeze_run(self, run: RunPlace) -> None:
-        """Nothing below the run's scope is granted until it is thawed. Raises ScopeNotOpen."""
-        await self._act(run, "freeze")
-
-    async def thaw_run(self, run: RunPlace) -> None:
-        """It may go on. Raises ScopeNotOpen."""
-        await self._act(run, "thaw")
-
     async def raise_budget(
         self, run: RunPlace, limits: tuple[Limit, ...], *, step: str = ""
     ) -> None:
@@ -281,12 +273,6 @@ class Purse:
         )
         if code == "CLOSED":
             raise ScopeNotOpen(attempt.scope)
-
-    async def _act(self, run: RunPlace, action: str) -> None:
-        event = of_scope(run, run.scope, action)
-        code = await self._administration.set_state(run.scope, action, "budget_changed", event)
-        if code == "CLOSED":
-            raise ScopeNotOpen(run.scope)
 
     async def _close(self, run: RunPlace, scope: str) -> None:
         record = (await self._session.load([scope], create=False))[scope]

@@ -162,8 +162,6 @@ async def test_a_closed_run_refuses_every_key_below(till: Till) -> None:
             await till.begin(attempt)
     with pytest.raises(ScopeNotOpen):
         await opened(till)
-    with pytest.raises(ScopeNotOpen):
-        await till.purse.thaw_run(till.run)
 
 
 @pytest.mark.parametrize(("action", "error"), [("close", ScopeNotOpen), ("freeze", Held)])
@@ -189,11 +187,11 @@ async def test_a_frozen_run_waits(till: Till) -> None:
     """Calls are refused and attempts are held until it is thawed."""
     await opened(till)
     secret = await till.begin(till.attempt())
-    await till.purse.freeze_run(till.run)
+    await till.stack.set_state("project/r1", "freeze")
     assert await till.status(secret) == 402
     with pytest.raises(Held):
         await till.begin(till.attempt("write"))
-    await till.purse.thaw_run(till.run)
+    await till.stack.set_state("project/r1", "thaw")
     assert await till.status(secret) == 200
 
 
