@@ -100,7 +100,9 @@ class Purse:
             return
         records = await self._session.load(list(ancestors(scope)), create=False)
         self._check_open(records)
-        await self._open_step(run, scope, records[scope], budget, guaranteed=guaranteed)
+        await self._limit(run, scope, records[scope], KIND_OF_STEPS, budget)
+        if guaranteed and not _is_moved(records[scope]):
+            await self._move(run, scope)
 
     async def begin_attempt(
         self,
@@ -109,20 +111,13 @@ class Purse:
         models: tuple[str, ...] = (),
         agent: str = "",
         expires_at_ms: int,
-        budget: tuple[Limit, ...] = (),
-        guaranteed: bool = False,
         delegates: bool = False,
     ) -> str:
         """The secret of the attempt's key, which works until this time (ms since 1970); all
-        earlier attempts' keys are refused from now on. `models`: patterns, empty for all. `budget`
-        and `guaranteed` as in `open_step`, for who has not called that. Raises ScopeNotOpen,
-        AttemptOver, BudgetUsedUp, Held."""
+        earlier attempts' keys are refused from now on. `models`: patterns, empty for all. The
+        step's budget is there already (`open_step`). Raises ScopeNotOpen, AttemptOver, Held."""
         records = await self._session.load(list(ancestors(attempt.key_scope)), create=False)
         self._check_attempt(attempt, records)
-        run, step_scope = attempt.run, attempt.run.step_scope(attempt.task.step)
-        if budget:
-            record = records[step_scope]
-            await self._open_step(run, step_scope, record, budget, guaranteed=guaranteed)
         if attempt.number > max(1, records[attempt.scope].fence):
             await self._fence(attempt)
         secret = secret_of(self._master, attempt)
@@ -214,19 +209,6 @@ class Purse:
         numbers = dict(attempt.fences)
         if any(record.fence > numbers.get(scope, 0) for scope, record in records.items()):
             raise AttemptOver(attempt)
-
-    async def _open_step(
-        self,
-        run: RunPlace,
-        scope: str,
-        record: ScopeRecord,
-        budget: tuple[Limit, ...],
-        *,
-        guaranteed: bool,
-    ) -> None:
-        await self._limit(run, scope, record, KIND_OF_STEPS, budget)
-        if guaranteed and not _is_moved(record):
-            await self._move(run, scope)
 
     async def _limit(
         self,

@@ -56,8 +56,16 @@ class Till:
         """At a step of the run."""
         return AttemptPlace(self.run, TaskId(step, entry), number)
 
-    async def begin(self, attempt: AttemptPlace, **more: object) -> str:
-        """The secret of an attempt's key."""
+    async def begin(
+        self,
+        attempt: AttemptPlace,
+        budget: tuple[Limit, ...] = (),
+        guaranteed: bool = False,
+        **more: object,
+    ) -> str:
+        """The secret of an attempt's key, at a step with this budget."""
+        step = attempt.task.step
+        await self.purse.open_step(attempt.run, step, budget, guaranteed=guaranteed)
         return await self.purse.begin_attempt(attempt, expires_at_ms=LATER_MS, **more)  # type: ignore[arg-type]  # a test says what
 
     async def status(self, secret: str) -> int:
