@@ -64,7 +64,7 @@ class Reply:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         head = f"HTTP/1.1 {status} \r\n{lines}content-length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
-        self.complete = True
+        self._is_whole()
 
     def begin(self, length: int | None = None, content_type: str = "text/event-stream") -> None:
         """The head of a chunked answer, or of one with a length whose body follows by `raw`."""
@@ -88,7 +88,11 @@ class Reply:
     def end(self) -> None:
         """The last chunk."""
         self._transport.write(b"0\r\n\r\n")
-        self.complete = True
+        self._is_whole()
+
+    def _is_whole(self) -> None:
+        """What is written to a connection that is closed already has gone nowhere."""
+        self.complete = not self._transport.is_closing()
 
     def close(self) -> None:
         """Ends the connection in order, whatever was promised."""
