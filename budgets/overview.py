@@ -38,6 +38,8 @@ _HEAD = struct.Struct("<2q")
 _THREE = struct.Struct("<3q")
 _SAYS_NOTHING = Policy()
 _ABOVE_FENCES = 2**53
+_CHANGED_MEANWHILE = ("STALE", "UNKNOWN")
+"""Between the reading of the records and the look at them; UNKNOWN: one has left the ledger."""
 
 T = TypeVar("T")
 
@@ -166,7 +168,7 @@ class Overview:
                     raise LedgerUnavailable("the ledger is recovering")
             elif code == "WINDOW":
                 slot.ahead_ms = number(reply[1]) - self._session.clock.now_ms()
-            elif code != "STALE":
+            elif code not in _CHANGED_MEANWHILE:
                 return look.standings(reply)
         raise LedgerUnavailable("the budgets keep changing: try again")
 

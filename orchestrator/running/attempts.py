@@ -80,17 +80,37 @@ class Attempts:
         in any case."""
         step = self._steps[task.step]
         async with self._kit.gate:
-            if before is not None and before.status == "waiting":
-                state = before
-            else:
-                state = self._begun(before)
-                cause = "" if before else self._names.caused(step)
-                outcome = self._told.started(step, task, state, cause)
-                state = outcome.state
-                await write(task, outcome)
-            place = AttemptPlace(self._claimed.place, task, state.attempt)
-            outcome = await self._outcome(step, place, state, signal)
+            outcome = await self._still_held(step, task, before)
+            if outcome is None:
+                outcome = await self._made(step, task, before, signal, write)
         await write(task, outcome)
+
+    async def _still_held(self, step: Step, task: TaskId, before: Task | None) -> Outcome | None:
+        """Another attempt is not begun, nor told, where the ledger would not let it have a key: a
+        freeze can last for days. The first one finds that out by itself."""
+        if before is None or before.status != "again" or not step.action.has_key:
+            return None
+        try:
+            await self._kit.purse.check_thawed(self._claimed.place.task_scope(task))
+        except Held as held:
+            return Outcome(replace(self._again(before, held.again_in_ms), error=str(held)))
+        except LedgerUnavailable as error:
+            return Outcome(replace(self._again(before, LEDGER_AWAY_MS), error=str(error)))
+        return None
+
+    async def _made(
+        self, step: Step, task: TaskId, before: Task | None, signal: Signal | None, write: Write
+    ) -> Outcome:
+        if before is not None and before.status == "waiting":
+            state = before
+        else:
+            state = self._begun(before)
+            cause = "" if before else self._names.caused(step)
+            outcome = self._told.started(step, task, state, cause)
+            state = outcome.state
+            await write(task, outcome)
+        place = AttemptPlace(self._claimed.place, task, state.attempt)
+        return await self._outcome(step, place, state, signal)
 
     def _begun(self, before: Task | None) -> Task:
         """A fresh attempt, numbered after all that have been."""

@@ -135,6 +135,10 @@ class Purse:
             raise AttemptOver(attempt) from None
         return secret
 
+    async def check_thawed(self, scope: str) -> None:
+        """Raises Held where this scope is frozen, or one above it."""
+        _check_frozen(await self._session.load(list(ancestors(scope)), create=False))
+
     async def end_attempt(self, attempt: AttemptPlace) -> None:
         """Its key is refused from the next call on, and so is whatever it has minted."""
         await self._ring.revoke(_key_of(attempt, secret_of(self._master, attempt)))
@@ -195,11 +199,7 @@ class Purse:
         for scope, record in records.items():
             if record.is_closed:
                 raise ScopeNotOpen(scope)
-            if record.state == FROZEN:
-                raise Held(
-                    f"scope {scope} is frozen: `comptroller budget thaw {scope}` lets it go on",
-                    AGAIN_MS,
-                )
+        _check_frozen(records)
 
     def _check_attempt(self, attempt: AttemptPlace, records: Mapping[str, ScopeRecord]) -> None:
         """That what is begun here could spend anything. Raises ScopeNotOpen, AttemptOver, Held."""
@@ -261,6 +261,14 @@ class Purse:
         if not record.is_closed:
             event = of_scope(run, scope, "close")
             await self._administration.set_state(scope, "close", "budget_changed", event)
+
+
+def _check_frozen(records: Mapping[str, ScopeRecord]) -> None:
+    """Raises Held."""
+    for scope, record in records.items():
+        if record.state == FROZEN:
+            told = f"scope {scope} is frozen: `comptroller budget thaw {scope}` lets it go on"
+            raise Held(told, AGAIN_MS)
 
 
 def _check_depth(run: RunPlace) -> None:

@@ -6,7 +6,8 @@ from budgets.administration import ScopeClosed
 from budgets.answers import Truth
 from budgets.embedded import EmbeddedServer
 from budgets.memory import MemoryAway
-from budgets.plan import ScopePath
+from budgets.overview import Overview
+from budgets.plan import ScopePath, ScopeRecord
 from budgets.policy import parse_policy
 from budgets.recording import Going, Overtaken
 from budgets.transport import LedgerUnavailable
@@ -347,3 +348,28 @@ async def test_an_old_pass_of_a_paused_recorder_takes_nothing(growing: Growing) 
     with pytest.raises(Overtaken):
         await growing.recording.compact(old, growing.head.seq, going)
     assert await growing.spent(runs[0]) == [11]
+
+
+async def test_a_scope_that_leaves_while_it_is_looked_at(
+    growing: Growing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was here when its policy was read and is not any more when it is counted: it comes back,
+    with what it spent. It is not told to be unknown, nor to have spent nothing."""
+    await growing.template({"usd": "1"})
+    run = growing.scope("run-1")
+    await growing.spend(70, run)
+    load, session = growing.desk.session.load, growing.desk.session
+    left: list[int] = []
+
+    async def leaves(scopes: list[str], *, create: bool = True) -> dict[str, ScopeRecord]:
+        found = await load(scopes, create=create)
+        if not left:
+            left.append(0)
+            left.append(await growing.pass_by())
+        return found
+
+    monkeypatch.setattr(session, "load", leaves)
+    (shown,) = await Overview(session).standings(growing.organisation, [run])
+    assert left[1] > 0
+    assert shown.state == "open"
+    assert [each.spent for each in shown.standings] == [70]

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from budgets.policy import parse_policy
-from orchestrator.running.deciding import Cancel, RaiseBudget
+from orchestrator.places import TaskId
+from orchestrator.running import purse
+from orchestrator.running.deciding import Approve, Cancel, RaiseBudget
 from tests.gateway.behaviours import answers
 from tests.gateway.stack import USAGE_NUSD
 from tests.orchestrator.running.workshop import Workshop, until, written
@@ -259,3 +261,37 @@ async def test_a_run_that_fails_leaves_no_key_and_no_money_set_aside(shop: Works
     other = await shop.stack.key("p")
     for _ in range(2):
         assert (await shop.stack.chat(other, max_tokens=CAP)).status_code == 200
+
+
+async def test_a_frozen_step_waits_and_begins_nothing(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One attempt finds it frozen; until somebody thaws it, no other is begun, told or counted."""
+    monkeypatch.setattr(purse, "AGAIN_MS", 20)
+    looked = asyncio.Queue[None]()
+    load = purse.Purse.check_thawed
+
+    async def counted(self: purse.Purse, scope: str) -> None:
+        looked.put_nowait(None)
+        await load(self, scope)
+
+    monkeypatch.setattr(purse.Purse, "check_thawed", counted)
+    run = await shop.submit(
+        {"id": "ask", "approval": {"message": "go on?"}},
+        {"id": "a", "needs": ["ask"], "command": shop.program("once.py", *ONCE)},
+    )
+    await shop.until_task(run, "ask", "waiting")
+    ((scope,),) = await shop.rows("select scope from runs where id = ?", run)
+    frozen = f"{scope}/a".partition("/")[2]
+    await shop.stack.set_state(frozen, "freeze")
+    organisation, task = shop.stack.organisation, TaskId("ask")
+    await shop.decide(Approve(organisation, run, "ann", task=task, approved=True))
+    for _ in range(5):
+        await asyncio.wait_for(looked.get(), 20)
+    held = await shop.task(run, "a")
+    assert (held["status"], held["attempt"], held["failures"]) == ("again", 1, 0)
+    assert "comptroller budget thaw" in held["error"]
+    await shop.stack.set_state(frozen, "thaw")
+    assert await shop.ended(run) == "done", await shop.error(run)
+    begun = [event for kind, event in await shop.told(run) if kind == "step_started"]
+    assert [event["step_id"] for event in begun] == ["ask", "a", "a"]
