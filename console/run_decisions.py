@@ -148,7 +148,7 @@ def _approval(caller: Token, run: str, wanted: ApprovalWanted) -> Approve | Rais
 
 
 def _limits(wanted: ApprovalWanted) -> tuple[Limit, ...]:
-    """None for a no."""
+    """Empty for a no."""
     if not wanted.approved:
         if wanted.limits:
             raise InvalidRequest("a no gives no limits: leave them out", param="limits")

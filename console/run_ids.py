@@ -5,11 +5,12 @@ from typing import Annotated
 
 from fastapi import Path
 
+from orchestrator.places import RUN_ID, STEP_ID
 from orchestrator.running.deciding import NoSuchRun
 from orchestrator.running.showing import NoSuchStep
 
-_RUN = re.compile(r"r[0-9a-f]{21}")
-_STEP = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_RUN = re.compile(RUN_ID)
+_STEP = re.compile(STEP_ID)
 CHARS_MAX = 256
 CHARS_SHOWN = 64
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}$"

@@ -140,16 +140,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         name: ScheduleName, asked: Annotated[ScheduleAsked, Query()], caller: Operator
     ) -> ScheduleShown:
         """It is gone; what it has submitted goes on."""
-
-        def removing(organisation: str, name: str) -> Callable[[Database, int], Schedule]:
-            def remove(database: Database, now_ms: int) -> Schedule:
-                found = schedule_acts.schedule(database, organisation, name)
-                RemoveSchedule(organisation, name)(database, now_ms)
-                return found
-
-            return remove
-
-        return _shown(await _decided(parts, caller, asked, name, removing))
+        return _shown(await _decided(parts, caller, asked, name, RemoveSchedule))
 
 
 def _put(parts: Parts, caller: Token, wanted: ScheduleWanted) -> PutSchedule:

@@ -61,11 +61,6 @@ class RoutingRules:
     allowed_fails: int = 3
     cooldown_ms: int = 5_000
 
-    @property
-    def has_fallbacks(self) -> bool:
-        """Whether any model has."""
-        return bool(self.fallbacks or self.too_long_fallbacks or self.against_policy_fallbacks)
-
     def fallbacks_of(self, model: str, kind: FailureKind) -> tuple[str, ...]:
         """The models that are tried after a failure of this kind, in order."""
         named = self.fallbacks

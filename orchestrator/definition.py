@@ -38,6 +38,7 @@ from orchestrator.kinds.command import VARIABLE
 from orchestrator.kinds.contract import texts_in
 from orchestrator.kinds.http import URL
 from orchestrator.kinds.python import FUNCTION
+from orchestrator.places import STEP_ID
 from orchestrator.plain import not_plain
 from orchestrator.problems import NAMES_SHOWN_MAX, DefinitionInvalid, Place, nearest
 
@@ -47,7 +48,7 @@ RETRIES_MAX = 20
 ROUNDS_MAX = 1_000
 AT_ONCE_MAX = 1_000
 NAME = r"^[a-z0-9][a-z0-9_-]{0,47}$"
-ID = r"^[a-z][a-z0-9_]{0,47}$"
+ID = f"^{STEP_ID}$"
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _ACTION = "action"
 _MEANT: Mapping[str, str] = MappingProxyType(

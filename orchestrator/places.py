@@ -22,6 +22,11 @@ class TaskId(NamedTuple):
         return self.step if self.entry == PLAIN else f"{self.step}[{self.entry}]"
 
 
+RUN_ID = r"r[0-9a-f]{21}"
+STEP_ID = r"[a-z][a-z0-9_]{0,47}"
+"""As a definition names its steps and its inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunPlace:
     """A run: `scope` is its own, below that of its project (or of the step that started it);

@@ -17,7 +17,7 @@ RunStatus = Literal[
     "queued", "running", "waiting", "paused", "asking", "done", "failed", "halted", "cancelled"
 ]
 ENDED: frozenset[RunStatus] = frozenset(("done", "failed", "halted", "cancelled"))
-_TASK_ENDED = frozenset(("done", "skipped", "failed"))
+TASK_ENDED = frozenset(("done", "skipped", "failed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Task:
     @property
     def has_ended(self) -> bool:
         """Nothing more comes of it."""
-        return self.status in _TASK_ENDED
+        return self.status in TASK_ENDED
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Progress:
 
     def has_ended(self, step: str) -> bool:
         """Whether nothing more comes of a step."""
-        return self.status(step) in _TASK_ENDED
+        return self.status(step) in TASK_ENDED
 
     def status(self, step: str) -> TaskStatus | Literal[""]:
         """Of a step; empty where nothing of it has begun."""

@@ -14,7 +14,6 @@ from pricing.rates import RATE_NAMES, Rates, complete_rates, scaled
 from pricing.ratetable import ANY_REGION, BATCH_TIER, DEFAULT_TIER, RateTable
 
 INPUT, OUTPUT = "input_nusd_per_mtok", "output_nusd_per_mtok"
-_CACHED = ("cached_input_nusd_per_mtok", "cached_audio_input_nusd_per_mtok")
 
 # Batch prices of which only input and output are given. "The batch discount stacks with the cache
 # multipliers" (Anthropic, "Pricing"; Mistral's and xAI's price tables halve each rate alike); of

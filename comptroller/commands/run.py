@@ -1,30 +1,30 @@
 """`comptroller run`: workflows, checked before they run."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from comptroller.commands.options import AdminUrl, Config, DataDir, Json
-from comptroller.commands.outcome import CommandFailed, printable, told
+from comptroller.commands.outcome import told
 from comptroller.commands.output import Column, field, show_rows
-from comptroller.exits import USAGE_ERROR
+from comptroller.commands.run_inputs import FileArgument, workflow_in
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from comptroller.settings import Settings
     from comptroller.workflow_files import WorkflowFile
     from gateway.routing_rules import FailureKind
     from orchestrator.forecast import CallCeiling, Forecast
 
 app = typer.Typer(no_args_is_help=True, help="Workflows: DAGs of steps, each on its own budget.")
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow, as YAML or JSON.")]
 
 
 @app.command("check")
 @told()
 def check_command(  # options of a command
-    file: File,
+    file: FileArgument,
     config: Config = None,
     organisation: Annotated[
         str, typer.Option(help="Whose runs tell what one has cost; else all there are.")
@@ -37,19 +37,10 @@ def check_command(  # options of a command
     what runs of it have cost. Exits 2 where it cannot run."""
     from comptroller.commands.check import loaded
     from comptroller.commands.known_costs import known_costs, with_costs
-    from comptroller.workflow_files import WorkflowInvalid, read_workflow
 
     settings, _ = loaded(config)
-    try:
-        found = read_workflow(
-            file, {each.name for each in settings.models} | {*settings.router.aliases}
-        )
-    except WorkflowInvalid as error:
-        for line in error.lines:
-            typer.echo(printable(line), err=True)
-        message = f"{file} cannot run, for the reasons above ({len(error.lines)})"
-        again = f"comptroller run check {file}" + (f" --config {config}" if config else "")
-        raise CommandFailed(message, again, USAGE_ERROR) from None
+    models = {each.name for each in settings.models} | {*settings.router.aliases}
+    found = workflow_in(file, models, f" --config {config}" if config else "")
     costs = known_costs(found.workflow.name, organisation, admin_url, data_dir)
     document = with_costs(checked(found, call_ceiling(settings)), costs)
     if as_json:

@@ -44,14 +44,7 @@ def pause_command(  # options of a command
     as_json: Json = False,
 ) -> None:
     """Begin nothing new of a run; what is at work ends, and keeps its result. Or a schedule."""
-    where = (admin_url, data_dir)
-    if bool(run) == bool(schedule):
-        message = "name a run, or a schedule with --schedule"
-        raise CommandFailed(message, "comptroller run pause --help", USAGE_ERROR)
-    if schedule:
-        decide_schedule(schedule, "pause", organisation, where, as_json=as_json)
-    else:
-        _decide(run, "pause", None, where, as_json=as_json)
+    _decide_either(run, schedule, "pause", organisation, (admin_url, data_dir), as_json=as_json)
 
 
 @told()
@@ -64,14 +57,7 @@ def resume_command(  # options of a command
     as_json: Json = False,
 ) -> None:
     """Let a paused run go on, or a schedule."""
-    where = (admin_url, data_dir)
-    if bool(run) == bool(schedule):
-        message = "name a run, or a schedule with --schedule"
-        raise CommandFailed(message, "comptroller run resume --help", USAGE_ERROR)
-    if schedule:
-        decide_schedule(schedule, "resume", organisation, where, as_json=as_json)
-    else:
-        _decide(run, "resume", None, where, as_json=as_json)
+    _decide_either(run, schedule, "resume", organisation, (admin_url, data_dir), as_json=as_json)
 
 
 @told()
@@ -153,6 +139,24 @@ def _step(step: str, run: str) -> dict[str, Any]:
 def _inputs(given: list[str] | None, file: Path | None, before: dict[str, Any]) -> dict[str, Any]:
     """Texts where the run that is forked has one."""
     return inputs(given or [], file, lambda name: isinstance(before.get(name, ""), str), _FORK)
+
+
+def _decide_either(
+    run: str,
+    schedule: str,
+    act: str,
+    organisation: str,
+    where: tuple[str, str | None],
+    *,
+    as_json: bool,
+) -> None:
+    if bool(run) == bool(schedule):
+        message = "name a run, or a schedule with --schedule"
+        raise CommandFailed(message, f"comptroller run {act} --help", USAGE_ERROR)
+    if schedule:
+        decide_schedule(schedule, act, organisation, where, as_json=as_json)
+    else:
+        _decide(run, act, None, where, as_json=as_json)
 
 
 def _decide(

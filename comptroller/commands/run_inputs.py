@@ -1,17 +1,24 @@
-"""What people write of runs: `topic=x`, `search[3]`, an id."""
+"""What people write of runs: a file, `topic=x`, `search[3]`, an id."""
 
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from comptroller.commands.outcome import CommandFailed
+import typer
+
+from comptroller.commands.outcome import CommandFailed, printable
 from comptroller.exits import USAGE_ERROR
+from orchestrator.places import RUN_ID, STEP_ID
+
+if TYPE_CHECKING:
+    from comptroller.workflow_files import WorkflowFile
 
 LIST = "comptroller run list"
-_RUN = re.compile(r"r[0-9a-f]{21}")
-_STEP = re.compile(r"([a-z][a-z0-9_]{0,47})(?:\[([0-9]{1,6})\])?")
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow, as YAML or JSON.")]
+_RUN = re.compile(RUN_ID)
+_STEP = re.compile(rf"({STEP_ID})(?:\[([0-9]{{1,6}})\])?")
 
 
 def run_id(text: str) -> str:
@@ -19,6 +26,24 @@ def run_id(text: str) -> str:
     if not _RUN.fullmatch(text):
         raise CommandFailed(f"{text[:60]!r} is no id of a run", LIST, USAGE_ERROR)
     return text
+
+
+def workflow_in(file: Path, models: set[str] | None, options: str = "") -> "WorkflowFile":
+    """A workflow that can run. `models`: those that there are, None where others know;
+    `options`: of `run check`, that shows the same again. Raises CommandFailed (2), after a line for
+    each reason."""
+    from comptroller.workflow_files import WorkflowInvalid, read_workflow
+
+    try:
+        found = read_workflow(file, models)
+        found.bundle()
+    except WorkflowInvalid as error:
+        for line in error.lines:
+            typer.echo(printable(line), err=True)
+        message = f"{file} cannot run, for the reasons above ({len(error.lines)})"
+        again = f"comptroller run check {file}{options}"
+        raise CommandFailed(message, again, USAGE_ERROR) from None
+    return found
 
 
 def step_of(text: str, run: str) -> tuple[str, int | None]:

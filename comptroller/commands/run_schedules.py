@@ -10,8 +10,8 @@ from comptroller.commands.admin import admin
 from comptroller.commands.options import AdminUrl, DataDir, Json, Organisation
 from comptroller.commands.outcome import CommandFailed, told
 from comptroller.commands.output import Column, field, show_pairs, show_rows, time_text
+from comptroller.commands.run_inputs import FileArgument
 from comptroller.commands.runs import (
-    FileArgument,
     InputFile,
     InputOption,
     ScopeOption,

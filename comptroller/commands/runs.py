@@ -13,19 +13,23 @@ import typer
 
 from comptroller.commands.admin import admin
 from comptroller.commands.options import AdminUrl, DataDir, Json
-from comptroller.commands.outcome import CommandFailed, printable, told
+from comptroller.commands.outcome import printable, told
 from comptroller.commands.output import Column, field, show_pairs, show_rows, time_text
-from comptroller.commands.run_inputs import LIST, inputs, run_id, step_of
-from comptroller.exits import USAGE_ERROR
+from comptroller.commands.run_inputs import (
+    LIST,
+    FileArgument,
+    inputs,
+    run_id,
+    step_of,
+    workflow_in,
+)
 
 if TYPE_CHECKING:
     from comptroller.admin_client import AdminClient
-    from comptroller.workflow_files import WorkflowFile
 
 LISTED = 50
 _SUBMIT = "comptroller run submit --help"
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow, as YAML or JSON.")]
 ScopeOption = Annotated[str, typer.Option(help="Where it spends, as in acme/research.")]
 InputOption = Annotated[
     list[str] | None, typer.Option("--input", help="name=value; JSON where it is no text.")
@@ -179,7 +183,7 @@ def to_run(
     file: Path, scope: str, given: list[str] | None, input_file: Path | None
 ) -> dict[str, Any]:
     """What the admin API is to be asked for. Raises CommandFailed (2)."""
-    found = _read(file)
+    found = workflow_in(file, None)  # models are the server's to know
     fields = found.workflow.input
     values = inputs(
         given or [],
@@ -189,21 +193,6 @@ def to_run(
     )
     folder = str(file.absolute().parent)
     return {"scope": scope, "definition": found.bundle(), "input": values, "folder": folder}
-
-
-def _read(file: Path) -> "WorkflowFile":
-    """Raises CommandFailed (2), after a line for each reason. Models are the server's to know."""
-    from comptroller.workflow_files import WorkflowInvalid, read_workflow
-
-    try:
-        found = read_workflow(file, None)
-        found.bundle()
-    except WorkflowInvalid as error:
-        for line in error.lines:
-            typer.echo(printable(line), err=True)
-        message = f"{file} cannot run, for the reasons above ({len(error.lines)})"
-        raise CommandFailed(message, f"comptroller run check {file}", USAGE_ERROR) from None
-    return found
 
 
 @contextlib.contextmanager

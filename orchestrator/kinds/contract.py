@@ -111,13 +111,9 @@ class Attempt(Protocol):
         ...
 
     async def ask(self, path: str, body: Mapping[str, Any], call: str) -> Answer:
-        """POSTs to the gateway (`/chat/completions`). `call` names it among those of this attempt:
-        sent again, it is paid once. Raises BudgetUsedUp, Held, StepFailed."""
-        ...
-
-    async def ask_streamed(self, path: str, body: Mapping[str, Any], call: str) -> Answer:
-        """The same for a chat completion, which whoever follows the run can read while it comes.
-        What is answered is what `ask` would answer."""
+        """POSTs a chat completion to the gateway (`/chat/completions`); whoever follows the run can
+        read its text while it comes. `call` names it among those of this attempt: sent again, it
+        is paid once. Raises BudgetUsedUp, Held, StepFailed."""
         ...
 
     async def run_program(self, argv: tuple[str, ...], env: Mapping[str, str], given: Any) -> Any:

@@ -36,7 +36,7 @@ class Prompt(Kind):
     async def perform(self, attempt: Attempt) -> Any:
         """See Kind: the model's text, or the JSON value in it."""
         body = self._body(attempt.model)
-        answer = await attempt.ask_streamed("/chat/completions", body, call="prompt")
+        answer = await attempt.ask("/chat/completions", body, call="prompt")
         text, was_cut = _said(answer.body)
         if self.output == "text":
             return text

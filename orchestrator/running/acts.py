@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.kinds.contract import Signal
 from orchestrator.places import TaskId
 from orchestrator.progress import ENDED, RunStatus, Task
-from orchestrator.running.database import Database, Row, sql
+from orchestrator.running.database import Database, Row, Value, sql
 from orchestrator.running.journal import Hold, marks
 from orchestrator.running.outputs import loaded, stored, written
 from orchestrator.running.rows import (
@@ -186,10 +187,14 @@ class EndBelow:
 
 
 def _tell_parent(database: Database, run: str, row: Row, now_ms: int) -> None:
-    parent, step, entry, status, output, error = row
-    ended = {"run": run, "status": status, "output": loaded(output), "error": error}
+    parent, step, entry, *end = row
     task = TaskId(str(step), number(entry))
-    signal(database, str(parent), task, Signal("", now_ms, ended))
+    signal(database, str(parent), task, Signal("", now_ms, end_told(run, *end)))
+
+
+def end_told(run: str, status: Value, output: Value, error: Value) -> dict[str, Any]:
+    """What a step hears of the run that it has started, when that has ended."""
+    return {"run": run, "status": status, "output": loaded(output), "error": error}
 
 
 def signal(database: Database, run: str, task: TaskId, told: Signal) -> bool:

@@ -25,6 +25,7 @@ from orchestrator.running.names import Names
 from orchestrator.running.outputs import checked
 from orchestrator.running.rows import ClaimedRun
 from orchestrator.running.told import Outcome, Told
+from orchestrator.running.tools import AttemptTools
 
 KEY_OUTLIVES_MS = 60_000
 """How long a key counts beyond the time that its attempt has: it is revoked when that ends."""
@@ -170,21 +171,18 @@ class Attempts:
         try:
             async with self._kit.turns.one():
                 action = rendered(step.action, self._names.of_task(place.task, state.last))
-            is_new = state.status != "waiting"  # else it has its money and its key
-            if is_new and action.has_key and (error := self._no_more(place.task)) is not None:
-                raise error
-            if is_new and (step.budget or step.guaranteed):
-                await self._open(step)
             secret = ""
-            if is_new and action.has_key:
-                secret = await self._kit.purse.begin_attempt(
-                    place,
-                    models=step.models,
-                    agent=step.agent or self._bundle.workflow.defaults.agent or "",
-                    expires_at_ms=deadline_ms + KEY_OUTLIVES_MS,
-                )
-            attempt = self._kit.tools.attempt(
-                self._claimed, self._bundle, place, state, signal, secret, deadline_ms
+            if state.status != "waiting":  # else it has its money and its key
+                secret = await self._paid_for(step, place, deadline_ms)
+            attempt = AttemptTools(
+                toolbox=self._kit.tools,
+                claimed=self._claimed,
+                bundle=self._bundle,
+                place=place,
+                state=state,
+                signal=signal,
+                secret=secret,
+                deadline_ms=deadline_ms,
             )
             async with asyncio.timeout(max(left_s, 0.001)) as timeout:
                 return checked(await self._interruptibly(place.task, action.perform(attempt)))
@@ -198,6 +196,22 @@ class Attempts:
             if not timeout.expired():
                 raise
             raise _too_long(state, deadline_ms) from None
+
+    async def _paid_for(self, step: Step, place: AttemptPlace, deadline_ms: int) -> str:
+        """Its budget is there, and its key works: the secret of that, empty for kinds without."""
+        has_key = step.action.has_key
+        if has_key and (error := self._no_more(place.task)) is not None:
+            raise error
+        if step.budget:
+            await self._open(step)
+        if not has_key:
+            return ""
+        return await self._kit.purse.begin_attempt(
+            place,
+            models=step.models,
+            agent=step.agent or self._bundle.workflow.defaults.agent or "",
+            expires_at_ms=deadline_ms + KEY_OUTLIVES_MS,
+        )
 
     async def _interruptibly(self, task: TaskId, work: Any) -> Any:
         """Ends with BudgetUsedUp where `stop` says so."""

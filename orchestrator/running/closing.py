@@ -15,17 +15,15 @@ from orchestrator.events import event_id, of_run
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import RunStatus
 from orchestrator.running.acts import End, EndBelow, tell
-from orchestrator.running.bundles import Bundles
 from orchestrator.running.database import Database, DatabaseAway, Row, sql
 from orchestrator.running.journal import Doing
 from orchestrator.running.kit import Kit
 from orchestrator.running.rows import Telling, number
+from orchestrator.running.told import asking
 
 AT_ONCE_MAX = 50
 STAYS_OPEN: frozenset[RunStatus] = frozenset(("failed",))
 """What failed may be tried again: its keys are revoked, and its scope is not closed."""
-
-
 UsedUp = Literal["halted", "asking", ""]
 _log = logging.getLogger("comptroller.runs")
 
@@ -33,9 +31,8 @@ _log = logging.getLogger("comptroller.runs")
 class Closing:
     """Of one executor; several do no harm."""
 
-    def __init__(self, kit: Kit, bundles: Bundles) -> None:
+    def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._bundles = bundles
 
     async def used_up(self, scope: str, reason: str) -> UsedUp:
         """The budget of the run with this scope, if any, is used up: it is halted, on whichever
@@ -93,17 +90,13 @@ class Closing:
 
 
 def _used_up(database: Database, now_ms: int, scope: str, reason: str) -> UsedUp:
-    for run, organisation, on_exhausted, epoch, workflow, version in database.rows(
-        sql("run_at"), (scope,)
-    ):
+    for run, on_exhausted, epoch, workflow, version in database.rows(sql("run_at"), (scope,)):
         if on_exhausted == "halt":
             End(str(run), "halted", error=reason)(database, now_ms)
             return "halted"
         if database.execute(sql("ask"), (reason, run)):
-            id_ = event_id(now_ms, str(run), "asking", str(epoch))
             place = RunPlace(str(run), scope, str(workflow), number(version))
-            event = of_run(place, detail={"asks_for": "budget", "reason": reason})
-            tell(database, now_ms, Telling(id_, str(organisation), "approval_requested", event))
+            tell(database, now_ms, asking(place, number(epoch), now_ms, reason))
         return "asking"
     return ""
 

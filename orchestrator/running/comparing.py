@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestrator.progress import TASK_ENDED
 from orchestrator.running.database import Database, sql
 from orchestrator.running.rows import number
-from orchestrator.running.showing import TASK_ENDED, RunWhole, StepShown, whole
+from orchestrator.running.showing import RunWhole, StepShown, whole
 
 READ_CHARS_MAX = 16 * 1024**2
 """Of outputs that are not stored as the same text, in all."""

@@ -44,7 +44,7 @@ class Executor:
         self._closes = asyncio.Event()
         self._due_ms: int | None = 0
         self._lives: list[asyncio.Task[None]] = []
-        self._closing = Closing(kit, self._bundles)
+        self._closing = Closing(kit)
         self._teller = Teller(kit)
         self._scheduling = Scheduling(kit)
         self._old = Forgetting(kit)

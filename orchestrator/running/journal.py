@@ -2,7 +2,7 @@
 
 A commit costs a sync of the disk; a hundred steps that begin and end at the same time share one.
 What an executor writes about a run counts only while the run is its own: the first thing in a
-transaction is to look, and the last of those who look has the rows locked.
+transaction is to look whether it is, and those rows stay locked to its end.
 """
 
 import asyncio

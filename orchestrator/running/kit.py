@@ -73,10 +73,9 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """For every run of an executor. `gate`: attempts at a time; `watch`: hears of budgets
-    that are used up; `turns`: of templates, each of
-    which may take a third of a second; `openings`: runs that begin, at a time; `nudge`: something
-    may be due; `tells`: an event waits for the ledger."""
+    """For every run of an executor. `gate`: attempts at a time; `watch`: hears of budgets that are
+    used up; `turns`: of templates, each of which may take a third of a second; `openings`: runs
+    that begin, at a time; `nudge`: something may be due; `tells`: an event waits for the ledger."""
 
     executor: str
     journal: Journal

@@ -56,7 +56,7 @@ class AttemptOver(StepFailed):
     def __init__(self, attempt: AttemptPlace) -> None:
         super().__init__(
             f"attempt {attempt.number} at {attempt.task.label} of run {attempt.run.id} is over: "
-            "go by what the database of runs says of it",
+            "a later one has begun, or its run has ended",
             is_final=True,
         )
 
@@ -96,8 +96,6 @@ class Purse:
         are `guaranteed`, the money itself, moved from what is above it. Siblings can spend
         whatever is not moved yet. Raises ScopeNotOpen, BudgetUsedUp, Held."""
         scope = run.step_scope(step)
-        if not budget:
-            return
         records = await self._session.load(list(ancestors(scope)), create=False)
         self._check_open(records)
         await self._limit(run, scope, records[scope], KIND_OF_STEPS, budget)

@@ -23,7 +23,7 @@ class NoSuchSchedule(LookupError):
     """None of this organisation has this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no schedule {name}")
+        super().__init__(f"there is no schedule {name}: `comptroller run schedules` lists them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,7 @@ class PutSchedule:
         """When it is due first. Raises ScheduleInvalid."""
         if not NAME.fullmatch(self.name):
             raise ScheduleInvalid("name", "a name has a-z, 0-9, _ and -, at most 63 of them")
-        next_ms = timetable(self.cron, self.zone).after(now_ms)
-        if next_ms is None:
-            raise ScheduleInvalid("cron", f"{self.cron!r} does not come within fifty years")
-        return next_ms
+        return _first_ms(self.cron, self.zone, now_ms)
 
     def __call__(self, database: Database, now_ms: int) -> Schedule:
         """See journal.Act."""
@@ -122,10 +119,7 @@ class ResumeSchedule(_Named):
         """See journal.Act."""
         there = (self.organisation, self.name)
         for cron, zone in database.rows(sql("schedule_times"), there):
-            next_ms = timetable(str(cron), str(zone)).after(now_ms)
-            if next_ms is None:
-                message = f"{cron} does not come within fifty years"
-                raise ScheduleInvalid("cron", message)
+            next_ms = _first_ms(str(cron), str(zone), now_ms)
             database.execute(sql("resume_schedule"), (next_ms, *there))
         return schedule(database, *there)
 
@@ -134,20 +128,21 @@ class ResumeSchedule(_Named):
 class RemoveSchedule(_Named):
     """It is gone. Its runs stay as they are."""
 
-    def __call__(self, database: Database, now_ms: int) -> None:
-        """See journal.Act."""
+    def __call__(self, database: Database, now_ms: int) -> Schedule:
+        """See journal.Act. Answers what it was."""
         del now_ms
+        found = schedule(database, self.organisation, self.name)
         statement = "delete from schedules where org = ? and name = ?"
-        if not database.execute(statement, (self.organisation, self.name)):
-            raise NoSuchSchedule(self.name)
+        database.execute(statement, (self.organisation, self.name))
+        return found
 
 
-def schedules(database: Database, organisation: str) -> list[Schedule]:
-    """All of an organisation ("": of all), by name."""
-    if not organisation:
-        return [*map(_schedule_from, database.rows(f"{sql('schedules')} order by org, name"))]
-    statement = f"{sql('schedules')} where org = ? order by name"
-    return [*map(_schedule_from, database.rows(statement, (organisation,)))]
+def _first_ms(cron: str, zone: str, now_ms: int) -> int:
+    """When it is due next. Raises ScheduleInvalid."""
+    next_ms = timetable(cron, zone).after(now_ms)
+    if next_ms is None:
+        raise ScheduleInvalid("cron", f"{cron!r} does not come within fifty years")
+    return next_ms
 
 
 def schedule(database: Database, organisation: str, name: str) -> Schedule:

@@ -15,7 +15,7 @@ import msgspec
 from budgets.policy import Limit
 from orchestrator.kinds import KINDS
 from orchestrator.places import PLAIN, TaskId
-from orchestrator.progress import ENDED
+from orchestrator.progress import ENDED, TASK_ENDED
 from orchestrator.running.database import Database, Row, Value, sql
 from orchestrator.running.deciding import NoSuchRun
 from orchestrator.running.limits import limits_from
@@ -29,7 +29,6 @@ PENDING = "pending"
 """Of a step that nothing has begun of."""
 STOPPED = "stopped"
 """Of what was at work, or waited, when its run ended."""
-TASK_ENDED = frozenset(("done", "skipped", "failed"))
 
 
 class NoSuchStep(LookupError):

@@ -8,7 +8,7 @@ from budgets.session import Clock
 from orchestrator.definition import Step
 from orchestrator.events import RunEventType, event_id, of_attempt, of_run
 from orchestrator.kinds.approval import Approval
-from orchestrator.places import AttemptPlace, TaskId
+from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import Task, TaskStatus
 from orchestrator.running.rows import ClaimedRun, Telling
 
@@ -23,6 +23,14 @@ class Outcome:
     begins: bool = False
     ended: str = ""
     reads_signal: bool = False
+
+
+def asking(place: RunPlace, epoch: int, now_ms: int, reason: str) -> Telling:
+    """A run's budget is used up, and somebody is to raise it: once in each epoch of the run,
+    whoever says so."""
+    event = of_run(place, detail={"asks_for": "budget", "reason": reason})
+    id_ = event_id(now_ms, place.id, "asking", str(epoch))
+    return Telling(id_, place.organisation, "approval_requested", event)
 
 
 class Told:
@@ -83,11 +91,8 @@ class Told:
         return Outcome(state, telling)
 
     def asking(self, reason: str) -> Telling:
-        """The run's budget is used up, and somebody is to raise it."""
-        place, now_ms = self._claimed.place, self._clock.now_ms()
-        event = of_run(place, detail={"asks_for": "budget", "reason": reason})
-        id_ = event_id(now_ms, place.id, "asking", str(self._claimed.epoch))
-        return Telling(id_, place.organisation, "approval_requested", event)
+        """See `asking`."""
+        return asking(self._claimed.place, self._claimed.epoch, self._clock.now_ms(), reason)
 
     def _of_attempt(
         self,

@@ -1,7 +1,7 @@
 """What an attempt works with: the gateway, programs, servers, other workflows."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -15,12 +15,12 @@ from orchestrator.kinds.contract import Answer, Signal, StepFailed, Waits
 from orchestrator.places import AttemptPlace
 from orchestrator.problems import DefinitionInvalid
 from orchestrator.progress import ENDED, Task
+from orchestrator.running.acts import end_told
 from orchestrator.running.callbacks import Callbacks
 from orchestrator.running.calls import GatewayCalls
 from orchestrator.running.database import Database, Row, sql
 from orchestrator.running.journal import Journal
 from orchestrator.running.live import Live
-from orchestrator.running.outputs import loaded
 from orchestrator.running.programs import FUNCTION_RUNNER, Program, Programs
 from orchestrator.running.rows import ClaimedRun
 from orchestrator.running.sends import Sends, Sent
@@ -43,19 +43,6 @@ class Toolbox:
     programs_folder: Path | None
     callbacks: Callbacks
     live: Live
-
-    def attempt(  # what makes an attempt
-        self,
-        claimed: ClaimedRun,
-        bundle: Bundle,
-        place: AttemptPlace,
-        state: Task,
-        signal: Signal | None,
-        secret: str,
-        deadline_ms: int,
-    ) -> "AttemptTools":
-        """For one attempt."""
-        return AttemptTools(self, claimed, bundle, place, state, signal, secret, deadline_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +85,6 @@ class AttemptTools:
 
     async def ask(self, path: str, body: Mapping[str, Any], call: str) -> Answer:
         """See Attempt."""
-        return await self._ask(path, body, call, None)
-
-    async def ask_streamed(self, path: str, body: Mapping[str, Any], call: str) -> Answer:
-        """See Attempt."""
-        return await self._ask(path, body, call, partial(self.toolbox.live.say, self.place, "text"))
-
-    async def _ask(
-        self, path: str, body: Mapping[str, Any], call: str, said: Callable[[str], None] | None
-    ) -> Answer:
         return await self.toolbox.calls.ask(
             base_url=self.toolbox.gateway_url,
             secret=self.secret,
@@ -114,7 +92,7 @@ class AttemptTools:
             body=body,
             idempotency_key=f"{self.name}/{call}",
             timeout_s=self._left_s,
-            said=said,
+            said=partial(self.toolbox.live.say, self.place, "text"),
         )
 
     async def run_program(self, argv: tuple[str, ...], env: Mapping[str, str], given: Any) -> Any:
@@ -247,9 +225,7 @@ def _ended(database: Database, run: str) -> dict[str, Any] | None:
     """How a run ended; None where it has not."""
     rows: list[Row] = [*database.rows(sql("ended"), (run,))]
     status, output, error = rows[0]
-    if status not in ENDED:
-        return None
-    return {"run": run, "status": status, "output": loaded(output), "error": error}
+    return end_told(run, status, output, error) if status in ENDED else None
 
 
 def _output_of(ended: Mapping[str, Any]) -> Any:

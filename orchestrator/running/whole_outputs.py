@@ -1,7 +1,7 @@
 """Outputs of runs, steps and entries, whole: JSON as it is stored."""
 
 from orchestrator.places import PLAIN, TaskId
-from orchestrator.progress import ENDED
+from orchestrator.progress import ENDED, TASK_ENDED
 from orchestrator.running import showing
 from orchestrator.running.database import Database, sql
 from orchestrator.running.deciding import NotPossible
@@ -31,14 +31,14 @@ def of_step(database: Database, organisation: str, run: str, name: str, entry: i
         return _of_fan(database, run, shown)
     label = TaskId(name, PLAIN if entry is None else entry)
     rows = database.rows(sql("outputs_of"), (run, name, label.entry, label.entry))
-    if not rows or rows[0][1] not in showing.TASK_ENDED:
+    if not rows or rows[0][1] not in TASK_ENDED:
         status = rows[0][1] if rows else "not begun, or no entry"
         raise NotPossible(f"{label.label} of run {run} has no output: it is {status}")
     return "null" if rows[0][2] is None else str(rows[0][2])
 
 
 def _of_fan(database: Database, run: str, shown: showing.StepShown) -> str:
-    if shown.status not in showing.TASK_ENDED:
+    if shown.status not in TASK_ENDED:
         raise NotPossible(f"{shown.id} of run {run} has not ended: name one of its entries")
     ((size,),) = database.rows(sql("output_bytes"), (run, shown.id))
     if number(size) > WHOLE_CHARS_MAX:

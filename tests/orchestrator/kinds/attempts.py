@@ -28,10 +28,6 @@ class FakeAttempt:
         answer: Answer = self._noted(path, body, call)
         return answer
 
-    async def ask_streamed(self, path: str, body: Mapping[str, Any], call: str) -> Answer:
-        """See Attempt."""
-        return await self.ask(path, body, call)
-
     async def run_program(self, argv: tuple[str, ...], env: Mapping[str, str], given: Any) -> Any:
         """See Attempt."""
         return self._noted(argv, env, given)

@@ -65,7 +65,8 @@ class Till:
     ) -> str:
         """The secret of an attempt's key, at a step with this budget."""
         step = attempt.task.step
-        await self.purse.open_step(attempt.run, step, budget, guaranteed=guaranteed)
+        if budget:
+            await self.purse.open_step(attempt.run, step, budget, guaranteed=guaranteed)
         return await self.purse.begin_attempt(attempt, expires_at_ms=LATER_MS, **more)  # type: ignore[arg-type]  # a test says what
 
     async def status(self, secret: str) -> int:

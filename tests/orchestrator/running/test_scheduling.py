@@ -18,8 +18,8 @@ from orchestrator.running.schedule_acts import (
     RemoveSchedule,
     ResumeSchedule,
     Schedule,
+    page,
     schedule,
-    schedules,
 )
 from orchestrator.running.scheduling import SubmitDue, run_name
 from orchestrator.schedules import ScheduleInvalid
@@ -158,17 +158,22 @@ def test_what_cannot_go_on_is_paused_and_says_why(database: Database) -> None:
     assert (anew.is_paused, anew.error) == (False, "")
 
 
+def listed(database: Database, organisation: str) -> list[Schedule]:
+    """On one page, which has room for them all."""
+    return page(database, organisation, ("", ""), 100)
+
+
 def test_a_schedule_is_put_listed_and_removed(database: Database) -> None:
     """Of its own organisation alone; put again, it is another one of the same name."""
     at(database, BEGAN_MS, put())
     at(database, BEGAN_MS, put(organisation="other", scope="other/p"))
     changed: Schedule = at(database, 5, put(cron="0 6 * * 1", zone="Europe/Berlin", by="bob"))
-    assert [each.organisation for each in schedules(database, "")] == ["acme", "other"]
-    assert schedules(database, "acme") == [changed]
+    assert [each.organisation for each in listed(database, "")] == ["acme", "other"]
+    assert listed(database, "acme") == [changed]
     assert (changed.cron, changed.zone, changed.by) == ("0 6 * * 1", "Europe/Berlin", "bob")
     assert (changed.given, changed.created_ms) == ({"topic": "reefs"}, BEGAN_MS)
     at(database, 5, RemoveSchedule(*NIGHTLY))
-    assert schedules(database, "acme") == []
+    assert listed(database, "acme") == []
     for act in (PauseSchedule, ResumeSchedule, RemoveSchedule):
         with pytest.raises(NoSuchSchedule, match="no schedule nightly"):
             at(database, 5, act(*NIGHTLY))
@@ -197,13 +202,13 @@ def test_what_is_no_schedule_is_not_put(
     with pytest.raises(ScheduleInvalid) as invalid:
         at(database, BEGAN_MS, put(**more))
     assert invalid.value.field == field
-    assert len(schedules(database, "acme")) == 1
+    assert len(listed(database, "acme")) == 1
 
 
 def test_input_is_checked_when_a_schedule_is_put(database: Database) -> None:
     with pytest.raises(DefinitionInvalid, match="topic is to be string"):
         at(database, BEGAN_MS, put(given={"topic": 5}))
-    assert schedules(database, "") == []
+    assert listed(database, "") == []
 
 
 async def test_executors_do_what_is_due(shop: Workshop) -> None:
