@@ -25,6 +25,7 @@ from budgets.transport import (
 
 __all__ = ["NodeAddress", "PipelinedTransport", "TransportLimits"]
 
+TOUCHED = b"comptroller:touched"
 TOUCH_MS = 1_000
 
 
@@ -72,7 +73,7 @@ class PipelinedTransport:
         durable, touched = self._durable, None
         connection = durable.connections
         if connection != self._touched_on:
-            write = pack((b"SET", b"comptroller:touched", b"1", b"PX", TOUCH_MS))
+            write = pack((b"SET", TOUCHED, b"1", b"PX", TOUCH_MS))
             touched = durable.submit(write, timeout_ms + 500)
         wait = pack(("WAITAOF", 1, 0, timeout_ms))
         try:

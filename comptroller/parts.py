@@ -103,11 +103,6 @@ class Worker:
         self.gateway.become(made, settings.gateway)
 
 
-def build_gateway(settings: Settings, is_declared: Callable[[], bool] = lambda: True) -> Gateway:
-    """The application of a worker whose settings stay as they are."""
-    return Worker(settings, is_declared).gateway
-
-
 def _gateway(
     settings: Settings,
     upstream: OwnedUpstream,

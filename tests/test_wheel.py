@@ -15,7 +15,7 @@ import asyncio, json, pathlib, sys, tempfile
 import comptroller, gateway, budgets, pricing
 from budgets.embedded import EmbeddedServer
 from comptroller.declare import declare
-from comptroller.parts import build_gateway, open_session
+from comptroller.parts import Worker, open_session
 from comptroller.settings import load_settings
 
 async def main():
@@ -27,7 +27,7 @@ async def main():
             settings = load_settings(None, {"COMPTROLLER_REDIS_URL": url})
             session = open_session(settings)
             await session.open_organisation("acme", create=True)
-            build_gateway(settings)
+            Worker(settings)
             await session.transport.close()
         finally:
             server.stop()

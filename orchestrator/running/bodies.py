@@ -17,11 +17,11 @@ CONNECT_S = 10.0
 
 class Clients:
     """For all attempts of a process, taken in turn: a client looks at each of its connections at
-    each request, which is most of what a hundred calls at once cost. `only`: for tests."""
+    each request, which is most of what a hundred calls at once cost."""
 
-    def __init__(self, only: httpx.AsyncClient | None = None) -> None:
+    def __init__(self) -> None:
         trusted = ssl.create_default_context()
-        self._all = [only] if only else [_client(trusted) for _ in range(CLIENTS)]
+        self._all = [_client(trusted) for _ in range(CLIENTS)]
         self._next = itertools.cycle(self._all)
 
     def next(self) -> httpx.AsyncClient:

@@ -42,9 +42,9 @@ class Sent:
 class Sends:
     """Of all attempts of a process. `signing_secret`: that the servers know, too."""
 
-    def __init__(self, signing_secret: bytes, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, signing_secret: bytes) -> None:
         self._secret = signing_secret
-        self._clients = Clients(client)
+        self._clients = Clients()
 
     async def close(self) -> None:
         """Ends the connections."""

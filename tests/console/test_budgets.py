@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from budgets.learned import Learned, route_scope
+from budgets.pipelined import TOUCHED
 from budgets.plan import ScopePath
 from budgets.policy import Policy
 from gateway.standing import limit_shown
@@ -179,16 +180,23 @@ async def test_reading_changes_nothing(console: Console) -> None:
     made by being asked for."""
     await console.done("PUT", "/v1/budgets", {"scope": "acme/a/b", "limits": [{"requests": 1}]})
     viewer = await console.token("viewer")
-    keys = await console.desk.transport.command("KEYS", "*")
-    assert isinstance(keys, list)
-    before = [await console.desk.transport.command("DUMP", key) for key in sorted(keys)]
+    keys = await _lasting(console)
+    before = [await console.desk.transport.command("DUMP", key) for key in keys]
     for path in ("?scope=acme/a/b", "?scope=acme/a", "?scope=acme/none", "?scope=none", ""):
         await console.call("GET", f"/v1/budgets{path}", token=viewer)
     await console.refused(404, "not_found", "GET", "/v1/budgets?scope=acme/none")
     await console.refused(404, "not_found", "GET", "/v1/budgets?scope=none")
-    after = [await console.desk.transport.command("DUMP", key) for key in sorted(keys)]
+    after = [await console.desk.transport.command("DUMP", key) for key in keys]
     assert after == before
-    assert sorted(await console.desk.transport.command("KEYS", "*") or ()) == sorted(keys)  # type: ignore[call-overload]  # a list
+    assert await _lasting(console) == keys
+
+
+async def _lasting(console: Console) -> list[bytes]:
+    """The names of all that the ledger's server has, but for the mark of a fresh write, which it
+    drops by itself within a second."""
+    keys = await console.desk.transport.command("KEYS", "*")
+    assert isinstance(keys, list)
+    return sorted(key for key in keys if key != TOUCHED)
 
 
 async def test_what_was_learned_of_a_route_is_no_budget(console: Console) -> None:
