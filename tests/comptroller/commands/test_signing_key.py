@@ -1,5 +1,6 @@
 """What `run signing-key` prints is what a server checks the requests of `http` steps with."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from typer.testing import CliRunner
 from comptroller.cli import app
 from comptroller.data_dir import runs_secret_file
 from orchestrator.running.attempt_secrets import kept_master, signing_secret
-from orchestrator.running.signing import is_ours, signature
+from orchestrator.running.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
+from tests.orchestrator.documented import signature_check
 
 COMMAND = ["run", "signing-key", "--data-dir"]
 
@@ -18,10 +20,11 @@ def test_a_request_is_ours_by_the_printed_key_alone(tmp_path: Path) -> None:
     master = kept_master(runs_secret_file(tmp_path))
     ran = CliRunner().invoke(app, [*COMMAND, str(tmp_path)])
     assert ran.exit_code == 0
-    key = bytes.fromhex(ran.stdout.strip())
-    signed = signature(signing_secret(master), "1000", b"{}")
-    assert is_ours(key, "1000", b"{}", signed, now_s=1000)
-    assert key != master
+    key, now = ran.stdout.strip(), str(int(time.time()))
+    signed = signature(signing_secret(master), now, b"{}")
+    headers = {TIMESTAMP_HEADER: now, SIGNATURE_HEADER: signed}
+    assert signature_check()(key, headers, b"{}")
+    assert bytes.fromhex(key) != master
 
 
 def test_all_machines_have_the_key_of_their_setting(
