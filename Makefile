@@ -49,11 +49,11 @@ CHAOS ?= --seconds 600
 chaos: setup
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-# Every point at which a recorder can be killed: half an hour.
+# Every point at which a recorder can be killed, and executors at random: half an hour.
 kills: setup
 	$(BIN)/pytest -n 2 -m kills
 
-# The product broken in a hundred ways, one at a time and in a copy, and which test notices: minutes.
+# The product broken in 150 ways, one at a time and in a copy, and which test notices: half an hour.
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
