@@ -217,10 +217,14 @@ class Running:
         raise TemplateFailed(f"foreach takes a list of at most {ENTRIES_MAX}, and has {what}")
 
     async def _attempt(self, task: TaskId) -> None:
-        """One attempt, or what a task that waited does now."""
-        state = self._progress.tasks.get(task)
-        signal = self._heard.take(task)
-        await self._attempts.make(task, state, signal, self._put)
+        """One attempt, or what a task that waited does now; nothing where the run has come to stop
+        while it waited for its turn."""
+        async with self._kit.gate:
+            if self._is_stopping:
+                return
+            state = self._progress.tasks.get(task)
+            signal = self._heard.take(task)
+            await self._attempts.make(task, state, signal, self._put)
         if self._attempts.exhausted and self._stops is None:
             self._stops = "asking" if self._workflow.on_exhausted == "ask" else "halted"
             self._stops_for = self._attempts.exhausted
