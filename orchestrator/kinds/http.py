@@ -21,6 +21,7 @@ class Http(Kind):
     short: ClassVar[str] = "url"
     written_out: ClassVar[frozenset[str]] = frozenset(("method",))
     by_value: ClassVar[frozenset[str]] = frozenset(("body",))
+    works_elsewhere: ClassVar[bool] = True
     kind: Literal["http"]
     url: Annotated[str, Field(pattern=URL, max_length=4096)]
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
