@@ -82,7 +82,8 @@ class Progress:
             for each, open_ in self._open_needs.items()
             if not open_ and each not in ended
         }
-        self._failed = [each for each in self.steps if self.status(each) == "failed"]
+        failed = {task.step for task, state in self.tasks.items() if state.status == "failed"}
+        self._failed = [each for each in self.steps if each in failed]
 
     def has_ended(self, step: str) -> bool:
         """Whether nothing more comes of a step."""
@@ -124,7 +125,7 @@ class Progress:
 
     @property
     def is_failing(self) -> bool:
-        """A step has failed that the run fails with: nothing new begins."""
+        """A step, or an entry of one, has failed that the run fails with: nothing new begins."""
         return bool(self._failed)
 
     @property
@@ -146,6 +147,8 @@ class Progress:
 
     def startable(self, step: str) -> Iterator[TaskId]:
         """Entries of a `foreach` that may begin beside those that run."""
+        if self._failed:
+            return
         fan, limit = self._fans[step], self.steps[step].foreach
         assert limit is not None
         free = limit.concurrency - len(fan.active)
@@ -173,14 +176,14 @@ class Progress:
             self._fans[task.step].note(task.entry, state, is_active=self._is_active(task))
         elif state.status == "fanned":
             self._fans[task.step] = _Fan(len(state.output))
+        if state.status == "failed" and task.step not in self._failed:
+            self._failed.append(task.step)
         if self.has_ended(task.step):
             self._end(task.step)
 
     def _end(self, step: str) -> None:
         self._ready.pop(step, None)
         self._open.discard(step)
-        if self.status(step) == "failed" and step not in self._failed:
-            self._failed.append(step)
         for each in self._needed_by.get(step, ()):
             self._open_needs[each].discard(step)
             if not self._open_needs[each] and not self.has_ended(each):

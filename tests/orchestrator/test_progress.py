@@ -140,6 +140,18 @@ def test_one_failed_entry_fails_its_step(states: tuple[Task, ...]) -> None:
     assert progress.failed == ("a",)
 
 
+def test_nothing_new_begins_beside_an_entry_that_has_failed() -> None:
+    """Neither another entry nor another step; the step has ended when what is at work has."""
+    definition = workflow({"id": "a", "foreach": [1]}, {"id": "b"})
+    rows = {TaskId("a"): Task("fanned", output=[1, 2]), TaskId("a", 0): Task("running", attempt=1)}
+    progress = Progress(definition, rows)
+    assert ([task.entry for task in progress.startable("a")], ready(progress)) == ([1], ["b"])
+    progress.set(TaskId("a", 0), FAILED)
+    for each in (progress, Progress(definition, dict(progress.tasks))):
+        assert (each.is_failing, each.failed) == (True, ("a",))
+        assert ([*each.startable("a")], ready(each)) == ([], [])
+
+
 def test_loaded_and_followed_progress_are_the_same() -> None:
     """Whoever takes a run over sees what its first executor saw."""
     chance = random.Random(7)

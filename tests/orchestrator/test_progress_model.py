@@ -42,7 +42,7 @@ def check(workflow: Workflow, rows: dict[TaskId, Task], progress: Progress) -> N
     """Everything that a run asks of it."""
     found = {step.id: status(rows, step.id) for step in workflow.steps}
     assert {step: progress.status(step) for step in found} == found
-    failed = {step for step, each in found.items() if each == "failed"}
+    failed = {task.step for task, each in rows.items() if each.status == "failed"}
     assert {*progress.failed} == failed
     assert progress.is_complete == all(each in ENDED for each in found.values())
     ready = {
@@ -62,7 +62,7 @@ def check(workflow: Workflow, rows: dict[TaskId, Task], progress: Progress) -> N
                 task for task in entries if task in rows and _is_active(workflow, task, rows[task])
             ]
             unbegun = [task for task in entries if task not in rows]
-            free = max(0, AT_ONCE - len(active))
+            free = 0 if failed else max(0, AT_ONCE - len(active))
             assert [*progress.startable(step)] == unbegun[:free], each
             assert (step in progress.fanned) == bool(unbegun)
 

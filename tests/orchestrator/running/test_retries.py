@@ -3,6 +3,7 @@
 from typing import Any
 
 from orchestrator.running.deciding import RetryFailed
+from orchestrator.running.showing import whole
 from tests.orchestrator.running.workshop import Workshop
 
 ONCE_THERE = ("import pathlib, sys", "sys.exit(not pathlib.Path('ok').exists())")
@@ -40,6 +41,24 @@ async def test_a_list_that_was_none_is_looked_at_again(shop: Workshop) -> None:
     assert await shop.ended(run) == "done", await shop.error(run)
     rows = await shop.rows("select entry from tasks where step = 'each' order by entry")
     assert rows == [(-1,), (0,), (1,)]
+
+
+async def test_no_entry_begins_after_one_that_failed_until_it_is_tried_again(
+    shop: Workshop,
+) -> None:
+    """They would be paid for in a run that fails; then the rest is done, and that alone."""
+    fails = shop.program("fails.py", *ONCE_THERE)
+    one = {"items": [*range(4)], "concurrency": 1}
+    run = await shop.submit({"id": "a", "foreach": one, "command": fails, "retries": 0})
+    assert await shop.ended(run) == "failed"
+    assert (await shop.error(run)).startswith("a[0]: ")
+    entries = "select entry, attempt from attempts where run = ? order by entry, attempt"
+    assert await shop.rows(entries, run) == [(0, 1)]
+    (step,) = (await shop.desk.read(lambda database: whole(database, "", run))).steps
+    assert (step.status, step.entries) == ("failed", {"failed": 1, "pending": 3})
+    await again(shop, run)
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.rows(entries, run) == [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)]
 
 
 async def test_a_run_inside_that_failed_is_begun_anew(shop: Workshop) -> None:
