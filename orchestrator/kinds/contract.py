@@ -163,6 +163,12 @@ class Kind(BaseModel):
     works_elsewhere: ClassVar[bool] = False
     kind: str
 
+    @property
+    def hands_key_on(self) -> bool:
+        """Whether who works elsewhere has the attempt's key: it has to be asked again where that is
+        dead."""
+        return False
+
     def templates(self) -> Iterator[tuple[Place, str]]:
         """Every text that is a template, and its place below the step."""
         values = self.model_dump(exclude={"kind", *self.written_out})

@@ -30,6 +30,11 @@ class Http(Kind):
     callback: StrictBool = False
     key: StrictBool = False
 
+    @property
+    def hands_key_on(self) -> bool:
+        """See Kind."""
+        return self.key
+
     async def perform(self, attempt: Attempt) -> Any:
         """See Kind: the body of the answer, or what the call back says. A step that waits is asked
         again only when it was called back or its time is over, so nothing is sent twice."""

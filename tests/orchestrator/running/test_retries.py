@@ -1,10 +1,12 @@
 """A run that has failed and is tried again does what it had not done, and all of that."""
 
+import asyncio
 from typing import Any
 
-from orchestrator.running.deciding import RetryFailed
+from orchestrator.places import TaskId
+from orchestrator.running.deciding import CallBack, RetryFailed
 from orchestrator.running.showing import whole
-from tests.orchestrator.running.workshop import Workshop
+from tests.orchestrator.running.workshop import Workshop, until
 
 ONCE_THERE = ("import pathlib, sys", "sys.exit(not pathlib.Path('ok').exists())")
 
@@ -90,3 +92,39 @@ async def test_a_run_inside_that_ended_with_its_run_is_begun_anew(shop: Workshop
     ((second,),) = await shop.rows("select id from runs where parent = ? and id <> ?", run, first)
     await shop.until(str(second), "waiting")
     await shop.until(run, "waiting")
+
+
+async def test_a_server_that_a_step_waits_for_has_a_key_that_works_and_its_money(
+    shop: Workshop,
+) -> None:
+    """Both have ended with the run: it is asked again, with another key."""
+    keys: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        keys.extend(each.split()[-1] for each in head.splitlines() if each.startswith("auth"))
+        writer.write(b"HTTP/1.1 202 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    fails = shop.program("fails.py", *ONCE_THERE)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        asks = {"url": f"http://{host}:{port}/", "callback": True, "key": True}
+        budget = [{"usd": "0.50"}]
+        run = await shop.submit(
+            {"id": "waits", "http": asks, "budget": budget, "guaranteed": True},
+            {"id": "nap", "sleep": "1s"},
+            {"id": "fails", "needs": ["nap"], "command": fails, "retries": 0},
+        )
+        assert await shop.ended(run) == "failed"
+        assert (await shop.stack.chat(keys[0], max_tokens=50)).status_code == 401
+        await again(shop, run)
+        await until(lambda: len(keys) > 1)
+    assert (await shop.stack.chat(keys[1], max_tokens=50)).status_code == 200
+    ((scope,),) = await shop.rows("select scope from runs")
+    session = shop.stack.parts.ledger._session
+    record = (await session.load([f"{scope}/waits"], create=False))[f"{scope}/waits"]
+    assert record.allotment is not None
+    await shop.until_task(run, "waits", "waiting")
+    await shop.decide(CallBack(run, TaskId("waits"), 2, "done"))
+    assert await shop.ended(run) == "done", await shop.error(run)
