@@ -240,7 +240,8 @@ class Attempts:
             return self._told.completed(step, task, ended_with(state, "done", output=output))
         if state.round + 1 >= step.until.most:
             message = f"its condition did not hold after {step.until.most} rounds: raise until.most"
-            return self._told.failed(step, task, self._ended_badly(step, state, message))
+            said = replace(state, last=output)  # tried again, it goes on from there
+            return self._told.failed(step, task, self._ended_badly(step, said, message))
         now_ms = self._kit.clock.now_ms()
         again = replace(state, status="again", wake_at_ms=now_ms, failures=0, last=output)
         return self._told.rounded(step, task, replace(again, round=state.round + 1))

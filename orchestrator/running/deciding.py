@@ -133,8 +133,9 @@ class Resume(Decision):
 
 @dataclass(frozen=True, slots=True)
 class RetryFailed(Decision):
-    """Steps that have failed are tried again, with all their attempts; what is done stays. Servers
-    whose keys have ended with the run are asked again. Raises DefinitionInvalid."""
+    """Steps that have failed are tried again, with all their attempts, and their rounds from the
+    last output on; what is done stays. Servers whose keys have ended with the run are asked again.
+    Raises DefinitionInvalid."""
 
     def __call__(self, database: Database, now_ms: int) -> RunStatus:
         """See journal.Act."""

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from orchestrator.places import TaskId
 from orchestrator.running.deciding import CallBack, RetryFailed
 from orchestrator.running.showing import whole
@@ -11,10 +13,11 @@ from tests.orchestrator.running.workshop import Workshop, until
 ONCE_THERE = ("import pathlib, sys", "sys.exit(not pathlib.Path('ok').exists())")
 
 
-def inner(*steps: dict[str, Any]) -> dict[str, Any]:
+def inner(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The files of a workflow with one that is started by its steps."""
     budget = [{"usd": "0.10"}]
-    return {"inner.yaml": {"workflow": {"name": "inner", "budget": budget, "steps": list(steps)}}}
+    workflow = {"name": "inner", "budget": budget, "steps": list(steps), **more}
+    return {"inner.yaml": {"workflow": workflow}}
 
 
 async def again(shop: Workshop, run: str) -> None:
@@ -128,3 +131,33 @@ async def test_a_server_that_a_step_waits_for_has_a_key_that_works_and_its_money
     await shop.until_task(run, "waits", "waiting")
     await shop.decide(CallBack(run, TaskId("waits"), 2, "done"))
     assert await shop.ended(run) == "done", await shop.error(run)
+
+
+COUNTS = (
+    "import pathlib",
+    "file = pathlib.Path('count')",
+    "count = 1 + int(file.read_text() if file.exists() else 0)",
+    "file.write_text(str(count)); print(count)",
+)
+
+
+@pytest.mark.parametrize("is_inside", [False, True], ids=["command", "workflow"])
+async def test_rounds_that_were_not_enough_are_had_anew(shop: Workshop, is_inside: bool) -> None:
+    """From the last output on: what was paid for is not lost, and is not taken for a new one."""
+    counts = {"command": shop.program("counts.py", *COUNTS)}
+    run = await shop.submit(
+        {
+            "id": "a",
+            **({"workflow": "inner.yaml"} if is_inside else counts),
+            "until": {"condition": "{{ last >= 4 }}", "most": 2},
+        },
+        files=inner({"id": "x", **counts}, output="{{ steps.x.output }}"),
+        output="{{ steps.a.output }}",
+    )
+    assert await shop.ended(run) == "failed"
+    assert "after 2 rounds" in await shop.error(run)
+    assert await shop.rows("select last from tasks where run = ?", run) == [("2",)]
+    await again(shop, run)
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.output(run) == 4
+    assert (await shop.task(run, "a"))["attempt"] == 4
