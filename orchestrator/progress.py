@@ -4,7 +4,7 @@ A run is what its tasks say: no order of calls is replayed, so a run that comes 
 database goes on where its rows are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
@@ -58,6 +58,7 @@ class Progress:
     _failed: list[str] = field(init=False)
     _open: set[str] = field(init=False)
     _unfinished: set[TaskId] = field(init=False)
+    _elsewhere: set[TaskId] = field(init=False)
 
     def __post_init__(self) -> None:
         self.steps = {step.id: step for step in self.workflow.steps}
@@ -67,10 +68,11 @@ class Progress:
                 self._fans[task.step] = _Fan(len(state.output))
         for task, state in self.tasks.items():
             if task.entry != PLAIN:
-                self._fans[task.step].note(task.entry, state)
+                self._fans[task.step].note(task.entry, state, is_active=self._is_active(task))
         ended = {each for each in self.steps if self.has_ended(each)}
         self._open = self.steps.keys() - ended
         self._unfinished = {task for task, state in self.tasks.items() if _is_unfinished(state)}
+        self._elsewhere = {task for task in self._unfinished if self._is_elsewhere(task)}
         self._open_needs = {step.id: set(step.needs) - ended for step in self.workflow.steps}
         for step in self.workflow.steps:
             for need in step.needs:
@@ -80,7 +82,8 @@ class Progress:
             for each, open_ in self._open_needs.items()
             if not open_ and each not in ended
         }
-        self._failed = [each for each in self.steps if self.status(each) == "failed"]
+        failed = {task.step for task, state in self.tasks.items() if state.status == "failed"}
+        self._failed = [each for each in self.steps if each in failed]
 
     def has_ended(self, step: str) -> bool:
         """Whether nothing more comes of a step."""
@@ -122,7 +125,7 @@ class Progress:
 
     @property
     def is_failing(self) -> bool:
-        """A step has failed that the run fails with: nothing new begins."""
+        """A step, or an entry of one, has failed that the run fails with: nothing new begins."""
         return bool(self._failed)
 
     @property
@@ -144,6 +147,8 @@ class Progress:
 
     def startable(self, step: str) -> Iterator[TaskId]:
         """Entries of a `foreach` that may begin beside those that run."""
+        if self._failed:
+            return
         fan, limit = self._fans[step], self.steps[step].foreach
         assert limit is not None
         free = limit.concurrency - len(fan.active)
@@ -163,18 +168,22 @@ class Progress:
             self._unfinished.add(task)
         else:
             self._unfinished.discard(task)
+        if self._is_elsewhere(task):
+            self._elsewhere.add(task)
+        else:
+            self._elsewhere.discard(task)
         if task.entry != PLAIN:
-            self._fans[task.step].note(task.entry, state)
+            self._fans[task.step].note(task.entry, state, is_active=self._is_active(task))
         elif state.status == "fanned":
             self._fans[task.step] = _Fan(len(state.output))
+        if state.status == "failed" and task.step not in self._failed:
+            self._failed.append(task.step)
         if self.has_ended(task.step):
             self._end(task.step)
 
     def _end(self, step: str) -> None:
         self._ready.pop(step, None)
         self._open.discard(step)
-        if self.status(step) == "failed" and step not in self._failed:
-            self._failed.append(step)
         for each in self._needed_by.get(step, ()):
             self._open_needs[each].discard(step)
             if not self._open_needs[each] and not self.has_ended(each):
@@ -184,10 +193,17 @@ class Progress:
         """Tasks that have begun and not ended."""
         return ((task, self.tasks[task]) for task in list(self._unfinished))
 
-    def next_wake_ms(self) -> int | None:
-        """When the first of those that wait for a time is due; None where none does."""
-        times = (state.wake_at_ms for _, state in self.unfinished())
-        return min((each for each in times if each is not None), default=None)
+    @property
+    def elsewhere(self) -> Collection[TaskId]:
+        """Tasks that wait for what somebody else does for them."""
+        return self._elsewhere
+
+    def _is_elsewhere(self, task: TaskId) -> bool:
+        works_elsewhere = self.steps[task.step].action.works_elsewhere
+        return works_elsewhere and self.tasks[task].status == "waiting"
+
+    def _is_active(self, task: TaskId) -> bool:
+        return self.tasks[task].status in ("running", "again") or self._is_elsewhere(task)
 
     @property
     def is_complete(self) -> bool:
@@ -206,14 +222,14 @@ class _Fan:
         self.begun: set[int] = set()
         self.next = 0
 
-    def note(self, entry: int, state: Task) -> None:
+    def note(self, entry: int, state: Task, *, is_active: bool) -> None:
         """What is known of an entry that has begun."""
         self.begun.add(entry)
         while self.next in self.begun:
             self.next += 1
         if state.has_ended:
             self.open.discard(entry)
-        if state.status in ("running", "again"):
+        if is_active:
             self.active.add(entry)
         else:
             self.active.discard(entry)

@@ -150,6 +150,8 @@ class Kind(BaseModel):
     expression alone gives that value, and not its text. `is_free`: nothing of it can cost money.
     `has_key`: its attempts have a key each; who has none works at nothing itself, and waits as long
     as it says, or for ever.
+    `works_elsewhere`: while it waits, somebody else works for it, so that it counts among what is
+    at work at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -158,7 +160,14 @@ class Kind(BaseModel):
     by_value: ClassVar[frozenset[str]] = frozenset()
     is_free: ClassVar[bool] = False
     has_key: ClassVar[bool] = True
+    works_elsewhere: ClassVar[bool] = False
     kind: str
+
+    @property
+    def hands_key_on(self) -> bool:
+        """Whether who works elsewhere has the attempt's key: it has to be asked again where that is
+        dead."""
+        return False
 
     def templates(self) -> Iterator[tuple[Place, str]]:
         """Every text that is a template, and its place below the step."""

@@ -21,6 +21,7 @@ class Http(Kind):
     short: ClassVar[str] = "url"
     written_out: ClassVar[frozenset[str]] = frozenset(("method",))
     by_value: ClassVar[frozenset[str]] = frozenset(("body",))
+    works_elsewhere: ClassVar[bool] = True
     kind: Literal["http"]
     url: Annotated[str, Field(pattern=URL, max_length=4096)]
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
@@ -28,6 +29,11 @@ class Http(Kind):
     body: Any = None
     callback: StrictBool = False
     key: StrictBool = False
+
+    @property
+    def hands_key_on(self) -> bool:
+        """See Kind."""
+        return self.key
 
     async def perform(self, attempt: Attempt) -> Any:
         """See Kind: the body of the answer, or what the call back says. A step that waits is asked

@@ -14,6 +14,7 @@ class SubWorkflow(Kind):
     written_out: ClassVar[frozenset[str]] = frozenset(("name",))
     by_value: ClassVar[frozenset[str]] = frozenset(("input",))
     has_key: ClassVar[bool] = False
+    works_elsewhere: ClassVar[bool] = True
     kind: Literal["workflow"]
     name: Annotated[str, Field(min_length=1, max_length=512)]
     input: dict[str, Any] = Field(default_factory=dict)

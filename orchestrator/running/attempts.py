@@ -53,6 +53,7 @@ class Attempts:
         self.exhausted = ""
         self._claimed = claimed
         self._kit = kit
+        self._hold = Hold(claimed.place.id, claimed.epoch, kit.executor)
         self._closing = closing
         self._bundle = bundle
         self._names = names
@@ -80,10 +81,9 @@ class Attempts:
         """`before`: what the database knows of it; None where it begins. `write` what comes of it:
         in any case."""
         step = self._steps[task.step]
-        async with self._kit.gate:
-            outcome = await self._still_held(step, task, before)
-            if outcome is None:
-                outcome = await self._made(step, task, before, signal, write)
+        outcome = await self._still_held(step, task, before)
+        if outcome is None:
+            outcome = await self._made(step, task, before, signal, write)
         await write(task, outcome)
 
     async def _still_held(self, step: Step, task: TaskId, before: Task | None) -> Outcome | None:
@@ -176,6 +176,7 @@ class Attempts:
                 secret = await self._paid_for(step, place, deadline_ms)
             attempt = AttemptTools(
                 toolbox=self._kit.tools,
+                hold=self._hold,
                 claimed=self._claimed,
                 bundle=self._bundle,
                 place=place,
@@ -239,7 +240,8 @@ class Attempts:
             return self._told.completed(step, task, ended_with(state, "done", output=output))
         if state.round + 1 >= step.until.most:
             message = f"its condition did not hold after {step.until.most} rounds: raise until.most"
-            return self._told.failed(step, task, self._ended_badly(step, state, message))
+            said = replace(state, last=output)  # tried again, it goes on from there
+            return self._told.failed(step, task, self._ended_badly(step, said, message))
         now_ms = self._kit.clock.now_ms()
         again = replace(state, status="again", wake_at_ms=now_ms, failures=0, last=output)
         return self._told.rounded(step, task, replace(again, round=state.round + 1))
@@ -248,8 +250,8 @@ class Attempts:
         self, step: Step, place: AttemptPlace, state: Task, error: StepFailed
     ) -> Outcome:
         """Another attempt, the end of the step, or of the run."""
-        hold = Hold(place.run.id, self._claimed.epoch, self._kit.executor)
-        await self._kit.journal.write(EndBelow(place.run.organisation, place.scope, hold=hold))
+        ends = EndBelow(place.run.organisation, place.scope, hold=self._hold)
+        await self._kit.journal.write(ends)
         if isinstance(error, BudgetUsedUp):
             if error.scope == place.run.scope:
                 self.exhausted = str(error)

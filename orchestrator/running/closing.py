@@ -56,11 +56,12 @@ class Closing:
     async def _close(self, row: Row) -> None:
         id_, scope, workflow, version, status, error, created_ms, ended_ms, steps = row
         place = RunPlace(str(id_), str(scope), str(workflow), number(version))
+        end = (place.id, number(ended_ms))
         await self._kit.journal.write(EndBelow(place.organisation, place.scope, of=place.id))
         limited = str(steps).split(",") if steps else []
         standing = await self._kit.purse.standing(place, limited)
         if status in STAYS_OPEN:
-            await self._leave_nothing(place, limited)
+            await self._leave_nothing(place, limited, end)
         else:
             await self._kit.purse.close_run(place, limited)
         detail = {
@@ -74,18 +75,20 @@ class Closing:
         if status == "halted":
             told.insert(0, _telling(place, number(ended_ms), "workflow_halted", detail))
         await self._kit.journal.write(
-            Doing(lambda database, now: _closed(database, now, place, told))
+            Doing(lambda database, now: _closed(database, now, end, told))
         )
 
-    async def _leave_nothing(self, place: RunPlace, limited: list[str]) -> None:
-        """Of a run whose scope stays open: no key that works, and no money set aside."""
-        rows = await self._kit.journal.read(
-            lambda database: database.rows(sql("at_work"), (place.id,))
-        )
+    async def _leave_nothing(self, place: RunPlace, limited: list[str], end: Row) -> None:
+        """Of a run whose scope stays open: no key that works, and no money set aside. Somebody may
+        try it again meanwhile: what it has then is its own."""
+        read = self._kit.journal.read
+        rows = await read(lambda database: database.rows(sql("at_work"), end))
         for step, entry, attempt in rows:
             task = TaskId(str(step), number(entry))
             await self._kit.purse.end_attempt(AttemptPlace(place, task, number(attempt)))
         for step in limited:
+            if not await read(lambda database: database.rows(sql("ended_then"), end)):
+                return
             await self._kit.purse.close_step(place, step)
 
 
@@ -124,7 +127,8 @@ def _to_close(database: Database) -> list[Row]:
     return [*database.rows(sql("to_close"), (AT_ONCE_MAX,))]
 
 
-def _closed(database: Database, now_ms: int, place: RunPlace, told: list[Telling]) -> None:
-    if database.execute(sql("closed"), (place.id,)):
+def _closed(database: Database, now_ms: int, end: Row, told: list[Telling]) -> None:
+    """`end`: the run, and when it ended."""
+    if database.execute(sql("closed"), end):
         for each in told:
             tell(database, now_ms, each)

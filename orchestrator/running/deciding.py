@@ -13,6 +13,7 @@ from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import ENDED, RunStatus
 from orchestrator.running.acts import End, signal, tell
 from orchestrator.running.database import Database, sql
+from orchestrator.running.journal import marks
 from orchestrator.running.limits import limits_from, limits_text
 from orchestrator.running.rows import Telling, fences_from, number
 
@@ -132,7 +133,9 @@ class Resume(Decision):
 
 @dataclass(frozen=True, slots=True)
 class RetryFailed(Decision):
-    """Steps that have failed are tried again, with all their attempts; what is done stays."""
+    """Steps that have failed are tried again, with all their attempts, and their rounds from the
+    last output on; what is done stays. Servers whose keys have ended with the run are asked again.
+    Raises DefinitionInvalid."""
 
     def __call__(self, database: Database, now_ms: int) -> RunStatus:
         """See journal.Act."""
@@ -145,10 +148,19 @@ class RetryFailed(Decision):
         # What failed before its first attempt has not been looked at: it begins as it would have.
         database.execute(sql("forget_unbegun"), (self.run,))
         database.execute(sql("fail_again"), (now_ms, self.run))
+        self._ask_again(database, now_ms)
         for statement in ("forget_inside", "forget_stale"):
             database.execute(sql(statement), (self.run,))
         database.execute(sql("reopen"), (self.run,))
         return "queued"
+
+    def _ask_again(self, database: Database, now_ms: int) -> None:
+        ((document,),) = database.rows(sql("document_of"), (self.run,))
+        steps = bundle_from(str(document)).workflow.steps
+        asked = [step.id for step in steps if step.action.hands_key_on]
+        if asked:
+            statement = sql("ask_again").replace(":steps", marks(len(asked)))
+            database.execute(statement, (now_ms, self.run, *asked))
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,23 +128,29 @@ class Running:
         """What has begun before what has not."""
         now_ms = self._kit.clock.now_ms()
         for task, state in self._progress.unfinished():
-            if self._may(task) and self._is_due(task, state, now_ms):
+            if self._may_go_on(task, state) and self._is_due(task, state, now_ms):
                 self._spawn(task, self._attempt(task))
         for name in list(self._progress.fanned):
             for task in self._progress.startable(name):
-                if self._may(task):
+                if self._may_begin(task):
                     self._spawn(task, self._attempt(task))
         for step in self._progress.ready():
             task = TaskId(step.id)
-            if self._may(task):
+            if self._may_begin(task):
                 self._spawn(task, self._begin(step))
 
-    @property
-    def _is_full(self) -> bool:
-        return len(self._busy) >= self._workflow.concurrency
+    def _may_begin(self, task: TaskId) -> bool:
+        """Beside what is at work here, and elsewhere."""
+        if task in self._busy:
+            return False
+        elsewhere = sum(each not in self._busy for each in self._progress.elsewhere)
+        return len(self._busy) + elsewhere < self._workflow.concurrency
 
-    def _may(self, task: TaskId) -> bool:
-        return not self._is_full and task not in self._busy
+    def _may_go_on(self, task: TaskId, state: Task) -> bool:
+        """What has waited has its place, or needs none; another attempt needs one."""
+        if state.status != "waiting":
+            return self._may_begin(task)
+        return len(self._busy) < self._workflow.concurrency and task not in self._busy
 
     def _is_due(self, task: TaskId, state: Task, now_ms: int) -> bool:
         if state.status == "running":  # it was at a crash: nobody is at it now
@@ -158,18 +164,24 @@ class Running:
         self._busy[task] = doing
 
     async def _until_something_changes(self) -> None:
-        now_ms = self._kit.clock.now_ms()
-        due_ms = [
-            state.wake_at_ms - now_ms
-            for task, state in self._progress.unfinished()
-            if state.wake_at_ms is not None and self._may(task)
-        ]
-        timeout_s = max(0, min(due_ms)) / 1000 if due_ms and not self._is_stopping else None
+        wake_at_ms = None if self._is_stopping else self._next_wake_ms()
+        timeout_s = None
+        if wake_at_ms is not None:
+            timeout_s = max(0, wake_at_ms - self._kit.clock.now_ms()) / 1000
         try:
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
         except TimeoutError:
             return
+
+    def _next_wake_ms(self) -> int | None:
+        """When the first of those is due that may go on then; None where none is."""
+        times = (
+            state.wake_at_ms
+            for task, state in self._progress.unfinished()
+            if self._may_go_on(task, state)
+        )
+        return min((each for each in times if each is not None), default=None)
 
     def _collect(self) -> None:
         """Takes what has ended; raises what it raised."""
@@ -217,10 +229,14 @@ class Running:
         raise TemplateFailed(f"foreach takes a list of at most {ENTRIES_MAX}, and has {what}")
 
     async def _attempt(self, task: TaskId) -> None:
-        """One attempt, or what a task that waited does now."""
-        state = self._progress.tasks.get(task)
-        signal = self._heard.take(task)
-        await self._attempts.make(task, state, signal, self._put)
+        """One attempt, or what a task that waited does now; nothing where the run has come to stop
+        while it waited for its turn."""
+        async with self._kit.gate:
+            if self._is_stopping:
+                return
+            state = self._progress.tasks.get(task)
+            signal = self._heard.take(task)
+            await self._attempts.make(task, state, signal, self._put)
         if self._attempts.exhausted and self._stops is None:
             self._stops = "asking" if self._workflow.on_exhausted == "ask" else "halted"
             self._stops_for = self._attempts.exhausted
@@ -274,7 +290,7 @@ class Running:
         elif self._progress.is_complete:
             await write(self._ended_well())
         else:
-            await write(Park(self.hold, self._progress.next_wake_ms()))
+            await write(Park(self.hold, self._next_wake_ms()))
 
     def _ended_well(self) -> End:
         run, output = self.hold.run, None

@@ -53,7 +53,8 @@ class Schedule:
 class PutSchedule:
     """There is a schedule of this name, and this is what it submits from now on: runs of `bundle`
     below `scope`, with `given` as input, at times of `cron` (five fields) in `zone`. One that
-    somebody has paused stays so. Raises ScheduleInvalid, DefinitionInvalid."""
+    somebody has paused stays so; where its times are the same, one that is due stays due. Raises
+    ScheduleInvalid, DefinitionInvalid."""
 
     organisation: str
     name: str

@@ -276,7 +276,7 @@ def _status_of_fan(entries: Mapping[str, int], *, is_over: bool) -> str:
     if entries.keys() <= TASK_ENDED:
         return "failed" if "failed" in entries else "done"
     if is_over:
-        return STOPPED
+        return "failed" if "failed" in entries else STOPPED
     return next((each for each in ("running", "again", "waiting") if each in entries), "running")
 
 

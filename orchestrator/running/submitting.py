@@ -13,7 +13,7 @@ from orchestrator.places import RunPlace, TaskId, new_run_id
 from orchestrator.progress import RunStatus
 from orchestrator.running.acts import tell
 from orchestrator.running.database import Database, sql
-from orchestrator.running.journal import Overtaken
+from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.limits import limits_text
 from orchestrator.running.rows import Telling, number
 
@@ -74,10 +74,11 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Raises NameTaken; Overtaken where the run that it is to be inside of is over."""
+    """Raises NameTaken; Overtaken where the run that it is to be inside of is over. `hold`: of that
+    run. One that is paused, or is to be, has its new run paused, too: they go on together."""
 
     wanted: Submission
-    hold: None = None
+    hold: Hold | None = None
 
     def __call__(self, database: Database, now_ms: int) -> Submitted:
         """See journal.Act."""
@@ -111,9 +112,10 @@ class Submit:
     ) -> bool:
         """Not where somebody else has just submitted it."""
         wanted, workflow = self.wanted, self.wanted.bundle.workflow
-        waits = wanted.start_ms > now_ms
+        inside, waits = wanted.inside, wanted.start_ms > now_ms
         status: RunStatus = "waiting" if waits else "queued"
-        inside = wanted.inside
+        if inside is not None and database.rows(sql("pauses"), (inside.run,)):
+            status = "paused"
         parent = (inside.run, *inside.task, inside.depth) if inside else (None, None, None, 0)
         row = database.execute(
             sql("submit"),

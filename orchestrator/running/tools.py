@@ -19,7 +19,7 @@ from orchestrator.running.acts import end_told
 from orchestrator.running.callbacks import Callbacks
 from orchestrator.running.calls import GatewayCalls
 from orchestrator.running.database import Database, Row, sql
-from orchestrator.running.journal import Journal
+from orchestrator.running.journal import Hold, Journal
 from orchestrator.running.live import Live
 from orchestrator.running.programs import FUNCTION_RUNNER, Program, Programs
 from orchestrator.running.rows import ClaimedRun
@@ -50,6 +50,7 @@ class AttemptTools:
     """See orchestrator.kinds.contract.Attempt."""
 
     toolbox: Toolbox
+    hold: Hold
     claimed: ClaimedRun
     bundle: Bundle
     place: AttemptPlace
@@ -154,7 +155,7 @@ class AttemptTools:
             inside=Inside(self.place.run.id, self.place.task, self.claimed.depth + 1, fences),
         )
         try:
-            run = (await self.toolbox.journal.write(Submit(submission))).run
+            run = (await self.toolbox.journal.write(Submit(submission, self.hold))).run
         except NameTaken as taken:  # an attempt before this one, when the workflow was another
             run = taken.run
         ended = await self.toolbox.journal.read(lambda database: _ended(database, run))

@@ -15,7 +15,7 @@ DONE, SKIPPED, FAILED = Task("done"), Task("skipped"), Task("failed", error="no"
 
 def workflow(*steps: dict[str, Any]) -> Workflow:
     """Steps that sleep, where they say nothing else."""
-    kinds = ("sleep", "prompt", "command")
+    kinds = ("sleep", "approval", "workflow", "http")
     written = [
         each if any(kind in each for kind in kinds) else {**each, "sleep": "1s"} for each in steps
     ]
@@ -91,6 +91,32 @@ def test_entries_begin_beside_those_at_work_up_to_their_limit() -> None:
     assert [task.entry for task in progress.startable("a")] == [2], "who waits works at nothing"
 
 
+@pytest.mark.parametrize(
+    ("action", "counts"),
+    [
+        ({"workflow": "inner"}, True),
+        ({"http": {"url": "http://x.example", "callback": True}}, True),
+        ({"approval": "?"}, False),
+        ({"sleep": "1s"}, False),
+    ],
+    ids=str,
+)
+def test_what_somebody_else_works_at_meanwhile_counts_while_it_waits(
+    action: dict[str, Any], counts: bool
+) -> None:
+    """Entries beyond the limit would be at work there else; who waits for a person or a time works
+    at nothing."""
+    wide = workflow({"id": "a", "foreach": {"items": [1], "concurrency": 1}, **action})
+    entry = TaskId("a", 0)
+    rows = {TaskId("a"): Task("fanned", output=[1, 2]), entry: Task("waiting", attempt=1)}
+    progress = Progress(wide, rows)
+    assert [*progress.elsewhere] == ([entry] if counts else [])
+    assert [each.entry for each in progress.startable("a")] == ([] if counts else [1])
+    progress.set(entry, DONE)
+    assert [*progress.elsewhere] == []
+    assert [each.entry for each in progress.startable("a")] == [1]
+
+
 def test_a_fan_ends_with_its_last_entry_and_has_their_outputs_in_order() -> None:
     progress = fanned(3)
     for entry in (2, 0, 1):
@@ -114,6 +140,18 @@ def test_one_failed_entry_fails_its_step(states: tuple[Task, ...]) -> None:
     assert progress.failed == ("a",)
 
 
+def test_nothing_new_begins_beside_an_entry_that_has_failed() -> None:
+    """Neither another entry nor another step; the step has ended when what is at work has."""
+    definition = workflow({"id": "a", "foreach": [1]}, {"id": "b"})
+    rows = {TaskId("a"): Task("fanned", output=[1, 2]), TaskId("a", 0): Task("running", attempt=1)}
+    progress = Progress(definition, rows)
+    assert ([task.entry for task in progress.startable("a")], ready(progress)) == ([1], ["b"])
+    progress.set(TaskId("a", 0), FAILED)
+    for each in (progress, Progress(definition, dict(progress.tasks))):
+        assert (each.is_failing, each.failed) == (True, ("a",))
+        assert ([*each.startable("a")], ready(each)) == ([], [])
+
+
 def test_loaded_and_followed_progress_are_the_same() -> None:
     """Whoever takes a run over sees what its first executor saw."""
     chance = random.Random(7)
@@ -130,14 +168,6 @@ def test_loaded_and_followed_progress_are_the_same() -> None:
         assert [*loaded.fanned] == [*followed.fanned]
         assert loaded.is_complete == followed.is_complete
         assert {*loaded.unfinished()} == {*followed.unfinished()}
-
-
-def test_the_next_time_is_the_first_of_all() -> None:
-    progress = Progress(DIAMOND, {TaskId("a"): DONE})
-    assert progress.next_wake_ms() is None
-    progress.set(TaskId("b"), Task("waiting", wake_at_ms=900))
-    progress.set(TaskId("c"), Task("again", wake_at_ms=700))
-    assert progress.next_wake_ms() == 700
 
 
 def test_an_entry_that_has_begun_before_the_one_above_it_does_not_begin_again() -> None:

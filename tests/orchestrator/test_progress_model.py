@@ -22,7 +22,8 @@ def graphs(draw: st.DrawFn) -> Workflow:
         needs = [each["id"] for each in steps if draw(st.booleans())]
         fan = {"items": [*range(WIDTH)], "concurrency": AT_ONCE}
         more = {"foreach": fan} if draw(st.booleans()) else {}
-        steps.append({"id": f"s{at}", "needs": needs, "sleep": "1s", **more})
+        action = draw(st.sampled_from(({"sleep": "1s"}, {"workflow": "inner"})))
+        steps.append({"id": f"s{at}", "needs": needs, **action, **more})
     return read_definition({"name": "w", "budget": [{"usd": "1"}], "steps": steps})
 
 
@@ -41,7 +42,7 @@ def check(workflow: Workflow, rows: dict[TaskId, Task], progress: Progress) -> N
     """Everything that a run asks of it."""
     found = {step.id: status(rows, step.id) for step in workflow.steps}
     assert {step: progress.status(step) for step in found} == found
-    failed = {step for step, each in found.items() if each == "failed"}
+    failed = {task.step for task, each in rows.items() if each.status == "failed"}
     assert {*progress.failed} == failed
     assert progress.is_complete == all(each in ENDED for each in found.values())
     ready = {
@@ -52,18 +53,27 @@ def check(workflow: Workflow, rows: dict[TaskId, Task], progress: Progress) -> N
     assert {step.id for step in progress.ready()} == ready
     unfinished = {task for task, each in rows.items() if each.status in STATES[:3]}
     assert {task for task, _ in progress.unfinished()} == unfinished
+    elsewhere = {task for task, each in rows.items() if _is_elsewhere(workflow, task, each)}
+    assert {*progress.elsewhere} == elsewhere
     for step, each in found.items():
         if TaskId(step) in rows and rows[TaskId(step)].status == "fanned":
             entries = [TaskId(step, entry) for entry in range(len(rows[TaskId(step)].output))]
-            active = [task for task in entries if task in rows and _is_active(rows[task])]
+            active = [
+                task for task in entries if task in rows and _is_active(workflow, task, rows[task])
+            ]
             unbegun = [task for task in entries if task not in rows]
-            free = max(0, AT_ONCE - len(active))
+            free = 0 if failed else max(0, AT_ONCE - len(active))
             assert [*progress.startable(step)] == unbegun[:free], each
             assert (step in progress.fanned) == bool(unbegun)
 
 
-def _is_active(state: Task) -> bool:
-    return state.status in ("running", "again")
+def _is_elsewhere(workflow: Workflow, task: TaskId, state: Task) -> bool:
+    (kind,) = (each.action.kind for each in workflow.steps if each.id == task.step)
+    return state.status == "waiting" and kind == "workflow"
+
+
+def _is_active(workflow: Workflow, task: TaskId, state: Task) -> bool:
+    return state.status in ("running", "again") or _is_elsewhere(workflow, task, state)
 
 
 @settings(max_examples=100, deadline=None)

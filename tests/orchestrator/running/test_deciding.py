@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from budgets.policy import parse_policy
-from orchestrator.places import TaskId
+from orchestrator.places import PLAIN, TaskId
 from orchestrator.running.acts import End, EndBelow
 from orchestrator.running.deciding import (
     Approve,
@@ -176,6 +176,27 @@ def test_what_has_failed_is_tried_again(book: Book) -> None:
     assert book.rows("select failures, error from tasks where step = 'b'") == [(0, "")]
     assert book.rows("select ended_ms, error, scope_open from runs") == [(None, "", 1)]
     assert book.claim() == [run]
+
+
+def test_a_server_whose_key_is_dead_is_asked_again(book: Book) -> None:
+    """Not one that has none, or whose answer is there: it would do its work twice."""
+    keyed = {"url": "https://x.example/run", "callback": True, "key": True}
+    run = book.submit(
+        CALLS, {"id": "keyed", "http": keyed}, {"id": "fan", "foreach": [1, 2], "http": keyed}
+    )
+    book.claim()
+    book.put(run, "fan", "fanned", output=[1, 2])
+    for step, entry in (("call", PLAIN), ("keyed", PLAIN), ("fan", 0), ("fan", 1)):
+        book.put(run, step, "waiting", entry=entry, wake_at_ms=NOW_MS + 1_000_000)
+    book.act(CallBack(run, TaskId("fan", 1), 1, "done"))
+    book.end(run, "failed")
+    book.act(RetryFailed(*who(run)))
+    assert book.tasks(run) == {
+        "call": "waiting", "keyed": "again", "fan": "fanned", "fan[0]": "again", "fan[1]": "waiting"
+    }  # fmt: skip
+    assert signals(book, run) == ["done"]
+    ((wake_at_ms,),) = book.rows("select wake_at_ms from tasks where step = 'keyed'")
+    assert wake_at_ms == book.now_ms
 
 
 def test_a_budget_is_raised_and_never_lowered(book: Book) -> None:

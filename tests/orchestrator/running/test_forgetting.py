@@ -1,19 +1,26 @@
 """What ended long ago leaves the database with all that is its own, and nothing else does."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from budgets.transport import LedgerUnavailable
 from orchestrator.places import TaskId
 from orchestrator.progress import Task
+from orchestrator.running import forgetting
 from orchestrator.running.acts import Claim, End, Heartbeat, Put
-from orchestrator.running.database import Database, schema
+from orchestrator.running.database import Database, DatabaseAway, schema
+from orchestrator.running.deciding import RetryFailed
 from orchestrator.running.forgetting import AT_ONCE_MAX, _forget, _forget_unused
 from orchestrator.running.journal import Doing, Hold, in_one
 from orchestrator.running.outputs import ROW_BYTES_MAX
+from orchestrator.running.purse import Purse
 from orchestrator.running.submitting import Submit
+from tests.gateway.stack import Stack
 from tests.orchestrator.running.databases import Connect
+from tests.orchestrator.running.workshop import workshop
 from tests.orchestrator.running.written_runs import submission
 
 LONG = "x" * (ROW_BYTES_MAX + 1)
@@ -45,7 +52,9 @@ def finished(database: Database, output: str, **more: Any) -> str:
 
 
 def forget(database: Database, before_ms: int) -> None:
-    while write(database, Doing(lambda db, _: _forget(db, before_ms))):
+    """As where all that is over is closed."""
+    closed = {str(run) for (run,) in database.rows("select id from runs")}
+    while write(database, Doing(lambda db, _: _forget(db, before_ms, closed))):
         continue
     write(database, Doing(_forget_unused))
 
@@ -101,6 +110,52 @@ def test_more_than_are_taken_at_once_all_go(database: Database) -> None:
         )
     forget(database, NOW_MS)
     assert counts(database)["runs"] == 0
+
+
+def test_a_run_that_is_not_closed_or_goes_on_again_stays(database: Database) -> None:
+    """Whoever had found it old did so before somebody tried it again."""
+    old = [finished(database, "x") for _ in range(3)]
+    database.execute("update runs set ended_ms = 1, status = 'failed'")
+    write(database, RetryFailed("acme", old[1], "ann"))
+    assert not write(database, Doing(lambda db, _: _forget(db, 2, old[1:])))
+    assert {row[0] for row in database.rows("select id from runs")} == {*old[:2]}
+
+
+async def test_what_failed_is_closed_at_the_ledger_before_nobody_knows_of_it(
+    stack: Stack, tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its steps that have budgets; whatever is away, or dies, on the way."""
+    async with workshop(stack, connect, tmp_path) as shop:
+        budget = [{"usd": "0.01"}]
+        run = await shop.submit({"id": "a", "command": ["false"], "retries": 0, "budget": budget})
+        assert await shop.ended(run) == "failed"
+        ((scope,),) = await shop.rows("select scope from runs")
+        await shop.execute("update runs set ended_ms = 1")
+        round_, session = shop.executors[0]._old.round, stack.parts.ledger._session
+
+        async def closed() -> list[bool]:
+            records = await session.load([str(scope), f"{scope}/a"], create=False)
+            return [record.is_closed for record in records.values()]
+
+        async def away(*_: Any) -> None:
+            raise LedgerUnavailable("gone")
+
+        def dies(*_: Any) -> None:
+            raise DatabaseAway("gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Purse, "close_run", away)
+            with pytest.raises(LedgerUnavailable):
+                await round_()
+        assert await closed() == [False, False]
+        with monkeypatch.context() as patch:
+            patch.setattr(forgetting, "_forget", dies)
+            with pytest.raises(DatabaseAway):
+                await round_()
+        assert await closed() == [True, True]
+        assert await shop.rows("select id from runs") == [(run,)]
+        await round_()
+        assert await shop.rows("select id from runs") == []
 
 
 def _columns(database: Database) -> list[str]:

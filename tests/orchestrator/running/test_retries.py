@@ -1,17 +1,23 @@
 """A run that has failed and is tried again does what it had not done, and all of that."""
 
+import asyncio
 from typing import Any
 
-from orchestrator.running.deciding import RetryFailed
-from tests.orchestrator.running.workshop import Workshop
+import pytest
+
+from orchestrator.places import TaskId
+from orchestrator.running.deciding import CallBack, RetryFailed
+from orchestrator.running.showing import whole
+from tests.orchestrator.running.workshop import Workshop, until
 
 ONCE_THERE = ("import pathlib, sys", "sys.exit(not pathlib.Path('ok').exists())")
 
 
-def inner(*steps: dict[str, Any]) -> dict[str, Any]:
+def inner(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The files of a workflow with one that is started by its steps."""
     budget = [{"usd": "0.10"}]
-    return {"inner.yaml": {"workflow": {"name": "inner", "budget": budget, "steps": list(steps)}}}
+    workflow = {"name": "inner", "budget": budget, "steps": list(steps), **more}
+    return {"inner.yaml": {"workflow": workflow}}
 
 
 async def again(shop: Workshop, run: str) -> None:
@@ -40,6 +46,24 @@ async def test_a_list_that_was_none_is_looked_at_again(shop: Workshop) -> None:
     assert await shop.ended(run) == "done", await shop.error(run)
     rows = await shop.rows("select entry from tasks where step = 'each' order by entry")
     assert rows == [(-1,), (0,), (1,)]
+
+
+async def test_no_entry_begins_after_one_that_failed_until_it_is_tried_again(
+    shop: Workshop,
+) -> None:
+    """They would be paid for in a run that fails; then the rest is done, and that alone."""
+    fails = shop.program("fails.py", *ONCE_THERE)
+    one = {"items": [*range(4)], "concurrency": 1}
+    run = await shop.submit({"id": "a", "foreach": one, "command": fails, "retries": 0})
+    assert await shop.ended(run) == "failed"
+    assert (await shop.error(run)).startswith("a[0]: ")
+    entries = "select entry, attempt from attempts where run = ? order by entry, attempt"
+    assert await shop.rows(entries, run) == [(0, 1)]
+    (step,) = (await shop.desk.read(lambda database: whole(database, "", run))).steps
+    assert (step.status, step.entries) == ("failed", {"failed": 1, "pending": 3})
+    await again(shop, run)
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.rows(entries, run) == [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)]
 
 
 async def test_a_run_inside_that_failed_is_begun_anew(shop: Workshop) -> None:
@@ -71,3 +95,69 @@ async def test_a_run_inside_that_ended_with_its_run_is_begun_anew(shop: Workshop
     ((second,),) = await shop.rows("select id from runs where parent = ? and id <> ?", run, first)
     await shop.until(str(second), "waiting")
     await shop.until(run, "waiting")
+
+
+async def test_a_server_that_a_step_waits_for_has_a_key_that_works_and_its_money(
+    shop: Workshop,
+) -> None:
+    """Both have ended with the run: it is asked again, with another key."""
+    keys: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        keys.extend(each.split()[-1] for each in head.splitlines() if each.startswith("auth"))
+        writer.write(b"HTTP/1.1 202 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    fails = shop.program("fails.py", *ONCE_THERE)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        asks = {"url": f"http://{host}:{port}/", "callback": True, "key": True}
+        budget = [{"usd": "0.50"}]
+        run = await shop.submit(
+            {"id": "waits", "http": asks, "budget": budget, "guaranteed": True},
+            {"id": "nap", "sleep": "1s"},
+            {"id": "fails", "needs": ["nap"], "command": fails, "retries": 0},
+        )
+        assert await shop.ended(run) == "failed"
+        assert (await shop.stack.chat(keys[0], max_tokens=50)).status_code == 401
+        await again(shop, run)
+        await until(lambda: len(keys) > 1)
+    assert (await shop.stack.chat(keys[1], max_tokens=50)).status_code == 200
+    ((scope,),) = await shop.rows("select scope from runs")
+    session = shop.stack.parts.ledger._session
+    record = (await session.load([f"{scope}/waits"], create=False))[f"{scope}/waits"]
+    assert record.allotment is not None
+    await shop.until_task(run, "waits", "waiting")
+    await shop.decide(CallBack(run, TaskId("waits"), 2, "done"))
+    assert await shop.ended(run) == "done", await shop.error(run)
+
+
+COUNTS = (
+    "import pathlib",
+    "file = pathlib.Path('count')",
+    "count = 1 + int(file.read_text() if file.exists() else 0)",
+    "file.write_text(str(count)); print(count)",
+)
+
+
+@pytest.mark.parametrize("is_inside", [False, True], ids=["command", "workflow"])
+async def test_rounds_that_were_not_enough_are_had_anew(shop: Workshop, is_inside: bool) -> None:
+    """From the last output on: what was paid for is not lost, and is not taken for a new one."""
+    counts = {"command": shop.program("counts.py", *COUNTS)}
+    run = await shop.submit(
+        {
+            "id": "a",
+            **({"workflow": "inner.yaml"} if is_inside else counts),
+            "until": {"condition": "{{ last >= 4 }}", "most": 2},
+        },
+        files=inner({"id": "x", **counts}, output="{{ steps.x.output }}"),
+        output="{{ steps.a.output }}",
+    )
+    assert await shop.ended(run) == "failed"
+    assert "after 2 rounds" in await shop.error(run)
+    assert await shop.rows("select last from tasks where run = ?", run) == [("2",)]
+    await again(shop, run)
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.output(run) == 4
+    assert (await shop.task(run, "a"))["attempt"] == 4

@@ -130,6 +130,20 @@ def test_a_time_that_was_submitted_already_is_no_other_run(database: Database) -
     assert (found.last_run, found.is_paused, len(runs(database))) == (run, False, 1)
 
 
+def test_a_time_that_is_due_is_not_lost_where_its_schedule_is_put_anew(database: Database) -> None:
+    """As by a deployment that puts all of them: it is submitted as it is written now. Other times
+    are other times."""
+    at(database, BEGAN_MS, put())
+    anew: Schedule = at(database, FIRST_MS + 1, put(given={"topic": "whales"}))
+    assert anew.next_ms == FIRST_MS
+    assert at(database, FIRST_MS + 2, DUE)
+    assert runs(database) == [("nightly@2026-09-21T15:00:00Z", '{"topic": "whales"}')]
+    for changed in ({"cron": "30 * * * *"}, {"zone": "Europe/Berlin"}):
+        last_ms = schedule(database, *NIGHTLY).next_ms
+        moved: Schedule = at(database, last_ms + 1, put(**changed))
+        assert moved.next_ms > last_ms + 1
+
+
 def test_what_is_paused_submits_nothing_and_catches_up_on_nothing(database: Database) -> None:
     """Also where it is put anew meanwhile."""
     at(database, BEGAN_MS, put())
