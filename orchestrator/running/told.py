@@ -11,6 +11,7 @@ from orchestrator.kinds.approval import Approval
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import Task, TaskStatus
 from orchestrator.running.rows import ClaimedRun, Telling
+from orchestrator.unread import value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ class Told:
 
     def completed(self, step: Step, task: TaskId, state: Task) -> Outcome:
         """The step, or the entry, is done."""
-        detail = {"output": state.output}
+        detail = {"output": value_of(state.output)}
         telling = self._of_attempt("step_completed", step, task, state, detail)
         ended = replace(state, told_by=telling.id)
         return Outcome(ended, telling, ended="done", reads_signal=True)
 
     def rounded(self, step: Step, task: TaskId, state: Task) -> Outcome:
         """One round of several is done."""
-        detail = {"round": state.round - 1, "output": state.last}
+        detail = {"round": state.round - 1, "output": value_of(state.last)}
         telling = self._of_attempt("step_completed", step, task, state, detail)
         ended = replace(state, told_by=telling.id)
         return Outcome(ended, telling, ended="done", reads_signal=True)

@@ -58,7 +58,8 @@ create index runs_by_age on runs (org, created_ms);
 create index runs_at_work on runs (org, workflow) where status = 'running';
 create index runs_by_parent on runs (parent) where parent is not null;
 
--- A step (entry -1), or an entry of its foreach.
+-- A step (entry -1), or an entry of its foreach. `bytes`: how long `output` and `last` are, wherever they are kept; before
+-- them, so that who adds it up does not read them.
 create table tasks (
   run text not null,
   step text not null,
@@ -70,6 +71,7 @@ create table tasks (
   wake_at_ms bigint,
   begun_ms bigint not null,
   ended_ms bigint,
+  bytes bigint not null default 0,
   output text,
   last text,
   error text not null,
