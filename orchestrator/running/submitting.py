@@ -23,8 +23,9 @@ class NameTaken(ValueError):
 
     def __init__(self, named: str, run: str) -> None:
         super().__init__(
-            f"a run was submitted as {named} already, with another definition or input: {run}; "
-            "choose another name, or leave it out"
+            f"a run was submitted as {named} already, and is not the same: {run}; its definition, "
+            "input, scope, start, or what it is forked from is another one; choose another name, "
+            "or leave it out"
         )
         self.run = run
 
@@ -47,8 +48,9 @@ class Inside:
 @dataclass(frozen=True, slots=True)
 class Submission:
     """`scope`: where the run's own is to be, below; `named`: under which the same submission is one
-    run, empty for none; `start_ms`: not before (0: now); `run`: its id, so that it is one run also
-    where it is written again because nobody knows whether it was."""
+    run, empty for none; `start_ms`: not before (0: now), `start_in_ms`: the same, from now;
+    `forked_step`: where it begins, of a fork; `run`: its id, so that it is one run also where it is
+    written again because nobody knows whether it was."""
 
     organisation: str
     scope: str
@@ -58,9 +60,18 @@ class Submission:
     folder: str = ""
     named: str = ""
     start_ms: int = 0
+    start_in_ms: int = 0
     inside: Inside | None = None
     forked_from: str = ""
+    forked_step: str = ""
     run: str = field(default_factory=drawn_id)
+
+    @property
+    def terms(self) -> str:
+        """What makes it the same beside definition and input, as it was said: when it starts is
+        another time whenever it is said."""
+        start = (self.start_ms, self.start_in_ms)
+        return json.dumps((self.scope, *start, self.forked_from, self.forked_step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,8 @@ class Submit:
     ) -> bool:
         """Not where somebody else has just submitted it."""
         wanted, workflow = self.wanted, self.wanted.bundle.workflow
-        waits = wanted.start_ms > now_ms
+        start_ms = wanted.start_ms or now_ms + wanted.start_in_ms
+        waits = start_ms > now_ms
         status: RunStatus = "waiting" if waits else "queued"
         inside = wanted.inside
         parent = (inside.run, *inside.task, inside.depth) if inside else (None, None, None, 0)
@@ -120,7 +132,7 @@ class Submit:
             (
                 *(place.id, place.organisation, place.scope, definition, place.workflow),
                 *(place.version, given, limits_text(workflow.budget), status),
-                *(wanted.start_ms if waits else None, wanted.by, wanted.named or None),
+                *(start_ms if waits else None, wanted.by, wanted.named or None, wanted.terms),
                 *(*parent[:3], wanted.forked_from or None, parent[3]),
                 *(workflow.on_exhausted, ",".join(_limited(workflow)), workflow.runs_at_once),
                 *(json.dumps(place.fences), now_ms),
@@ -136,8 +148,8 @@ def _limited(workflow: Workflow) -> list[str]:
 def _named(database: Database, wanted: Submission, definition: str, given: str) -> Submitted | None:
     """The run that was submitted under this name. Raises NameTaken where it is another one."""
     rows = database.rows(sql("named"), (wanted.organisation, wanted.named))
-    for run, version, definition_there, given_there in rows:
-        if (definition_there, given_there) != (definition, given):
+    for run, version, *there in rows:
+        if there != [definition, given, wanted.terms]:
             raise NameTaken(wanted.named, str(run))
         return Submitted(str(run), number(version), is_new=False)
     return None

@@ -67,6 +67,24 @@ def test_a_name_is_one_run(book: Book) -> None:
     assert book.rows("select count(*) from definitions") == [(2,)]
 
 
+def test_a_name_is_one_run_in_one_scope_and_at_one_start(book: Book) -> None:
+    """Another scope is another budget, another start another run: they are refused. A start that is
+    said from now is the same whenever it is said."""
+    later = {"start_in_ms": 60_000}
+    for named, same in (("now", {}), ("at", {"start_ms": NOW_MS + 60_000}), ("in", later)):
+        first = book.submitted(SLEEP, named=named, **same)
+        again = book.submitted(SLEEP, named=named, **same)
+        assert (again.run, again.is_new) == (first.run, False)
+        for other in ({"scope": "acme/rich"}, {"start_ms": 7}, {"start_in_ms": 7}):
+            with pytest.raises(NameTaken, match=first.run):
+                book.submit(SLEEP, named=named, **{**same, **other})
+    assert book.rows("select count(*) from runs") == [(3,)]
+    due = book.rows(
+        "select wake_at_ms from runs where named = 'in' and created_ms + 60000 = wake_at_ms"
+    )
+    assert len(due) == 1
+
+
 def test_a_run_that_is_to_begin_later_waits(book: Book) -> None:
     """Nobody claims it before; one whose time is over begins at once."""
     later = book.submit(start_ms=NOW_MS + 1_000)

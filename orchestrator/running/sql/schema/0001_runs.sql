@@ -18,6 +18,7 @@ create unique index definitions_by_version on definitions (org, name, version);
 -- names the one that he knows. `wanted`: what a person wants of it while it runs (`pause`).
 -- `fences`: of a run that a step has started, what its keys name of the steps above (JSON).
 -- `limited_steps`: those with budgets of their own, by comma.
+-- `terms`: what the same submission under its name says beside definition and input (JSON).
 -- `scope_open`: the ledger may still admit its keys, and its end is not told yet.
 create table runs (
   id text primary key,
@@ -37,6 +38,7 @@ create table runs (
   error text not null default '',
   by_whom text not null,
   named text,
+  terms text not null,
   parent text,
   parent_step text,
   parent_entry bigint,
