@@ -64,7 +64,14 @@ class Submission:
     inside: Inside | None = None
     forked_from: str = ""
     forked_step: str = ""
+    is_scheduled: bool = False
     run: str = field(default_factory=drawn_id)
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody wants the workflow to be so from now on: a fork, a schedule, and a step
+        that starts it take it as it was."""
+        return self.inside is None and not (self.forked_from or self.is_scheduled)
 
     @property
     def terms(self) -> str:
@@ -159,13 +166,15 @@ def _version(database: Database, wanted: Submission, definition: str, now_ms: in
     """Of this definition: its own, or, where a different one had that, the next."""
     organisation, workflow = wanted.organisation, wanted.bundle.workflow
     for (version,) in database.rows("select version from definitions where id = ?", (definition,)):
+        if wanted.is_by_hand:
+            database.execute(sql("renew_definition"), (definition,))
         return number(version)
     text, folder = wanted.bundle.text, wanted.folder
     while True:  # somebody else may submit another one at the same time
         rows = database.rows(sql("versions_of"), (organisation, workflow.name))
         version = max([workflow.version, *(number(last) + 1 for _, last in rows)])
         row = (definition, organisation, workflow.name, version, text, folder, now_ms)
-        if database.execute(sql("put_definition"), row):
+        if database.execute(sql("put_definition"), (*row, organisation, workflow.name)):
             return version
         same = database.rows("select version from definitions where id = ?", (definition,))
         if same:

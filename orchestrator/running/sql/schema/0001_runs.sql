@@ -2,12 +2,14 @@
 -- organisation. Nothing here holds a key or a secret.
 
 -- A workflow as it was when a run of it was submitted: a changed one is another row. `document` is
--- the definition with the files inside it, as JSON; `id` its SHA-256 with name and organisation.
+-- the definition with the files inside it, as JSON; `id` its SHA-256 with name and organisation; `number`: the greatest
+-- is of the one that was submitted last, which may be an old one again.
 create table definitions (
   id text primary key,
   org text not null,
   name text not null,
   version bigint not null,
+  number bigint not null,
   document text not null,
   folder text not null,
   created_ms bigint not null
