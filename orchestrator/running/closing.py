@@ -1,8 +1,9 @@
 """Ends runs: at the ledger, in the log, and for the runs inside them.
 
 That a run is over is written first. From then on nobody writes for it; here its scope is closed, so
-that none of its keys is admitted, and its end is told with what it has spent. Done again after a
-crash, it changes nothing.
+that none of its keys is admitted, and its end is told with what it has spent. The ledger counts
+where there are limits: of steps without a budget of their own only the records know, and they come
+later, so that the end names those. Done again after a crash, it changes nothing.
 """
 
 import logging
@@ -63,12 +64,16 @@ class Closing:
             await self._leave_nothing(place, limited)
         else:
             await self._kit.purse.close_run(place, limited)
+        begun = await self._kit.journal.read(
+            lambda database: [str(row[0]) for row in database.rows(sql("spans_of"), (place.id,))]
+        )
         detail = {
             "status": status,
             "error": error,
             "duration_ms": number(ended_ms) - number(created_ms),
             "spent": _spent(standing.run),
             "steps": {name: _spent(each) for name, each in standing.steps.items()},
+            "not_counted": sorted({*begun} - standing.steps.keys()),
         }
         told = [_telling(place, number(ended_ms), "run_completed", detail)]
         if status == "halted":
