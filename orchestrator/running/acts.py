@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.events import submitted_id
 from orchestrator.kinds.contract import Signal
-from orchestrator.places import TaskId
+from orchestrator.places import RunPlace, TaskId
 from orchestrator.progress import ENDED, RunStatus, Task
 from orchestrator.running.database import Database, Row, Value, sql
 from orchestrator.running.journal import Hold, marks
@@ -161,7 +162,7 @@ class Leave:
         told = (self.status, self.status, written(self.error))
         database.execute(sql("leave"), (*told, self.hold.run, self.hold.epoch))
         if self.telling is not None:
-            tell(database, now_ms, self.telling)
+            tell_of_run(database, now_ms, self.hold.run, self.telling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,19 @@ def tell(database: Database, now_ms: int, telling: Telling) -> None:
     order = now_ms * _ORDERS + next(_order) % _ORDERS
     row = (telling.id, order, telling.organisation, telling.event_type, telling.event.decode())
     database.execute(sql("tell"), row)
+
+
+def tell_of_run(database: Database, now_ms: int, run: str, telling: Telling) -> None:
+    """The same for an event of a run itself."""
+    tell(database, now_ms, telling)
+    database.execute(sql("told_of_run"), (telling.id, run))
+
+
+def last_told(database: Database, place: RunPlace) -> str:
+    """The last event of a run and its steps: ids begin with their time. What a fork has taken over
+    was told of another run, before this one was submitted."""
+    ((created_ms, *told),) = database.rows(sql("last_told"), (place.id,))
+    return max(submitted_id(place, number(created_ms)), *map(str, told))
 
 
 @dataclass(frozen=True, slots=True)

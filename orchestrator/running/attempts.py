@@ -106,7 +106,7 @@ class Attempts:
         self, step: Step, task: TaskId, before: Task | None, signal: Signal | None, write: Write
     ) -> Outcome:
         if before is not None and before.status == "waiting":
-            state = before
+            state = before if signal is None else self._told.heard(step, task, before, signal)
         else:
             state = self._begun(before)
             cause = "" if before else self._names.caused(step)

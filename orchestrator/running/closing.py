@@ -8,6 +8,7 @@ later, so that the end names those. Done again after a crash, it changes nothing
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from budgets.overview import ScopeStanding
@@ -15,7 +16,7 @@ from budgets.transport import LedgerUnavailable
 from orchestrator.events import event_id, of_run
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import RunStatus
-from orchestrator.running.acts import End, EndBelow, tell
+from orchestrator.running.acts import End, EndBelow, last_told, tell, tell_of_run
 from orchestrator.running.database import Database, DatabaseAway, Row, sql
 from orchestrator.running.journal import Doing
 from orchestrator.running.kit import Kit
@@ -75,9 +76,10 @@ class Closing:
             "steps": {name: _spent(each) for name, each in standing.steps.items()},
             "not_counted": sorted({*begun} - standing.steps.keys()),
         }
-        told = [_telling(place, number(ended_ms), "run_completed", detail)]
+        cause = await self._kit.journal.read(partial(last_told, place=place))
+        told = [_telling(place, number(ended_ms), "run_completed", cause, detail)]
         if status == "halted":
-            told.insert(0, _telling(place, number(ended_ms), "workflow_halted", detail))
+            told.insert(0, _telling(place, number(ended_ms), "workflow_halted", cause, detail))
         await self._kit.journal.write(
             Doing(lambda database, now: _closed(database, now, place, told))
         )
@@ -101,16 +103,20 @@ def _used_up(database: Database, now_ms: int, scope: str, reason: str) -> UsedUp
             return "halted"
         if database.execute(sql("ask"), (reason, run)):
             place = RunPlace(str(run), scope, str(workflow), number(version))
-            tell(database, now_ms, asking(place, number(epoch), now_ms, reason))
+            cause = last_told(database, place)
+            telling = asking(place, number(epoch), now_ms, reason, cause)
+            tell_of_run(database, now_ms, str(run), telling)
         return "asking"
     return ""
 
 
 def _telling(
-    place: RunPlace, ended_ms: int, event_type: str, detail: Mapping[str, object]
+    place: RunPlace, ended_ms: int, event_type: str, caused_by: str, detail: Mapping[str, object]
 ) -> Telling:
     id_ = event_id(ended_ms, place.id, event_type)
-    return Telling(id_, place.organisation, event_type, of_run(place, detail=detail))
+    return Telling(
+        id_, place.organisation, event_type, of_run(place, triggered_by=caused_by, detail=detail)
+    )
 
 
 def _spent(standing: ScopeStanding) -> list[dict[str, object]]:

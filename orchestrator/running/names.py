@@ -70,8 +70,12 @@ class Names:
 
     def caused(self, step: Step) -> str:
         """The event that a step's first attempt follows from: the last end of what it needs, else
-        that the run was submitted."""
-        return self._progress.told_by(step.needs) or self._submitted
+        that the run was submitted. What a fork has taken over was told before that."""
+        return max(self._progress.told_by(step.needs), self._submitted)
+
+    def caused_run(self) -> str:
+        """The last event of the run's steps, else that it was submitted."""
+        return max(self._progress.told_by(tuple(self._progress.steps)), self._submitted)
 
     def of_run(self) -> Mapping[str, Any]:
         """For what decides about a whole step, and for the run's output. Steps that a step may not

@@ -28,7 +28,7 @@ from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.kit import Kit
 from orchestrator.running.names import Names
 from orchestrator.running.outputs import Room
-from orchestrator.running.rows import ClaimedRun
+from orchestrator.running.rows import ClaimedRun, Telling
 from orchestrator.running.told import Outcome, Told
 from orchestrator.unread import unread
 
@@ -205,7 +205,9 @@ class Running:
                 now_ms = self._kit.clock.now_ms()
                 await self._put(task, Outcome(Task("fanned", begun_ms=now_ms, output=items)))
         except (TemplateFailed, StepFailed) as error:
-            await self._put(task, self._told.failed_early(step, task, str(error)))
+            await self._put(
+                task, self._told.failed_early(step, task, str(error), self._names.caused(step))
+            )
 
     def _is_wanted(self, step: Step) -> bool:
         if self._progress.is_skipped_with(step):
@@ -278,13 +280,17 @@ class Running:
         elif self._progress.is_failing:
             await write(End(self.hold.run, "failed", error=self._failure(), hold=self.hold))
         elif self._stops is not None:
-            told = self._told.asking(self._stops_for) if self._stops == "asking" else None
-            await write(Leave(self.hold, self._stops, self._stops_for, told))
+            await write(Leave(self.hold, self._stops, self._stops_for, self._asking()))
         elif self._progress.is_complete:
             await self._names.read([self._workflow.output])
             await write(self._ended_well())
         else:
             await write(Park(self.hold, self._progress.next_wake_ms()))
+
+    def _asking(self) -> Telling | None:
+        if self._stops != "asking":
+            return None
+        return self._told.asking(self._stops_for, self._names.caused_run())
 
     def _ended_well(self) -> End:
         run, output = self.hold.run, None

@@ -37,12 +37,14 @@ def drawn_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """The step that starts a run: `fences` are its attempt's."""
+    """The step that starts a run: `fences` are its attempt's, `told_by` the event that told its
+    beginning."""
 
     run: str
     task: TaskId
     depth: int
     fences: tuple[tuple[str, int], ...]
+    told_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,18 @@ class Submit:
         if not self._insert(database, place, definition, given, now_ms):
             found = _named(database, wanted, definition, given) if wanted.named else None
             return found or Submitted(place.id, version, is_new=False)
-        detail = {"input": wanted.given, "forked_from": wanted.forked_from}
-        event = of_run(place, by=wanted.by, detail=detail)
+        event = self._event(place)
         id_ = submitted_id(place, now_ms)
         tell(database, now_ms, Telling(id_, place.organisation, "run_submitted", event))
         return Submitted(place.id, version, is_new=True)
+
+    def _event(self, place: RunPlace) -> bytes:
+        wanted, inside = self.wanted, self.wanted.inside
+        detail = {"input": wanted.given, "forked_from": wanted.forked_from}
+        if inside is None:
+            return of_run(place, by=wanted.by, detail=detail)
+        detail |= {"parent": inside.run, "parent_step": inside.task.label}
+        return of_run(place, by=wanted.by, triggered_by=inside.told_by, detail=detail)
 
     def _place(self, version: int) -> RunPlace:
         wanted, id_ = self.wanted, self.wanted.run

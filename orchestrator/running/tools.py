@@ -152,7 +152,9 @@ class AttemptTools:
             by=self.claimed.by,
             folder=folder,
             named=f"{self.place.run.id}/{self.place.task.label}/{state.round}/{state.failures}",
-            inside=Inside(self.place.run.id, self.place.task, self.claimed.depth + 1, fences),
+            inside=Inside(
+                *(self.place.run.id, self.place.task, self.claimed.depth + 1, fences, state.told_by)
+            ),
         )
         try:
             run = (await self.toolbox.journal.write(Submit(submission))).run

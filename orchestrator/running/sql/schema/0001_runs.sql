@@ -21,6 +21,7 @@ create unique index definitions_by_version on definitions (org, name, version);
 -- `fences`: of a run that a step has started, what its keys name of the steps above (JSON).
 -- `limited_steps`: those with budgets of their own, by comma.
 -- `terms`: what the same submission under its name says beside definition and input (JSON).
+-- `told_by`: the event of the run itself, not of a step, that was told last.
 -- `scope_open`: the ledger may still admit its keys, and its end is not told yet.
 create table runs (
   id text primary key,
@@ -50,6 +51,7 @@ create table runs (
   limited_steps text not null,
   runs_at_once bigint,
   fences text not null default '[]',
+  told_by text not null default '',
   scope_open bigint not null default 1,
   created_ms bigint not null,
   ended_ms bigint
