@@ -145,6 +145,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 def _submission(parts: Parts, caller: Token, wanted: RunWanted, named: str) -> Submission:
     """Raises DefinitionInvalid, ConsoleError."""
     found = checked(parts, caller, wanted)
+    start_ms, start_in_ms = _start(wanted, parts.session.clock.now_ms())
     return Submission(
         organisation=wanted.scope.split("/", 1)[0],
         scope=wanted.scope,
@@ -153,7 +154,8 @@ def _submission(parts: Parts, caller: Token, wanted: RunWanted, named: str) -> S
         by=caller.name,
         folder=found.folder,
         named=named,
-        start_ms=_start_ms(wanted, parts.session.clock.now_ms()),
+        start_ms=start_ms,
+        start_in_ms=start_in_ms,
     )
 
 
@@ -175,18 +177,15 @@ def _named(wanted: RunWanted, header: str) -> str:
     return wanted.name or header
 
 
-def _start_ms(wanted: RunWanted, now_ms: int) -> int:
-    """0: now."""
+def _start(wanted: RunWanted, now_ms: int) -> tuple[int, int]:
+    """Not before which time, and so long from now; 0 where that is not said."""
     if wanted.start_in is not None and wanted.start_at is not None:
         raise InvalidRequest("say start_in or start_at, not both", param="start_at")
-    start_ms = 0
-    if wanted.start_in is not None:
-        start_ms = now_ms + (milliseconds(wanted.start_in, "start_in") or 0)
-    if wanted.start_at is not None:
-        start_ms = _moment_ms(wanted.start_at)
-    if start_ms > now_ms + AHEAD_MS_MAX:
+    start_ms = 0 if wanted.start_at is None else _moment_ms(wanted.start_at)
+    in_ms = 0 if wanted.start_in is None else milliseconds(wanted.start_in, "start_in") or 0
+    if max(start_ms - now_ms, in_ms) > AHEAD_MS_MAX:
         raise InvalidRequest("a run starts within ten years", param="start_in")
-    return start_ms
+    return start_ms, in_ms
 
 
 def _moment_ms(text: str) -> int:

@@ -1,10 +1,13 @@
 """Whether a definition can run: what it names is there, and no step may spend more than its run."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
 from itertools import chain, islice
 
-from budgets.policy import Limit
-from orchestrator.definition import Step, Workflow, total_nusd
+from budgets.allotments import moves_aside
+from budgets.policy import Dimension, Limit
+from orchestrator.definition import Step, Workflow
 from orchestrator.graph import StepGraph
 from orchestrator.problems import PROBLEMS_MAX, Place, Problem, nearest
 from orchestrator.templates import (
@@ -144,7 +147,7 @@ def _defaults(workflow: Workflow) -> Iterator[Problem]:
 
 def _budgets(workflow: Workflow) -> Iterator[Problem]:
     of_run = {limit.identity: limit for limit in workflow.budget}
-    moved_nusd = 0
+    moved: Counter[Dimension] = Counter()
     for index, step in enumerate(workflow.steps):
         for at, limit in enumerate(step.budget):
             above = of_run.get(limit.identity)
@@ -156,25 +159,31 @@ def _budgets(workflow: Workflow) -> Iterator[Problem]:
                 )
         if not step.guaranteed:
             continue
-        moved_nusd += total_nusd(step.budget) or 0
+        moved.update({each.dimension: each.amount for each in step.budget if _is_total(each)})
         if not step.budget:
             yield Problem(
                 ("steps", index, "guaranteed"),
                 f"{step.id} has no budget that could be guaranteed: write one",
             )
-    whole_nusd = total_nusd(workflow.budget)
-    if whole_nusd is not None and moved_nusd > whole_nusd:
-        yield Problem(
-            ("budget",),
-            f"{dollars(moved_nusd)} usd are guaranteed to steps, and the run has "
-            f"{dollars(whole_nusd)} usd",
-        )
+    for limit in filter(_is_total, workflow.budget):
+        of_steps = moved[limit.dimension]
+        if of_steps > limit.amount:
+            told = _amount_of(of_steps, limit.dimension)
+            message = f"{told} are guaranteed to steps, and the run has {_amount(limit)}"
+            yield Problem(("budget",), message)
+
+
+def _is_total(limit: Limit) -> bool:
+    """Whether it is one that can be moved, and says how much there is in all."""
+    return limit.window == "total" and moves_aside(limit)
 
 
 def _amount(limit: Limit) -> str:
-    if limit.dimension == "usd":
-        return f"{dollars(limit.amount)} usd"
-    return f"{limit.amount} {limit.dimension}"
+    return _amount_of(limit.amount, limit.dimension)
+
+
+def _amount_of(amount: int, dimension: Dimension) -> str:
+    return f"{dollars(amount) if dimension == 'usd' else amount} {dimension}"
 
 
 def _models(workflow: Workflow, known: Collection[str] | None) -> Iterator[Problem]:
@@ -184,7 +193,7 @@ def _models(workflow: Workflow, known: Collection[str] | None) -> Iterator[Probl
     for index, step in enumerate(workflow.steps):
         place: Place = ("steps", index)
         for at, name in enumerate(step.models):
-            yield from _model(name, known, (*place, "models", at))
+            yield from _pattern(name, known, (*place, "models", at))
         call = step.action.call(default)
         if call is None:
             continue
@@ -196,10 +205,16 @@ def _models(workflow: Workflow, known: Collection[str] | None) -> Iterator[Probl
             continue
         if call.model != default:
             yield from _model(call.model, known, (*place, step.action.kind, "model"))
-        if step.models and call.model not in step.models:
+        if step.models and not any(fnmatchcase(call.model, each) for each in step.models):
             yield Problem(
                 (*place, "models"), f"{step.id} asks {call.model}, which is none of its models"
             )
+
+
+def _pattern(name: str, known: Collection[str] | None, place: Place) -> Iterator[Problem]:
+    """Of a list as keys have it, where `openai/*` stands for all that begin so."""
+    if known is None or not any(fnmatchcase(each, name) for each in known):
+        yield from _model(name, known, place)
 
 
 def _model(name: str, known: Collection[str] | None, place: Place) -> Iterator[Problem]:

@@ -68,6 +68,11 @@ def submitted_id(run: RunPlace, time_ms: int) -> str:
     return event_id(time_ms, run.id, "run_submitted")
 
 
+def resolved_id(attempt: AttemptPlace, time_ms: int) -> str:
+    """Of the event that somebody has decided about a step."""
+    return event_id(time_ms, attempt.name, "approval_resolved")
+
+
 def of_run(
     run: RunPlace, *, by: str = BY, triggered_by: str = "", detail: Mapping[str, Any] | None = None
 ) -> bytes:

@@ -4,13 +4,14 @@ A run is what its tasks say: no order of calls is replayed, so a run that comes 
 database goes on where its rows are.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
 from orchestrator.definition import Step, Workflow
 from orchestrator.places import PLAIN, TaskId
+from orchestrator.unread import value_of
 
 TaskStatus = Literal["running", "waiting", "again", "fanned", "done", "skipped", "failed"]
 RunStatus = Literal[
@@ -25,7 +26,8 @@ class Task:
     """What the database knows of a task. `waiting`: for a signal or a time; `again`: another
     attempt at `wake_at_ms`; `fanned`: its entries are tasks of their own, and `output` is the list
     of what they are given. `failures`: attempts that count; `round`: of `until`, from 0, and
-    `last` the output of the one before; `told_by`: the event that told its end."""
+    `last` the output of the one before; `told_by`: the event that told its end. Outputs may be
+    unread."""
 
     status: TaskStatus
     attempt: int = 0
@@ -65,7 +67,7 @@ class Progress:
         self._fans, self._failed, self._needed_by = {}, [], {}
         for task, state in sorted(self.tasks.items()):
             if state.status == "fanned":
-                self._fans[task.step] = _Fan(len(state.output))
+                self._fans[task.step] = _Fan(value_of(state.output))
         for task, state in self.tasks.items():
             if task.entry != PLAIN:
                 self._fans[task.step].note(task.entry, state, is_active=self._is_active(task))
@@ -102,7 +104,8 @@ class Progress:
         return "failed" if "failed" in entries else "done"
 
     def output(self, step: str) -> Any:
-        """Of a step that has ended: of a `foreach` the list of its entries' outputs."""
+        """Of a step that has ended: of a `foreach` the list of its entries' outputs. As they are
+        there, read or unread."""
         head = self.tasks[TaskId(step)]
         if head.status != "fanned":
             return head.output if head.status == "done" else None
@@ -121,7 +124,7 @@ class Progress:
 
     def given(self, task: TaskId) -> Any:
         """What an entry of a `foreach` is about."""
-        return self.tasks[TaskId(task.step)].output[task.entry]
+        return self._fans[task.step].items[task.entry]
 
     @property
     def is_failing(self) -> bool:
@@ -175,7 +178,7 @@ class Progress:
         if task.entry != PLAIN:
             self._fans[task.step].note(task.entry, state, is_active=self._is_active(task))
         elif state.status == "fanned":
-            self._fans[task.step] = _Fan(len(state.output))
+            self._fans[task.step] = _Fan(value_of(state.output))
         if state.status == "failed" and task.step not in self._failed:
             self._failed.append(task.step)
         if self.has_ended(task.step):
@@ -212,12 +215,13 @@ class Progress:
 
 
 class _Fan:
-    """The entries of a `foreach`: `open` have not ended, `active` are at work, and all before
-    `next` have `begun`."""
+    """The entries of a `foreach`, one for each of its `items`: `open` have not ended, `active` are
+    at work, and all before `next` have `begun`."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.open = set(range(size))
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
+        self.size = len(items)
+        self.open = set(range(self.size))
         self.active: set[int] = set()
         self.begun: set[int] = set()
         self.next = 0
@@ -240,5 +244,6 @@ def _is_unfinished(task: Task) -> bool:
 
 
 def ended_with(task: Task, status: TaskStatus, *, output: Any = None, error: str = "") -> Task:
-    """The task at its end."""
-    return replace(task, status=status, output=output, error=error, wake_at_ms=None)
+    """The task at its end. What is done has no use for the round before."""
+    last = None if status == "done" else task.last
+    return replace(task, status=status, output=output, last=last, error=error, wake_at_ms=None)

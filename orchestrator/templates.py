@@ -25,6 +25,7 @@ INPUT_NAME = "input"
 _VOLATILE = nodes.Keyword("volatile", nodes.Const(True))
 _OTHERS = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 _KNOWN = EXPRESSIONS | STATEMENTS | {nodes.Template, nodes.Operand, nodes.Pair, nodes.Keyword}
+_FIELDS = (nodes.Getattr, nodes.Getitem)
 _METHODS = sorted({*TEXT_METHODS, *MAPPING_METHODS})
 DEPTH_MAX = 200
 """Of its tree: a walk of it fits on Python's stack."""
@@ -72,6 +73,15 @@ def parsed(text: str) -> tuple[nodes.Node, ...]:
     return tuple(_tree(text).body)
 
 
+@lru_cache(maxsize=_PARSED_KEPT)
+def steps_named(text: str) -> frozenset[str]:
+    """Of a template that was checked: which steps it names. Raises TemplateInvalid."""
+    if not is_template(text):
+        return frozenset()
+    found = (_field_of(each) for body in parsed(text) for each in body.find_all(_FIELDS))
+    return frozenset(field for root, field in found if root == STEPS_NAME)
+
+
 def references(text: str) -> References:
     """Raises TemplateInvalid."""
     if not is_template(text) and len(text) <= TEMPLATE_CHARS_MAX:
@@ -91,7 +101,7 @@ def references(text: str) -> References:
         raise TemplateInvalid(f"not a template: {error.msg}") from None
     except (RecursionError, MemoryError):  # the latter of Python's own parser
         raise TemplateInvalid(_TOO_DEEP) from None
-    fields = [_field_of(each) for each in tree.find_all((nodes.Getattr, nodes.Getitem))]
+    fields = [_field_of(each) for each in tree.find_all(_FIELDS)]
     steps = [field for root, field in fields if root == STEPS_NAME]
     mentioned = sum(each.name == STEPS_NAME for each in tree.find_all(nodes.Name))
     return References(

@@ -3,14 +3,14 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from orchestrator.events import submitted_id
 from orchestrator.kinds.contract import Signal
-from orchestrator.places import TaskId
+from orchestrator.places import RunPlace, TaskId
 from orchestrator.progress import ENDED, RunStatus, Task
 from orchestrator.running.database import Database, Row, Value, sql
 from orchestrator.running.journal import Hold, marks
-from orchestrator.running.outputs import loaded, stored, written
+from orchestrator.running.outputs import RUN_BYTES_MAX, stored, written
 from orchestrator.running.rows import (
     ClaimedRun,
     Telling,
@@ -19,16 +19,22 @@ from orchestrator.running.rows import (
     signal_from,
     task_from,
 )
+from orchestrator.unread import Unread, unread
 
 CLAIMED_AT_ONCE_MAX = 200
+CLAIMED_BYTES_MAX = RUN_BYTES_MAX
+"""Of all runs of a claim together, but for the first."""
+_TASK_BYTES = 1_024
+"""What a task takes beside its output."""
 _ORDERS = 10_000
 _order = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Takes runs that are due, `most` of them. Answers them as they are, and when the next one that
-    waits is due (None: none)."""
+    """Takes runs that are due, `most` of them, or fewer where they are long: a server ends
+    transactions that go on for seconds. Answers them as they are, and when the next one that waits
+    is due (None: none)."""
 
     executor: str
     most: int
@@ -39,6 +45,7 @@ class Claim:
         most = min(self.most, CLAIMED_AT_ONCE_MAX)
         ids = [str(row[0]) for row in database.rows(sql("claim"), (self.executor, now_ms, most))]
         ids = _within_limits(database, ids) if ids else []
+        ids = _within_bytes(database, ids) if ids else []
         runs = _runs(database, ids) if ids else []
         ((due,),) = database.rows(sql("next_due"))
         return runs, None if due is None else number(due)
@@ -59,6 +66,20 @@ def _within_limits(database: Database, ids: list[str]) -> list[str]:
             database.execute(sql("put_back"), (run,))
             ids.remove(run)
     return ids
+
+
+def _within_bytes(database: Database, ids: list[str]) -> list[str]:
+    """Without those that are too long together, which are put back."""
+    statement = sql("sizes_of").replace(":runs", marks(len(ids)))
+    taken: list[str] = []
+    total = 0
+    for run, size in database.rows(statement, (_TASK_BYTES, *ids)):
+        total += number(size)
+        if taken and total > CLAIMED_BYTES_MAX:
+            database.execute(sql("put_back"), (str(run),))
+        else:
+            taken.append(str(run))
+    return taken
 
 
 def _runs(database: Database, ids: Sequence[str]) -> list[ClaimedRun]:
@@ -89,13 +110,17 @@ class Put:
     def __call__(self, database: Database, now_ms: int) -> None:
         """See journal.Act."""
         state, place = self.state, (self.hold.run, *self.task)
+        output, last = (
+            None if each is None else stored(database, each) for each in (state.output, state.last)
+        )
         database.execute(
             sql("put_task"),
             (
                 *(*place, state.status, state.attempt, state.failures, state.round),
                 *(state.wake_at_ms, state.begun_ms, now_ms if state.has_ended else None),
-                None if state.output is None else stored(database, state.output),
-                None if state.last is None else stored(database, state.last),
+                sum(each.size for each in (output, last) if each is not None),
+                None if output is None else output.text,
+                None if last is None else last.text,
                 *(written(state.error), state.told_by),
             ),
         )
@@ -137,7 +162,7 @@ class Leave:
         told = (self.status, self.status, written(self.error))
         database.execute(sql("leave"), (*told, self.hold.run, self.hold.epoch))
         if self.telling is not None:
-            tell(database, now_ms, self.telling)
+            tell_of_run(database, now_ms, self.hold.run, self.telling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +179,7 @@ class End:
     def __call__(self, database: Database, now_ms: int) -> bool:
         """See journal.Act."""
         assert self.status in ENDED
-        output = None if self.output is None else stored(database, self.output)
+        output = None if self.output is None else stored(database, self.output).text
         epoch = -1 if self.hold is None else self.hold.epoch
         said = (self.status, output, written(self.error), now_ms, self.run, epoch, epoch)
         if not database.execute(sql("end_run"), said):
@@ -192,14 +217,16 @@ def _tell_parent(database: Database, run: str, row: Row, now_ms: int) -> None:
     signal(database, str(parent), task, Signal("", now_ms, end_told(run, *end)))
 
 
-def end_told(run: str, status: Value, output: Value, error: Value) -> dict[str, Any]:
-    """What a step hears of the run that it has started, when that has ended."""
-    return {"run": run, "status": status, "output": loaded(output), "error": error}
+def end_told(run: str, status: Value, output: Value, error: Value) -> Unread:
+    """What a step hears of the run that it has started, when that has ended. The output, which may
+    be long, is not read for that."""
+    rest = unread({"run": run, "status": status, "error": error}).text
+    return Unread(f'{rest[:-1]},"output":{"null" if output is None else output}}}')
 
 
 def signal(database: Database, run: str, task: TaskId, told: Signal) -> bool:
     """Tells a step something; whether it had not been told yet."""
-    payload = stored(database, told.payload)
+    payload = stored(database, told.payload).text
     row = (run, *task, written(told.by), told.at_ms, payload)
     is_new = database.execute(sql("signal"), row) > 0
     database.execute(sql("wake"), (run,))
@@ -211,6 +238,19 @@ def tell(database: Database, now_ms: int, telling: Telling) -> None:
     order = now_ms * _ORDERS + next(_order) % _ORDERS
     row = (telling.id, order, telling.organisation, telling.event_type, telling.event.decode())
     database.execute(sql("tell"), row)
+
+
+def tell_of_run(database: Database, now_ms: int, run: str, telling: Telling) -> None:
+    """The same for an event of a run itself."""
+    tell(database, now_ms, telling)
+    database.execute(sql("told_of_run"), (telling.id, run))
+
+
+def last_told(database: Database, place: RunPlace) -> str:
+    """The last event of a run and its steps: ids begin with their time. What a fork has taken over
+    was told of another run, before this one was submitted."""
+    ((created_ms, *told),) = database.rows(sql("last_told"), (place.id,))
+    return max(submitted_id(place, number(created_ms)), *map(str, told))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from orchestrator.running.database import DatabaseAway
 from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.kit import Kit
 from orchestrator.running.names import Names
-from orchestrator.running.outputs import checked
+from orchestrator.running.outputs import Room, checked
 from orchestrator.running.rows import ClaimedRun
 from orchestrator.running.told import Outcome, Told
 from orchestrator.running.tools import AttemptTools
+from orchestrator.unread import Unread, value_of
 
 KEY_OUTLIVES_MS = 60_000
 """How long a key counts beyond the time that its attempt has: it is revoked when that ends."""
@@ -49,6 +50,7 @@ class Attempts:
         bundle: Bundle,
         names: Names,
         told: Told,
+        room: Room,
     ) -> None:
         self.exhausted = ""
         self._claimed = claimed
@@ -58,6 +60,7 @@ class Attempts:
         self._bundle = bundle
         self._names = names
         self._told = told
+        self._room = room
         self._steps = {step.id: step for step in bundle.workflow.steps}
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._performing: dict[TaskId, asyncio.Task[Any]] = {}
@@ -103,7 +106,7 @@ class Attempts:
         self, step: Step, task: TaskId, before: Task | None, signal: Signal | None, write: Write
     ) -> Outcome:
         if before is not None and before.status == "waiting":
-            state = before
+            state = before if signal is None else self._told.heard(step, task, before, signal)
         else:
             state = self._begun(before)
             cause = "" if before else self._names.caused(step)
@@ -165,12 +168,14 @@ class Attempts:
 
     async def _performed(
         self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None, deadline_ms: int
-    ) -> Any:
+    ) -> Unread | None:
         """What the kind answers, as JSON has it."""
         left_s = (deadline_ms - self._kit.clock.now_ms()) / 1000
         try:
+            await self._names.read_for(step)
+            last = await self._names.value(state.last)
             async with self._kit.turns.one():
-                action = rendered(step.action, self._names.of_task(place.task, state.last))
+                action = rendered(step.action, self._names.of_task(place.task, last))
             secret = ""
             if state.status != "waiting":  # else it has its money and its key
                 secret = await self._paid_for(step, place, deadline_ms)
@@ -186,7 +191,8 @@ class Attempts:
                 deadline_ms=deadline_ms,
             )
             async with asyncio.timeout(max(left_s, 0.001)) as timeout:
-                return checked(await self._interruptibly(place.task, action.perform(attempt)))
+                said = await self._interruptibly(place.task, action.perform(attempt))
+            return self._room.take(place.task, checked(said))
         except TemplateFailed as error:
             raise StepFailed(str(error), is_final=True) from None
         except Waits:
@@ -227,12 +233,12 @@ class Attempts:
         finally:
             del self._performing[task]
 
-    def _after(self, step: Step, task: TaskId, state: Task, output: Any) -> Outcome:
+    def _after(self, step: Step, task: TaskId, state: Task, output: Unread | None) -> Outcome:
         """A round is done; whether it was the last."""
         if step.until is None:
             return self._told.completed(step, task, ended_with(state, "done", output=output))
         try:
-            is_enough = truth(step.until.condition, self._names.of_task(task, output))
+            is_enough = truth(step.until.condition, self._names.of_task(task, value_of(output)))
         except TemplateFailed as error:
             message = f"until: {error}"
             return self._told.failed(step, task, self._ended_badly(step, state, message))

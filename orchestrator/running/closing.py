@@ -1,12 +1,14 @@
 """Ends runs: at the ledger, in the log, and for the runs inside them.
 
 That a run is over is written first. From then on nobody writes for it; here its scope is closed, so
-that none of its keys is admitted, and its end is told with what it has spent. Done again after a
-crash, it changes nothing.
+that none of its keys is admitted, and its end is told with what it has spent. The ledger counts
+where there are limits: of steps without a budget of their own only the records know, and they come
+later, so that the end names those. Done again after a crash, it changes nothing.
 """
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from budgets.overview import ScopeStanding
@@ -14,7 +16,7 @@ from budgets.transport import LedgerUnavailable
 from orchestrator.events import event_id, of_run
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import RunStatus
-from orchestrator.running.acts import End, EndBelow, tell
+from orchestrator.running.acts import End, EndBelow, last_told, tell, tell_of_run
 from orchestrator.running.database import Database, DatabaseAway, Row, sql
 from orchestrator.running.journal import Doing
 from orchestrator.running.kit import Kit
@@ -64,16 +66,21 @@ class Closing:
             await self._leave_nothing(place, limited, end)
         else:
             await self._kit.purse.close_run(place, limited)
+        begun = await self._kit.journal.read(
+            lambda database: [str(row[0]) for row in database.rows(sql("spans_of"), (place.id,))]
+        )
         detail = {
             "status": status,
             "error": error,
             "duration_ms": number(ended_ms) - number(created_ms),
             "spent": _spent(standing.run),
             "steps": {name: _spent(each) for name, each in standing.steps.items()},
+            "not_counted": sorted({*begun} - standing.steps.keys()),
         }
-        told = [_telling(place, number(ended_ms), "run_completed", detail)]
+        cause = await self._kit.journal.read(partial(last_told, place=place))
+        told = [_telling(place, number(ended_ms), "run_completed", cause, detail)]
         if status == "halted":
-            told.insert(0, _telling(place, number(ended_ms), "workflow_halted", detail))
+            told.insert(0, _telling(place, number(ended_ms), "workflow_halted", cause, detail))
         await self._kit.journal.write(
             Doing(lambda database, now: _closed(database, now, end, told))
         )
@@ -99,16 +106,20 @@ def _used_up(database: Database, now_ms: int, scope: str, reason: str) -> UsedUp
             return "halted"
         if database.execute(sql("ask"), (reason, run)):
             place = RunPlace(str(run), scope, str(workflow), number(version))
-            tell(database, now_ms, asking(place, number(epoch), now_ms, reason))
+            cause = last_told(database, place)
+            telling = asking(place, number(epoch), now_ms, reason, cause)
+            tell_of_run(database, now_ms, str(run), telling)
         return "asking"
     return ""
 
 
 def _telling(
-    place: RunPlace, ended_ms: int, event_type: str, detail: Mapping[str, object]
+    place: RunPlace, ended_ms: int, event_type: str, caused_by: str, detail: Mapping[str, object]
 ) -> Telling:
     id_ = event_id(ended_ms, place.id, event_type)
-    return Telling(id_, place.organisation, event_type, of_run(place, detail=detail))
+    return Telling(
+        id_, place.organisation, event_type, of_run(place, triggered_by=caused_by, detail=detail)
+    )
 
 
 def _spent(standing: ScopeStanding) -> list[dict[str, object]]:

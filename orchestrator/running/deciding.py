@@ -6,12 +6,12 @@ from typing import Any
 
 from budgets.policy import Limit
 from orchestrator.bundle import bundle_from
-from orchestrator.events import event_id, of_attempt, of_run
+from orchestrator.events import event_id, of_attempt, of_run, resolved_id
 from orchestrator.kinds.approval import Approval
 from orchestrator.kinds.contract import Signal
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import ENDED, RunStatus
-from orchestrator.running.acts import End, signal, tell
+from orchestrator.running.acts import End, last_told, signal, tell, tell_of_run
 from orchestrator.running.database import Database, sql
 from orchestrator.running.journal import marks
 from orchestrator.running.limits import limits_from, limits_text
@@ -182,7 +182,7 @@ class Approve(Decision):
             raise NotPossible(f"{self.task.label} of run {self.run} was decided already")
         place = AttemptPlace(found.place, self.task, number(rows[0][0]))
         event = of_attempt(place, by=self.by, triggered_by=str(rows[0][1]), detail=said)
-        id_ = event_id(now_ms, place.name, "approval_resolved")
+        id_ = resolved_id(place, now_ms)
         tell(database, now_ms, Telling(id_, place.run.organisation, "approval_resolved", event))
         return found.status
 
@@ -240,9 +240,11 @@ class RaiseBudget(Decision):
                 database, now_ms
             )
         detail = {"approved": bool(self.limits), "comment": self.comment}
-        event = of_run(found.place, by=self.by, detail=detail)
+        cause = last_told(database, found.place)
+        event = of_run(found.place, by=self.by, triggered_by=cause, detail=detail)
         id_ = event_id(now_ms, self.run, "approval_resolved")
-        tell(database, now_ms, Telling(id_, found.place.organisation, "approval_resolved", event))
+        telling = Telling(id_, found.place.organisation, "approval_resolved", event)
+        tell_of_run(database, now_ms, self.run, telling)
         return status
 
 

@@ -46,6 +46,7 @@ class Fork(Decision):
             folder=str(folder),
             named=self.named,
             forked_from=self.run,
+            forked_step=self.step,
             run=self.fork,
         )
         submitted = Submit(submission)(database, now_ms)

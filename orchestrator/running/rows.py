@@ -1,7 +1,6 @@
 """Rows of the database of runs, as the rest of this folder has them."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +27,11 @@ class Telling:
 class ClaimedRun:
     """A run that is this executor's in this epoch. `document`: the definition and the files inside
     it, as submitted; `definition_id` names it; `depth`: how many runs it is inside of;
-    `signals`: what its steps were told before it was claimed."""
+    `signals`: what its steps were told before it was claimed. What is long is unread."""
 
     place: RunPlace
     epoch: int
-    given: Mapping[str, Any]
+    given_text: str
     budget: tuple[Limit, ...]
     wanted: str
     by: str
@@ -45,6 +44,12 @@ class ClaimedRun:
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     signals: dict[TaskId, Signal] = field(default_factory=dict)
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """Its input."""
+        given: dict[str, Any] = json.loads(self.given_text)
+        return given
+
 
 def claimed_from(row: Row) -> ClaimedRun:
     """Of a row of claimed.sql."""
@@ -55,7 +60,7 @@ def claimed_from(row: Row) -> ClaimedRun:
             str(id_), str(scope), str(workflow), number(version), fences_from(str(fences))
         ),
         epoch=number(epoch),
-        given=json.loads(str(given)),
+        given_text=str(given),
         budget=limits_from(str(budget)),
         wanted=str(wanted),
         by=str(by),

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from budgets.transport import LedgerUnavailable
@@ -26,8 +27,10 @@ from orchestrator.running.heard import Heard
 from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.kit import Kit
 from orchestrator.running.names import Names
-from orchestrator.running.rows import ClaimedRun
+from orchestrator.running.outputs import Room
+from orchestrator.running.rows import ClaimedRun, Telling
 from orchestrator.running.told import Outcome, Told
+from orchestrator.unread import unread
 
 ENTRIES_MAX = 10_000
 AGAIN_MS = 1_000
@@ -45,9 +48,12 @@ class Running:
         bundle = bundles.of(claimed)
         self._workflow = bundle.workflow
         self._progress = Progress(bundle.workflow, dict(claimed.tasks))
-        self._names = Names(claimed, self._progress)
+        self._names = Names(claimed, self._progress, kit)
+        self._room = Room(claimed.tasks)
         self._told = Told(claimed, kit.clock)
-        self._attempts = Attempts(claimed, kit, closing, bundle, self._names, self._told)
+        self._attempts = Attempts(
+            claimed, kit, closing, bundle, self._names, self._told, self._room
+        )
         self._busy: dict[TaskId, asyncio.Task[None]] = {}
         self._heard = Heard(claimed.signals)
         self._changed = asyncio.Event()
@@ -197,6 +203,7 @@ class Running:
         """Decides whether a step runs, and how often."""
         task = TaskId(step.id)
         try:
+            await self._names.read_for(step)
             async with self._kit.turns.one():
                 is_wanted = self._is_wanted(step)
             if not is_wanted:
@@ -205,11 +212,14 @@ class Running:
                 await self._attempt(task)
             else:
                 async with self._kit.turns.one():
-                    items = self._items(step.foreach)
+                    items = unread(self._items(step.foreach))
+                self._room.take(task, items)
                 now_ms = self._kit.clock.now_ms()
                 await self._put(task, Outcome(Task("fanned", begun_ms=now_ms, output=items)))
-        except TemplateFailed as error:
-            await self._put(task, self._told.failed_early(step, task, str(error)))
+        except (TemplateFailed, StepFailed) as error:
+            await self._put(
+                task, self._told.failed_early(step, task, str(error), self._names.caused(step))
+            )
 
     def _is_wanted(self, step: Step) -> bool:
         if self._progress.is_skipped_with(step):
@@ -236,6 +246,8 @@ class Running:
                 return
             state = self._progress.tasks.get(task)
             signal = self._heard.take(task)
+            if signal is not None:
+                signal = replace(signal, payload=await self._names.value(signal.payload))
             await self._attempts.make(task, state, signal, self._put)
         if self._attempts.exhausted and self._stops is None:
             self._stops = "asking" if self._workflow.on_exhausted == "ask" else "halted"
@@ -261,7 +273,6 @@ class Running:
         self._progress.set(task, outcome.state)
         if outcome.telling is not None:
             self._kit.tells.set()  # before what its attempt does is told by others
-        self._names.note(task.step)
         if outcome.reads_signal:
             self._heard.forget(task)
         if self._progress.steps[task.step].guaranteed and self._progress.has_ended(task.step):
@@ -285,12 +296,17 @@ class Running:
         elif self._progress.is_failing:
             await write(End(self.hold.run, "failed", error=self._failure(), hold=self.hold))
         elif self._stops is not None:
-            told = self._told.asking(self._stops_for) if self._stops == "asking" else None
-            await write(Leave(self.hold, self._stops, self._stops_for, told))
+            await write(Leave(self.hold, self._stops, self._stops_for, self._asking()))
         elif self._progress.is_complete:
+            await self._names.read([self._workflow.output])
             await write(self._ended_well())
         else:
             await write(Park(self.hold, self._next_wake_ms()))
+
+    def _asking(self) -> Telling | None:
+        if self._stops != "asking":
+            return None
+        return self._told.asking(self._stops_for, self._names.caused_run())
 
     def _ended_well(self) -> End:
         run, output = self.hold.run, None
@@ -299,7 +315,9 @@ class Running:
                 output = value_of(self._workflow.output, self._names.of_run())
             except TemplateFailed as error:
                 return End(run, "failed", error=f"the run's output: {error}", hold=self.hold)
-        return End(run, "done", output=output, hold=self.hold)
+        # As text: what is written in a transaction is not made in it.
+        said = None if output is None else unread(output)
+        return End(run, "done", output=said, hold=self.hold)
 
     def _failure(self) -> str:
         step = self._progress.failed[0]

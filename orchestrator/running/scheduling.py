@@ -74,6 +74,7 @@ class SubmitDue:
                 given=json.loads(str(given)),
                 by=str(by),
                 folder=str(folder),
+                is_scheduled=True,
                 named=run_name(self.name, times.last(number(due_ms), now_ms)),
             )
         except (ScheduleInvalid, DefinitionInvalid) as error:  # by a version that is not this one

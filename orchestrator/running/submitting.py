@@ -23,8 +23,9 @@ class NameTaken(ValueError):
 
     def __init__(self, named: str, run: str) -> None:
         super().__init__(
-            f"a run was submitted as {named} already, with another definition or input: {run}; "
-            "choose another name, or leave it out"
+            f"a run was submitted as {named} already, and is not the same: {run}; its definition, "
+            "input, scope, start, or what it is forked from is another one; choose another name, "
+            "or leave it out"
         )
         self.run = run
 
@@ -36,19 +37,22 @@ def drawn_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """The step that starts a run: `fences` are its attempt's."""
+    """The step that starts a run: `fences` are its attempt's, `told_by` the event that told its
+    beginning."""
 
     run: str
     task: TaskId
     depth: int
     fences: tuple[tuple[str, int], ...]
+    told_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
     """`scope`: where the run's own is to be, below; `named`: under which the same submission is one
-    run, empty for none; `start_ms`: not before (0: now); `run`: its id, so that it is one run also
-    where it is written again because nobody knows whether it was."""
+    run, empty for none; `start_ms`: not before (0: now), `start_in_ms`: the same, from now;
+    `forked_step`: where it begins, of a fork; `run`: its id, so that it is one run also where it is
+    written again because nobody knows whether it was."""
 
     organisation: str
     scope: str
@@ -58,9 +62,25 @@ class Submission:
     folder: str = ""
     named: str = ""
     start_ms: int = 0
+    start_in_ms: int = 0
     inside: Inside | None = None
     forked_from: str = ""
+    forked_step: str = ""
+    is_scheduled: bool = False
     run: str = field(default_factory=drawn_id)
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody wants the workflow to be so from now on: a fork, a schedule, and a step
+        that starts it take it as it was."""
+        return self.inside is None and not (self.forked_from or self.is_scheduled)
+
+    @property
+    def terms(self) -> str:
+        """What makes it the same beside definition and input, as it was said: when it starts is
+        another time whenever it is said."""
+        start = (self.start_ms, self.start_in_ms)
+        return json.dumps((self.scope, *start, self.forked_from, self.forked_step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +114,18 @@ class Submit:
         if not self._insert(database, place, definition, given, now_ms):
             found = _named(database, wanted, definition, given) if wanted.named else None
             return found or Submitted(place.id, version, is_new=False)
-        detail = {"input": wanted.given, "forked_from": wanted.forked_from}
-        event = of_run(place, by=wanted.by, detail=detail)
+        event = self._event(place)
         id_ = submitted_id(place, now_ms)
         tell(database, now_ms, Telling(id_, place.organisation, "run_submitted", event))
         return Submitted(place.id, version, is_new=True)
+
+    def _event(self, place: RunPlace) -> bytes:
+        wanted, inside = self.wanted, self.wanted.inside
+        detail = {"input": wanted.given, "forked_from": wanted.forked_from}
+        if inside is None:
+            return of_run(place, by=wanted.by, detail=detail)
+        detail |= {"parent": inside.run, "parent_step": inside.task.label}
+        return of_run(place, by=wanted.by, triggered_by=inside.told_by, detail=detail)
 
     def _place(self, version: int) -> RunPlace:
         wanted, id_ = self.wanted, self.wanted.run
@@ -112,7 +139,8 @@ class Submit:
     ) -> bool:
         """Not where somebody else has just submitted it."""
         wanted, workflow = self.wanted, self.wanted.bundle.workflow
-        inside, waits = wanted.inside, wanted.start_ms > now_ms
+        inside, start_ms = wanted.inside, wanted.start_ms or now_ms + wanted.start_in_ms
+        waits = start_ms > now_ms
         status: RunStatus = "waiting" if waits else "queued"
         if inside is not None and database.rows(sql("pauses"), (inside.run,)):
             status = "paused"
@@ -122,7 +150,7 @@ class Submit:
             (
                 *(place.id, place.organisation, place.scope, definition, place.workflow),
                 *(place.version, given, limits_text(workflow.budget), status),
-                *(wanted.start_ms if waits else None, wanted.by, wanted.named or None),
+                *(start_ms if waits else None, wanted.by, wanted.named or None, wanted.terms),
                 *(*parent[:3], wanted.forked_from or None, parent[3]),
                 *(workflow.on_exhausted, ",".join(_limited(workflow)), workflow.runs_at_once),
                 *(json.dumps(place.fences), now_ms),
@@ -138,8 +166,8 @@ def _limited(workflow: Workflow) -> list[str]:
 def _named(database: Database, wanted: Submission, definition: str, given: str) -> Submitted | None:
     """The run that was submitted under this name. Raises NameTaken where it is another one."""
     rows = database.rows(sql("named"), (wanted.organisation, wanted.named))
-    for run, version, definition_there, given_there in rows:
-        if (definition_there, given_there) != (definition, given):
+    for run, version, *there in rows:
+        if there != [definition, given, wanted.terms]:
             raise NameTaken(wanted.named, str(run))
         return Submitted(str(run), number(version), is_new=False)
     return None
@@ -149,13 +177,15 @@ def _version(database: Database, wanted: Submission, definition: str, now_ms: in
     """Of this definition: its own, or, where a different one had that, the next."""
     organisation, workflow = wanted.organisation, wanted.bundle.workflow
     for (version,) in database.rows("select version from definitions where id = ?", (definition,)):
+        if wanted.is_by_hand:
+            database.execute(sql("renew_definition"), (definition,))
         return number(version)
     text, folder = wanted.bundle.text, wanted.folder
     while True:  # somebody else may submit another one at the same time
         rows = database.rows(sql("versions_of"), (organisation, workflow.name))
         version = max([workflow.version, *(number(last) + 1 for _, last in rows)])
         row = (definition, organisation, workflow.name, version, text, folder, now_ms)
-        if database.execute(sql("put_definition"), row):
+        if database.execute(sql("put_definition"), (*row, organisation, workflow.name)):
             return version
         same = database.rows("select version from definitions where id = ?", (definition,))
         if same:

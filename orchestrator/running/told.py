@@ -6,11 +6,13 @@ from typing import Any
 
 from budgets.session import Clock
 from orchestrator.definition import Step
-from orchestrator.events import RunEventType, event_id, of_attempt, of_run
+from orchestrator.events import RunEventType, event_id, of_attempt, of_run, resolved_id
 from orchestrator.kinds.approval import Approval
+from orchestrator.kinds.contract import Signal
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.progress import Task, TaskStatus
 from orchestrator.running.rows import ClaimedRun, Telling
+from orchestrator.unread import value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,11 @@ class Outcome:
     reads_signal: bool = False
 
 
-def asking(place: RunPlace, epoch: int, now_ms: int, reason: str) -> Telling:
+def asking(place: RunPlace, epoch: int, now_ms: int, reason: str, caused_by: str) -> Telling:
     """A run's budget is used up, and somebody is to raise it: once in each epoch of the run,
     whoever says so."""
-    event = of_run(place, detail={"asks_for": "budget", "reason": reason})
+    detail = {"asks_for": "budget", "reason": reason}
+    event = of_run(place, triggered_by=caused_by, detail=detail)
     id_ = event_id(now_ms, place.id, "asking", str(epoch))
     return Telling(id_, place.organisation, "approval_requested", event)
 
@@ -49,30 +52,30 @@ class Told:
 
     def completed(self, step: Step, task: TaskId, state: Task) -> Outcome:
         """The step, or the entry, is done."""
-        detail = {"output": state.output}
+        detail = {"output": value_of(state.output)}
         telling = self._of_attempt("step_completed", step, task, state, detail)
         ended = replace(state, told_by=telling.id)
         return Outcome(ended, telling, ended="done", reads_signal=True)
 
     def rounded(self, step: Step, task: TaskId, state: Task) -> Outcome:
         """One round of several is done."""
-        detail = {"round": state.round - 1, "output": state.last}
+        detail = {"round": state.round - 1, "output": value_of(state.last)}
         telling = self._of_attempt("step_completed", step, task, state, detail)
         ended = replace(state, told_by=telling.id)
         return Outcome(ended, telling, ended="done", reads_signal=True)
 
-    def failed(self, step: Step, task: TaskId, state: Task) -> Outcome:
+    def failed(self, step: Step, task: TaskId, state: Task, caused_by: str = "") -> Outcome:
         """An attempt has failed; `state` says whether another one comes."""
         detail = {"error": state.error, "again": state.status == "again"}
-        telling = self._of_attempt("step_failed", step, task, state, detail)
+        telling = self._of_attempt("step_failed", step, task, state, detail, caused_by)
         ended = replace(state, told_by=telling.id)
         return Outcome(ended, telling, ended="failed", reads_signal=True)
 
-    def failed_early(self, step: Step, task: TaskId, message: str) -> Outcome:
+    def failed_early(self, step: Step, task: TaskId, message: str, caused_by: str) -> Outcome:
         """A step that cannot begin: a template of its own says nothing that it could begin with."""
         status: TaskStatus = "skipped" if step.on_failure == "skip" else "failed"
         state = Task(status, begun_ms=self._clock.now_ms(), error=message)
-        return replace(self.failed(step, task, state), ended="", reads_signal=False)
+        return replace(self.failed(step, task, state, caused_by), ended="", reads_signal=False)
 
     def skipped(self) -> Outcome:
         """Its `when` is false, or what it needs was skipped: no event of the log says that."""
@@ -88,11 +91,20 @@ class Told:
             return Outcome(state)
         detail = {"until_ms": state.wake_at_ms}
         telling = self._of_attempt("approval_requested", step, task, state, detail)
-        return Outcome(state, telling)
+        return Outcome(replace(state, told_by=telling.id), telling)
 
-    def asking(self, reason: str) -> Telling:
+    def heard(self, step: Step, task: TaskId, state: Task, signal: Signal) -> Task:
+        """A step that was told something: what somebody has decided is an event, and what comes of
+        it follows from that."""
+        if not isinstance(step.action, Approval):
+            return state
+        place = AttemptPlace(self._claimed.place, task, state.attempt)
+        return replace(state, told_by=resolved_id(place, signal.at_ms))
+
+    def asking(self, reason: str, caused_by: str) -> Telling:
         """See `asking`."""
-        return asking(self._claimed.place, self._claimed.epoch, self._clock.now_ms(), reason)
+        claimed, now_ms = self._claimed, self._clock.now_ms()
+        return asking(claimed.place, claimed.epoch, now_ms, reason, caused_by)
 
     def _of_attempt(
         self,

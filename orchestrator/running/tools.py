@@ -25,6 +25,7 @@ from orchestrator.running.programs import FUNCTION_RUNNER, Program, Programs
 from orchestrator.running.rows import ClaimedRun
 from orchestrator.running.sends import Sends, Sent
 from orchestrator.running.submitting import Inside, NameTaken, Submission, Submit
+from orchestrator.unread import Unread, value_of
 
 _log = logging.getLogger("comptroller.steps")
 
@@ -152,7 +153,9 @@ class AttemptTools:
             by=self.claimed.by,
             folder=folder,
             named=f"{self.place.run.id}/{self.place.task.label}/{state.round}/{state.failures}",
-            inside=Inside(self.place.run.id, self.place.task, self.claimed.depth + 1, fences),
+            inside=Inside(
+                *(self.place.run.id, self.place.task, self.claimed.depth + 1, fences, state.told_by)
+            ),
         )
         try:
             run = (await self.toolbox.journal.write(Submit(submission, self.hold))).run
@@ -161,7 +164,7 @@ class AttemptTools:
         ended = await self.toolbox.journal.read(lambda database: _ended(database, run))
         if ended is None:
             raise Waits(None)
-        return _output_of(ended)
+        return _output_of(value_of(ended))
 
     async def _bundle(self, name: str) -> tuple[Bundle, str]:
         """A file that was submitted with this workflow, or one that is known by its name, and the
@@ -222,7 +225,7 @@ class AttemptTools:
         self.toolbox.live.say(self.place, "log", f"{line}\n")
 
 
-def _ended(database: Database, run: str) -> dict[str, Any] | None:
+def _ended(database: Database, run: str) -> Unread | None:
     """How a run ended; None where it has not."""
     rows: list[Row] = [*database.rows(sql("ended"), (run,))]
     status, output, error = rows[0]

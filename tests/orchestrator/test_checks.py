@@ -183,6 +183,20 @@ def test_no_more_is_guaranteed_than_there_is() -> None:
     assert problem.message == "1.50 usd are guaranteed to steps, and the run has 1.00 usd"
 
 
+def test_no_more_tokens_are_guaranteed_than_there_are() -> None:
+    """Each dimension by itself; what comes again with its window, or is for some models, is not
+    moved."""
+    some: dict[str, Any] = {"budget": [{"tokens": 900}, {"usd": "0.40"}], "guaranteed": True}
+    run = [{"usd": "1"}, {"tokens": 1_000}]
+    (problem,) = complaints(step(**some), step("b", **some), budget=run)
+    assert problem.place == ("budget",)
+    assert problem.message == "1800 tokens are guaranteed to steps, and the run has 1000 tokens"
+    assert complaints(step(**some), step("b", **some), budget=[{"usd": "1"}]) == []
+    for more in ({"window": "hour"}, {"models": ["m"]}):
+        other: dict[str, Any] = {"budget": [{"tokens": 900, **more}], "guaranteed": True}
+        assert complaints(step(**other), step("b", **other), budget=run) == []
+
+
 @pytest.mark.parametrize(
     ("fields", "default", "place", "words"),
     [
@@ -217,6 +231,20 @@ def test_models(
     (problem,) = problems_of(read(step(**fields), defaults=defaults), {"small", "large"})
     assert problem.place == place
     assert words in problem.message
+
+
+def test_a_pattern_stands_for_the_models_that_it_matches() -> None:
+    """As in a key: one of those that may be asked at least, and the step's own among them."""
+    known = {"openai/small", "openai/large", "demo/small"}
+
+    def said(*models: str) -> list[str]:
+        asks = step(prompt={"text": "x", "model": "openai/small"}, models=list(models))
+        return [each.message for each in problems_of(read(asks, defaults={}), known)]
+
+    assert said("openai/*") == said("demo/small", "*/small") == []
+    assert said("demo/*") == ["a asks openai/small, which is none of its models"]
+    (unknown,) = said("openai/*", "opneai/*")
+    assert unknown.startswith("opneai/* is no model that may be asked")
 
 
 @pytest.mark.parametrize(

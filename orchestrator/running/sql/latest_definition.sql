@@ -1,2 +1,2 @@
 -- A workflow by its name, as it was submitted last.
-select id, document, folder from definitions where org = ? and name = ? order by version desc limit 1
+select id, document, folder from definitions where org = ? and name = ? order by number desc, version desc limit 1

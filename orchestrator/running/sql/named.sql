@@ -1,2 +1,2 @@
 -- The run that was submitted under a name.
-select id, version, definition, input from runs where org = ? and named = ?
+select id, version, definition, input, terms from runs where org = ? and named = ?

@@ -1,7 +1,6 @@
--- Tasks of runs, with outputs that are kept apart.
+-- Tasks of runs; of what is kept apart only lists that a foreach is for.
 select t.run, t.step, t.entry, t.status, t.attempt, t.failures, t.round, t.wake_at_ms, t.begun_ms,
-  coalesce(o.body, t.output), coalesce(l.body, t.last), t.error, t.told_by
+  coalesce(b.body, t.output), t.last, t.error, t.told_by
 from tasks t
-left join blobs o on o.id = t.output
-left join blobs l on l.id = t.last
+left join blobs b on b.id = t.output and t.status = 'fanned'
 where t.run in (:runs)

@@ -114,7 +114,8 @@ def opened(folder: Path) -> Book:
 def submission(*steps: Mapping[str, Any], **fields: Any) -> Submission:
     """Of a workflow of these steps (one that sleeps, where none is given), by `ann`, with a dollar.
     Fields are the submission's, and of the workflow those that it does not have."""
-    named = {"scope": "acme/lab", "given": {}, "named": "", "start_ms": 0, "folder": ""}
+    named: dict[str, Any] = {"scope": "acme/lab", "given": {}, "named": "", "folder": ""}
+    named |= {"start_ms": 0, "start_in_ms": 0}
     of_submission = {name: fields.pop(name, default) for name, default in named.items()}
     files = fields.pop("files", {})
     workflow = {

@@ -79,12 +79,17 @@ def test_the_input_is_the_same_but_for_what_is_given(book: Book) -> None:
 
 
 def test_a_named_fork_is_one_run(book: Book) -> None:
-    """Said again it is the same; with another input it is refused."""
+    """Said again it is the same; with another input, from another step or of another run it is
+    refused."""
     run = ran(book)
     first = fork(book, run, "c", named="again")
     assert fork(book, run, "c", named="again") == first
     with pytest.raises(NameTaken):
         fork(book, run, "c", named="again", given={"n": 6})
+    other = ran(book)
+    for origin, step in ((run, "b"), (other, "c")):
+        with pytest.raises(NameTaken, match=first):
+            fork(book, origin, step, named="again")
 
 
 def test_what_cannot_be_forked(book: Book) -> None:

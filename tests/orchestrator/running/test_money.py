@@ -136,6 +136,7 @@ async def test_a_run_that_is_used_up_halts_within_a_second_and_says_who_spent_wh
     (of_a,) = detail["steps"]["a"]
     assert QUOTE_NUSD * 3 <= limit["spent"] <= limit["limit"] == QUOTE_NUSD * 4
     assert 0 < of_a["spent"] < limit["spent"]
+    assert detail["not_counted"] == ["b"], "it has spent too, and c has not begun"
 
 
 async def first_refusal_ms(shop: Workshop, run: str) -> int:

@@ -206,7 +206,7 @@ async def test_a_run_inside_a_run_hands_its_output_up(shop: Workshop) -> None:
 
 
 async def test_the_log_tells_a_run_as_one_chain(shop: Workshop) -> None:
-    """Every event names its run, and the event that it follows from."""
+    """Every event names its run; what each follows from: see test_chain.py."""
     run = await shop.submit(
         {"id": "a", "command": shop.program("a.py", "print(1)")},
         {"id": "b", "needs": ["a"], "command": shop.program("b.py", "print(2)")},
@@ -223,9 +223,6 @@ async def test_the_log_tells_a_run_as_one_chain(shop: Workshop) -> None:
         ("run_completed", ""),
     ]
     assert {event["correlation_id"] for _, event in told} == {run}
-    causes = [event.get("triggered_by", "") for kind, event in told if kind.startswith("step")]
-    assert len(set(causes)) == 4
-    assert all(causes)
 
 
 @pytest.mark.parametrize("more", [{}, {"callback": True}, {"key": True}], ids=str)

@@ -2,11 +2,15 @@
 none."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.places import TaskId
 from orchestrator.problems import DefinitionInvalid
-from orchestrator.running.submitting import NameTaken
+from orchestrator.running.database import sql
+from orchestrator.running.forking import Fork
+from orchestrator.running.submitting import Inside, NameTaken, Submit
 from tests.orchestrator.running.book import NOW_MS, Book, submission
 
 SLEEP = {"id": "a", "sleep": "1s"}
@@ -38,6 +42,35 @@ def test_a_changed_definition_is_a_new_version_and_the_same_text_is_not(book: Bo
     assert book.rows("select count(*) from definitions") == [(6,)]
 
 
+def latest(book: Book) -> str:
+    """How long the first step of `report` sleeps, for who starts it by its name."""
+    ((_, document, _),) = book.rows(sql("latest_definition"), "acme", "report")
+    step = json.loads(str(document))["workflow"]["steps"][0]
+    return str(step["sleep"])
+
+
+def test_a_workflow_is_known_by_its_name_as_it_was_submitted_last(book: Book) -> None:
+    """Also where that is an old version again; what takes an old one without being a submission of
+    somebody's changes nothing, and the last one is kept, though nothing else has it."""
+    one, two = ({**SLEEP, "sleep": each} for each in ("1s", "2s"))
+    old = book.submit(one)
+    book.submit(two)
+    assert latest(book) == "2s"
+    book.act(Fork("acme", old, "bob", step="a"))
+    scheduled = replace(submission(one), is_scheduled=True)
+    book.act(Submit(scheduled))
+    book.act(Submit(replace(submission(one), inside=Inside(old, TaskId("a"), 1, ()))))
+    assert latest(book) == "2s"
+    for _ in range(2):
+        assert book.submitted(one).version == 1
+        assert latest(book) == "1s"
+    book.database.execute("delete from runs")
+    book.database.execute(sql("unused_definitions"))
+    assert latest(book) == "1s"
+    assert book.submitted({**SLEEP, "sleep": "3s"}).version == 3
+    assert latest(book) == "3s"
+
+
 def test_a_changed_file_inside_is_a_new_version(book: Book) -> None:
     """The definition is all that is submitted."""
     step = {"id": "a", "workflow": "x.yaml"}
@@ -65,6 +98,24 @@ def test_a_name_is_one_run(book: Book) -> None:
     with pytest.raises(NameTaken):
         book.submit(SLEEP, given={"n": 2}, named="with-input", **asks)
     assert book.rows("select count(*) from definitions") == [(2,)]
+
+
+def test_a_name_is_one_run_in_one_scope_and_at_one_start(book: Book) -> None:
+    """Another scope is another budget, another start another run: they are refused. A start that is
+    said from now is the same whenever it is said."""
+    later = {"start_in_ms": 60_000}
+    for named, same in (("now", {}), ("at", {"start_ms": NOW_MS + 60_000}), ("in", later)):
+        first = book.submitted(SLEEP, named=named, **same)
+        again = book.submitted(SLEEP, named=named, **same)
+        assert (again.run, again.is_new) == (first.run, False)
+        for other in ({"scope": "acme/rich"}, {"start_ms": 7}, {"start_in_ms": 7}):
+            with pytest.raises(NameTaken, match=first.run):
+                book.submit(SLEEP, named=named, **{**same, **other})
+    assert book.rows("select count(*) from runs") == [(3,)]
+    due = book.rows(
+        "select wake_at_ms from runs where named = 'in' and created_ms + 60000 = wake_at_ms"
+    )
+    assert len(due) == 1
 
 
 def test_a_run_that_is_to_begin_later_waits(book: Book) -> None:

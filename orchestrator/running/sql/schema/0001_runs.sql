@@ -2,12 +2,14 @@
 -- organisation. Nothing here holds a key or a secret.
 
 -- A workflow as it was when a run of it was submitted: a changed one is another row. `document` is
--- the definition with the files inside it, as JSON; `id` its SHA-256 with name and organisation.
+-- the definition with the files inside it, as JSON; `id` its SHA-256 with name and organisation; `number`: the greatest
+-- is of the one that was submitted last, which may be an old one again.
 create table definitions (
   id text primary key,
   org text not null,
   name text not null,
   version bigint not null,
+  number bigint not null,
   document text not null,
   folder text not null,
   created_ms bigint not null
@@ -18,6 +20,8 @@ create unique index definitions_by_version on definitions (org, name, version);
 -- names the one that he knows. `wanted`: what a person wants of it while it runs (`pause`).
 -- `fences`: of a run that a step has started, what its keys name of the steps above (JSON).
 -- `limited_steps`: those with budgets of their own, by comma.
+-- `terms`: what the same submission under its name says beside definition and input (JSON).
+-- `told_by`: the event of the run itself, not of a step, that was told last.
 -- `scope_open`: the ledger may still admit its keys, and its end is not told yet.
 create table runs (
   id text primary key,
@@ -37,6 +41,7 @@ create table runs (
   error text not null default '',
   by_whom text not null,
   named text,
+  terms text not null,
   parent text,
   parent_step text,
   parent_entry bigint,
@@ -46,6 +51,7 @@ create table runs (
   limited_steps text not null,
   runs_at_once bigint,
   fences text not null default '[]',
+  told_by text not null default '',
   scope_open bigint not null default 1,
   created_ms bigint not null,
   ended_ms bigint
@@ -58,7 +64,8 @@ create index runs_by_age on runs (org, created_ms);
 create index runs_at_work on runs (org, workflow) where status = 'running';
 create index runs_by_parent on runs (parent) where parent is not null;
 
--- A step (entry -1), or an entry of its foreach.
+-- A step (entry -1), or an entry of its foreach. `bytes`: how long `output` and `last` are, wherever they are kept; before
+-- them, so that who adds it up does not read them.
 create table tasks (
   run text not null,
   step text not null,
@@ -70,6 +77,7 @@ create table tasks (
   wake_at_ms bigint,
   begun_ms bigint not null,
   ended_ms bigint,
+  bytes bigint not null default 0,
   output text,
   last text,
   error text not null,
