@@ -143,7 +143,7 @@ async def test_one_server_names_the_others(cluster: TestCluster, to: To) -> None
         desk = await opened(transport, named_on(cluster, server))
         granted(await desk.ask(dollars(1)))
     nowhere = to("redis+cluster://127.0.0.1:1,127.0.0.1:2", QUICK)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         with pytest.raises(LedgerUnavailable, match="no server of the cluster answers"):
             await nowhere.command("PING")
 
@@ -232,7 +232,8 @@ async def test_a_primary_that_dies_holds_up_its_own_slots_only(
     """Calls to the others go on; those to its slots are unavailable in time; when it is back, what
     it had granted and what was asked meanwhile under the same ids is counted once."""
     dying, other = cluster.servers[0], cluster.servers[1]
-    transport = to(cluster.url, QUICK)
+    limits = TransportLimits(call_timeout_ms=3_000, durable_timeout_ms=3_000, reconnect_delay_ms=10)
+    transport = to(cluster.url, limits)
     hit = await opened(transport, named_on(cluster, dying))
     spared = await opened(transport, named_on(cluster, other))
     granted(await hit.ask(dollars(10)))
@@ -242,12 +243,11 @@ async def test_a_primary_that_dies_holds_up_its_own_slots_only(
     dying.kill()
     try:
         answers = await asyncio.gather(*flying, return_exceptions=True)
-        began_s = asyncio.get_running_loop().time()
         waiting = [asyncio.create_task(hit.ask(dollars(1), id_=each)) for each in ids]
         for _ in range(50):
             granted(await spared.ask(dollars(1)))
             assert await transport.command("PING") == b"PONG"
-        assert asyncio.get_running_loop().time() - began_s < 2
+        assert not any(each.done() for each in waiting), "nobody waits for these"
         refusals = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(each, LedgerUnavailable) for each in refusals)
         assert not any(isinstance(each, LedgerSilent) for each in refusals), "nothing was sent"

@@ -20,7 +20,7 @@ from tests.gateway.processes import (
     started,
 )
 
-QUICK_S_MAX = 10
+QUICK_S_MAX = 30
 BEGUN_S_MAX = 60
 
 

@@ -110,12 +110,15 @@ async def test_a_stream_may_begin_where_a_page_ended(recorded: Console) -> None:
     assert [each for _, each in found] == rest["events"]
 
 
-async def test_a_stopping_console_ends_its_streams(recorded: Console) -> None:
+async def test_a_stopping_console_ends_its_streams(
+    recorded: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole, and at once: the server does not wait for its grace to run out."""
+    monkeypatch.setattr("console.server.GRACE_S_MAX", 60)
     async with listening(recorded) as (client, server), client.stream("GET", STREAM) as answer:
         await begun(answer)
         server.should_exit = True
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             rest = [block async for block in blocks(answer)]
     assert not any("data" in each for each in rest)
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from gateway.options import GatewayOptions
 from gateway.routes import Route
 from pricing import PriceSheet
 from tests.gateway.behaviours import ERROR_BODY, answers, held, says
@@ -82,7 +83,9 @@ async def test_a_quote_that_is_lost_in_the_line_leads_to_the_next_deployment(
         return replace(route, price=price(DEAREST_NUSD))
 
     async with second_provider() as other:
-        stack = await make_stack(rules=RULES, more_routes=deployments(other, dearest, as_it_is))
+        routes = deployments(other, dearest, as_it_is)
+        options = GatewayOptions(wait_ms=60_000)
+        stack = await make_stack(options, rules=RULES, more_routes=routes)
         limits = [{"concurrency": 1}]
         await stack.set_budget("research", {"limits": limits, "output_tokens_default": 1})
         secret = await stack.key()

@@ -146,16 +146,18 @@ async def test_nobody_is_refused_for_good_while_money_is_free(hurried: Stack) ->
     await stack.ledger.at_rest()
 
 
-async def test_a_call_that_would_fit_when_another_ends_waits_for_it(stack: Stack) -> None:
-    """What is only held is waited for (2 s by default), in order, before anybody is told to come
-    back: the second call is served as soon as the first has settled."""
+async def test_a_call_that_would_fit_when_another_ends_waits_for_it(make_stack: MakeStack) -> None:
+    """What is only held is waited for, in order, before anybody is told to come back: the second
+    call is served as soon as the first has settled."""
+    stack = await make_stack(GatewayOptions(wait_ms=60_000))
     secret = await stack.key(budget=[{"concurrency": 1}])
     gate = asyncio.Event()
     stack.provider.behaviour = held(gate, answers())
     first = asyncio.create_task(stack.chat(secret))
     await stack.provider.arrivals(1)
     second = asyncio.create_task(stack.chat(secret))
-    await asyncio.wait({second}, timeout=0.2)
+    await stack.until_waiting(1)
+    assert not second.done()
     gate.set()
     assert (await first).status_code == 200
     assert (await second).status_code == 200

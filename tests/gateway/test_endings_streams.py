@@ -83,7 +83,7 @@ async def test_output_beyond_the_grant_is_cut(stack: Stack) -> None:
     token for each event, also above the reservation."""
     stack.provider.behaviour = drips(interval_ms=0)
     answer = await asyncio.wait_for(
-        stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=4), timeout=8
+        stack.chat(await stack.key(budget=COUNTED), stream=True, max_tokens=4), timeout=30
     )
     assert b"error" in answer.content
     await asyncio.wait_for(stack.provider.last.gone.wait(), 30)

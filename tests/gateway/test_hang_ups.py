@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from gateway.options import GatewayOptions
 from gateway.upstream.exchange import Exchange
 from tests.gateway.behaviours import (
     DONE,
@@ -16,6 +17,7 @@ from tests.gateway.behaviours import (
     usage_text,
     word_events,
 )
+from tests.gateway.conftest import MakeStack
 from tests.gateway.fake_routes import INPUT_NUSD, OUTPUT_NUSD
 from tests.gateway.ledger_view import charged
 from tests.gateway.ledger_view import held as reserved
@@ -69,9 +71,10 @@ async def test_hang_up_while_the_provider_thinks(stack: Stack, model: str, strea
     assert (await stack.chat(secret)).status_code == 200
 
 
-async def test_hang_up_while_waiting_for_others(stack: Stack) -> None:
+async def test_hang_up_while_waiting_for_others(make_stack: MakeStack) -> None:
     """Who leaves while waiting in line for a budget is not served when it comes free: the provider
     is not asked on behalf of nobody, and the next in line is."""
+    stack = await make_stack(GatewayOptions(wait_ms=60_000))
     gate = asyncio.Event()
     stack.provider.behaviour = held(gate, answers())
     secret = await stack.key(budget=[*COUNTED, {"concurrency": 1}])

@@ -52,16 +52,18 @@ async def test_a_refused_request_may_be_made_again_under_its_name(make_stack: Ma
     replayed(await named(stack, secret, document()), first)
 
 
-async def test_two_of_a_name_that_wait_in_line_are_one(stack: Stack) -> None:
+async def test_two_of_a_name_that_wait_in_line_are_one(make_stack: MakeStack) -> None:
     """Neither has the name while others hold the budget; the first that is granted takes it, and
     the other is told so in its turn."""
+    stack = await make_stack(GatewayOptions(wait_ms=60_000))
     secret = await stack.key(budget=[{"concurrency": 1}])
     gate = asyncio.Event()
     stack.provider.behaviour = held(gate, answers())
     holder = asyncio.create_task(post(stack.port, secret, document()))
     await stack.provider.arrivals(1)
     waiting = [asyncio.create_task(named(stack, secret, document())) for _ in range(2)]
-    await asyncio.wait(waiting, timeout=0.2)
+    await stack.until_waiting(2)
+    assert not any(each.done() for each in waiting)
     gate.set()
     await holder
     made = await asyncio.gather(*waiting)

@@ -22,6 +22,7 @@ from budgets.embedded import EmbeddedServer
 from budgets.ledger import LedgerOptions
 from budgets.policy import PAYLOADS, Payloads
 from gateway.events import RECORDED_BYTES_MAX
+from gateway.options import GatewayOptions
 from tests.gateway.behaviours import (
     DONE,
     answers,
@@ -62,7 +63,9 @@ async def stack(server: EmbeddedServer) -> AsyncIterator[Stack]:
     """A gateway on it, empty: each test looks through all that is there."""
     async with redis.asyncio.Redis(unix_socket_path=str(server.socket_path)) as client:
         await client.flushall()
-    async with running_stack(server.socket_path) as running:
+    # Whoever waits in line does so for as long as a busy machine takes.
+    options = GatewayOptions(wait_ms=60_000)
+    async with running_stack(server.socket_path, options=options) as running:
         yield running
 
 
@@ -366,7 +369,8 @@ async def test_who_waits_in_line_is_recorded_as_it_is_granted(
     loop = asyncio.get_running_loop()
     asked_at_s = loop.time()
     second = asyncio.create_task(stack.chat(secret, messages=planted.messages))
-    await asyncio.sleep(0.15)  # it stands in line: nothing happens that could be awaited
+    await stack.until_waiting(1)
+    assert not second.done()
     await stack.set_budget("", {"payloads": "off"})
     gate.set()
     assert [(await each).status_code for each in (first, second)] == [200, 200]

@@ -26,12 +26,19 @@ class Administered:
     url: str
     token: str
 
-    async def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Ran:
-        """A command that finds it by its data dir, behind a proxy that nobody may use."""
+    async def __call__(
+        self, *arguments: str, stdin: str = "", printed: str = "", **environment: str
+    ) -> Ran:
+        """A command that finds it by its data dir, behind a proxy that nobody may use. `printed`:
+        see `forked`."""
         proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
         where = ("--data-dir", str(self.running.data_dir))
         return await forked(
-            *arguments, *where, stdin=stdin.encode(), environment=proxy | environment
+            *arguments,
+            *where,
+            stdin=stdin.encode(),
+            environment=proxy | environment,
+            printed=Path(printed) if printed else None,
         )
 
     async def organisation(self, name: str) -> str:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import IO, Any
 
 from comptroller import cli
@@ -54,12 +55,16 @@ for _module in (
 
 
 async def forked(
-    *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    *arguments: str,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    printed: Path | None = None,
 ) -> Ran:
-    """`comptroller <arguments>` with these variables and PATH, to its end."""
+    """`comptroller <arguments>` with these variables and PATH, to its end. `printed`: a file in
+    which its output can be read while it runs."""
     with (
         tempfile.TemporaryFile() as given,
-        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() if printed is None else printed.open("w+b") as out,
         tempfile.TemporaryFile() as err,
     ):
         given.write(stdin)

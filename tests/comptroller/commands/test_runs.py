@@ -25,6 +25,7 @@ from orchestrator.running.live import Live
 from orchestrator.running.sqlite import SqliteDatabase
 from tests.comptroller.commands.administered import Administered, administered
 from tests.comptroller.commands.commanding import Ran
+from tests.comptroller.standing import until
 from tests.orchestrator.running.book import Book
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -193,7 +194,19 @@ ENDS: tuple[tuple[RunStatus, int], ...] = (
 )  # fmt: skip
 
 
-async def test_a_watch_ends_with_its_run(stack: Administered, file: str) -> None:
+async def until_printed(file: Path) -> None:
+    """Waits until a command has printed a line into this file."""
+
+    def has_a_line() -> bool:
+        return file.exists() and b"\n" in file.read_bytes()
+
+    async def looked() -> bool:
+        return has_a_line()
+
+    await until(looked)
+
+
+async def test_a_watch_ends_with_its_run(stack: Administered, file: str, tmp_path: Path) -> None:
     """The exit code says how; in a pipe a line for each change, in JSON the run at each."""
     runs = [await submit(stack, file, "watching/lab") for _ in ENDS]
     with book_of(stack) as book:
@@ -201,17 +214,20 @@ async def test_a_watch_ends_with_its_run(stack: Administered, file: str) -> None
 
         async def watched(number: int, run: str) -> Ran:
             more = ("--json",) if number else ()
-            return await stack("run", "watch", run, *more)
+            return await stack("run", "watch", run, *more, printed=str(tmp_path / run))
 
         watching = [asyncio.create_task(watched(n, run)) for n, run in enumerate(runs)]
-        await asyncio.sleep(1)
+        for run in runs:
+            await until_printed(tmp_path / run)
         for run, (status, _) in zip(runs, ENDS, strict=True):
             book.put(run, "plan", "done", output=1)
             book.end(run, status, error="" if status == "done" else "why")
         ends = await asyncio.gather(*watching)
     assert [each.code for each in ends] == [code for _, code in ENDS], ends
-    assert ends[0].out.splitlines()[-2:] == ["plan\tdone", f"{runs[0]}\tdone"]
-    assert ends[1].documents[-1]["status"] == "failed"
+    lines = [f"{runs[0]}\trunning", "plan\tdone", f"{runs[0]}\tdone"]
+    assert ends[0].out.splitlines() == lines
+    first, *_, last = ends[1].documents
+    assert (first["status"], last["status"]) == ("running", "failed")
 
 
 async def said(stack: Administered, run: str, *texts: tuple[TaskId, str]) -> None:

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
-from gateway.upstream import Origin, UpstreamLimits
+from gateway.upstream import Origin, Timeouts, UpstreamLimits
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange
 
-from .servers import request_to
+from .servers import PATIENT, request_to
 
 LIMITS = UpstreamLimits(head_bytes_max=2_000, unread_bytes_max=50, send_slice_bytes=20_000)
 
@@ -69,11 +69,57 @@ class CountingOwner:
         self.gone_count += 1
 
 
+class HandClock:
+    """What a connection needs of a loop; its time goes on only when a test says so."""
+
+    def __init__(self) -> None:
+        self._real = asyncio.get_running_loop()
+        self._now_s = 1_000.0
+        self._timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """As a connection takes it."""
+        return cast("asyncio.AbstractEventLoop", self)
+
+    def time(self) -> float:
+        return self._now_s
+
+    def call_at(self, when: float, callback: Any, *args: Any, **_: Any) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self.loop)
+        self._timers.append(timer)
+        return timer
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return self._real.create_future()
+
+    def get_debug(self) -> bool:
+        return False
+
+    def goes_on(self, seconds: float) -> None:
+        """Runs what is due by then, each at its time."""
+        until_s = self._now_s + seconds
+        while due := [each for each in self._timers if each.when() <= until_s]:
+            timer = min(due, key=asyncio.TimerHandle.when)
+            self._timers.remove(timer)
+            if not timer.cancelled():
+                self._now_s = timer.when()
+                timer._run()
+        self._now_s = until_s
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._timers.remove(handle)
+
+
 class Bench:
     """A connection with one exchange in flight, and nothing real around it but the loop's clock."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, body: bytes = b"{}"
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        body: bytes = b"{}",
+        timeouts: Timeouts = PATIENT,
     ) -> None:
         self.loop = loop
         self.owner = CountingOwner()
@@ -81,7 +127,7 @@ class Bench:
         self.connection = Connection(loop, LIMITS)
         self.connection.connection_made(self.transport)
         self.connection.adopt(self.owner)
-        self.request = request_to(Origin("http", "x", 1), body=body)
+        self.request = request_to(Origin("http", "x", 1), body=body, timeouts=timeouts)
         self.exchange: Exchange = self.connection.start(b"head", self.request)
 
     def feed(self, pieces: list[bytes]) -> None:

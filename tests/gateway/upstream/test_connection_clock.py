@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.upstream import UpstreamAborted, UpstreamTimeout, UpstreamUnknown
+from gateway.upstream import Timeouts, UpstreamAborted, UpstreamTimeout, UpstreamUnknown
 
-from .fakes import Bench, tcp_pair
-from .servers import OK
+from .fakes import Bench, HandClock, tcp_pair
+from .servers import OK, PATIENT, request_to
 
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+PATIENT_S = PATIENT.idle_ms / 1000
 
 
 @pytest.fixture
@@ -99,6 +100,68 @@ async def test_a_timer_that_fires_early_is_set_again(socks: Socks) -> None:
     with pytest.raises(UpstreamTimeout):
         await bench.exchange.head()
     assert bench.owner.closed_count == 1
+
+
+async def test_dripping_heads_do_not_extend_the_first_byte_timeout(socks: Socks) -> None:
+    """Interim answers and a head that comes byte by byte are not an answer yet."""
+    clock = HandClock()
+    bench = Bench(clock.loop, socks[0], timeouts=PATIENT)
+    began_s = clock.time()
+    for byte in b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100:
+        bench.feed([bytes([byte])])
+        clock.goes_on(0.07)
+        assert bench.connection.closed == (clock.time() > began_s + PATIENT_S)
+    with pytest.raises(UpstreamTimeout) as caught:
+        await bench.exchange.head()
+    assert (caught.value.phase, caught.value.bytes_received) == ("first_byte", True)
+
+
+async def test_dripping_within_the_idle_limit_works(socks: Socks) -> None:
+    """A body may last much longer than `idle_ms` and `first_byte_ms` if it keeps coming."""
+    clock = HandClock()
+    bench = Bench(clock.loop, socks[0], timeouts=PATIENT)
+    clock.goes_on(PATIENT_S - 0.1)
+    bench.feed([CHUNKED_HEAD])
+    for _ in range(20):
+        clock.goes_on(PATIENT_S - 0.1)
+        bench.feed([b"1\r\nx\r\n"])
+    clock.goes_on(PATIENT_S - 0.1)
+    bench.feed([b"0\r\n\r\n"])
+    assert await bench.exchange.read_all(100) == b"x" * 20
+    assert (bench.owner.released_count, bench.connection.closed) == (1, False)
+
+
+async def test_a_short_limit_after_a_long_one_holds(socks: Socks) -> None:
+    """The one timer of a connection follows each request's own limits, shorter or longer."""
+    clock = HandClock()
+    short = Timeouts(connect_ms=5_000, first_byte_ms=60, idle_ms=60)
+    bench = Bench(clock.loop, socks[0], timeouts=short)
+    bench.feed([OK])
+    assert await bench.exchange.read_all(10) == b"ok"
+    exchange = bench.connection.start(b"head", request_to(bench.request.origin))
+    clock.goes_on(PATIENT_S - 0.1)
+    bench.feed([OK])
+    assert await exchange.read_all(10) == b"ok"
+    exchange = bench.connection.start(b"head", bench.request)
+    clock.goes_on(0.1)
+    with pytest.raises(UpstreamTimeout, match="within 60 ms"):
+        await exchange.head()
+
+
+async def test_a_slow_reader_is_not_a_silent_server(socks: Socks) -> None:
+    """While nobody reads, the server may be silent for as long as that is; when the reader has
+    caught up, the idle limit holds again."""
+    clock = HandClock()
+    bench = Bench(clock.loop, socks[0], timeouts=PATIENT)
+    bench.feed([CHUNKED_HEAD + b"40\r\n" + b"x" * 64 + b"\r\n"])
+    clock.goes_on(10 * PATIENT_S)
+    assert await bench.exchange.read() == b"x" * 64
+    clock.goes_on(PATIENT_S - 0.1)
+    assert not bench.connection.closed
+    clock.goes_on(0.2)
+    with pytest.raises(UpstreamTimeout) as caught:
+        await bench.exchange.read()
+    assert caught.value.phase == "idle"
 
 
 async def test_a_request_that_cannot_be_started_frees_its_place(

@@ -217,11 +217,13 @@ async def test_http_2_is_not_offered(
 async def test_idle_connections_are_closed_in_time(serve: Serve, pooled: Pooled) -> None:
     """An idle connection lives as long as the limit says and not longer."""
     server, upstream = await serve(answering(OK)), pooled(UpstreamLimits(idle_lifetime_ms=60))
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
     assert await ask(upstream, server) == b"ok"
     assert upstream.counts(server.origin).idle == 1
-    started = asyncio.get_running_loop().time()
+    # Before the request: a busy machine may let it begin to idle long before it is looked at.
     await asyncio.wait_for(server.peers[0].finished.wait(), 30)
-    assert 0.03 < asyncio.get_running_loop().time() - started < 2
+    assert 0.06 <= loop.time() - started_s < UpstreamLimits().idle_lifetime_ms / 1000
     assert upstream.counts(server.origin).open == 0
 
 
@@ -306,11 +308,11 @@ async def test_close_lets_requests_end(serve: Serve, pooled: Pooled) -> None:
     server, upstream = await serve(handler), pooled()
     flying = asyncio.ensure_future(ask(upstream, server))
     await server.until(requests=1)
-    closing = asyncio.ensure_future(upstream.close(drain_ms=5_000))
+    closing = asyncio.ensure_future(upstream.close(drain_ms=60_000))
     await asyncio.sleep(0)
     go.set()
     assert await flying == b"ok"
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 30)
 
 
 async def test_drain_has_an_end(serve: Serve, pooled: Pooled) -> None:
@@ -318,6 +320,6 @@ async def test_drain_has_an_end(serve: Serve, pooled: Pooled) -> None:
     server, upstream = await serve(answering()), pooled()
     flying = asyncio.ensure_future(upstream.send(request_to(server.origin)))
     await server.until(requests=1)
-    await asyncio.wait_for(upstream.close(drain_ms=50), 3)
+    await asyncio.wait_for(upstream.close(drain_ms=50), 30)
     with pytest.raises(UpstreamAborted):
         await flying

