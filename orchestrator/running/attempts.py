@@ -62,6 +62,12 @@ class Attempts:
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._performing: dict[TaskId, asyncio.Task[Any]] = {}
         self._used_up: dict[str, BudgetUsedUp] = {}
+        self._refused: dict[str, tuple[int, BudgetUsedUp]] = {}
+
+    def refused(self, label: str, attempt: int, error: BudgetUsedUp) -> None:
+        """A call of this attempt (of a task, by its label) was refused. It may be the budget of a
+        run around this one, which may be given more: that stops no other attempt."""
+        self._refused[label] = attempt, error
 
     def stop(self, error: BudgetUsedUp) -> None:
         """A budget is used up: whatever spends from it now ends, and nothing else will."""
@@ -161,7 +167,8 @@ class Attempts:
             await self._kit.watch.round()
         if isinstance(failure, BudgetUsedUp):
             return failure
-        return self._no_more(place.task) or failure
+        attempt, refused = self._refused.pop(place.task.label, (0, failure))
+        return self._no_more(place.task) or (refused if attempt == place.number else failure)
 
     async def _performed(
         self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None, deadline_ms: int

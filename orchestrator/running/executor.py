@@ -157,14 +157,16 @@ class Executor:
             await kit.journal.write(Requeue(kit.executor, unknown))
 
     async def _used_up(self, told: Exhausted) -> None:
-        """What spends from there ends."""
+        """Whose call was refused hears why, and what spends from there ends."""
         reason = (
             f"the budget of {told.scope} is used up ({told.dimension}): "
             f"`comptroller budget show {told.scope}` says what it had"
         )
+        error = BudgetUsedUp(reason, told.scope)
+        if told.run_id in self._running:
+            self._running[told.run_id][0].refused(told.step_id, told.attempt, error)
         if await self._closing.used_up(told.scope, reason):
             self._kit.nudge()
-        error = BudgetUsedUp(reason, told.scope)
         for running, _ in self._running.values():
             if f"{told.scope}/".startswith(f"{running.claimed.place.scope}/"):
                 running.stop_spending(error)

@@ -72,6 +72,10 @@ class Running:
         """A budget of this run or of a step of it is used up: attempts that spend from it end."""
         self._attempts.stop(error)
 
+    def refused(self, label: str, attempt: int, error: BudgetUsedUp) -> None:
+        """A budget has said no to this attempt."""
+        self._attempts.refused(label, attempt, error)
+
     # Its life
 
     async def run(self) -> None:
