@@ -35,11 +35,12 @@ class BudgetUsedUp(StepFailed):
 
 class Held(Exception):  # nothing has failed
     """What it needs is set aside for others, or the ledger is away: the attempt is made again
-    then, and does not count."""
+    then, and does not count. `is_timed`: the step's timeout goes on meanwhile."""
 
-    def __init__(self, message: str, again_in_ms: int) -> None:
+    def __init__(self, message: str, again_in_ms: int, *, is_timed: bool = False) -> None:
         super().__init__(message)
         self.again_in_ms = again_in_ms
+        self.is_timed = is_timed
 
 
 class Waits(Exception):  # nothing has failed

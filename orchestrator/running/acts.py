@@ -96,7 +96,7 @@ class Put:
                 *(state.wake_at_ms, state.begun_ms, now_ms if state.has_ended else None),
                 None if state.output is None else stored(database, state.output),
                 None if state.last is None else stored(database, state.last),
-                *(written(state.error), state.told_by),
+                *(written(state.error), state.told_by, state.held),
             ),
         )
         if self.begins:

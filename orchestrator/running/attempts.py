@@ -19,6 +19,7 @@ from orchestrator.rendering import TemplateFailed, rendered, truth
 from orchestrator.running.acts import EndBelow
 from orchestrator.running.closing import Closing
 from orchestrator.running.database import DatabaseAway
+from orchestrator.running.holding import Holding, held_with, holding_of
 from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.kit import Kit
 from orchestrator.running.names import Names
@@ -121,10 +122,16 @@ class Attempts:
 
     def _begun(self, before: Task | None) -> Task:
         """A fresh attempt, numbered after all that have been."""
-        now_ms = self._kit.clock.now_ms()
         state = before or Task("running")
-        number = state.attempt + 1
-        return replace(state, status="running", attempt=number, wake_at_ms=None, begun_ms=now_ms)
+        is_timed = holding_of(state).is_timed
+        return replace(
+            state,
+            status="running",
+            attempt=state.attempt + 1,
+            wake_at_ms=None,
+            begun_ms=state.begun_ms if is_timed else self._kit.clock.now_ms(),
+            held="",
+        )
 
     async def _outcome(
         self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None
@@ -144,8 +151,11 @@ class Attempts:
             # What has not ended it is of no use to it, and would wake it again and again.
             return replace(waiting, reads_signal=signal is not None)
         except Held as held:
-            await self._revoke(place)
-            return told.held(self._again(state, held.again_in_ms), str(held))
+            if not (held.is_timed and self._is_too_late(held, deadline_ms)):
+                await self._revoke(place)
+                again = self._again(state, held.again_in_ms)
+                return told.held(held_with(again, Holding(held.is_timed)), str(held))
+            failure = _too_long(state, deadline_ms, f", and would be held for longer: {held}")
         except LedgerUnavailable as error:
             return told.held(self._again(state, LEDGER_AWAY_MS), str(error))
         except StepFailed as error:
@@ -274,6 +284,10 @@ class Attempts:
         again = replace(self._again(state, pause_ms), failures=failures, error=str(error))
         return self._told.failed(step, place.task, again)
 
+    def _is_too_late(self, held: Held, deadline_ms: int) -> bool:
+        """Whether its time is over before it may be tried again."""
+        return self._kit.clock.now_ms() + held.again_in_ms >= deadline_ms
+
     def _ended_badly(self, step: Step, state: Task, message: str) -> Task:
         """Failed, or skipped where the definition says so."""
         status: TaskStatus = "skipped" if step.on_failure == "skip" else "failed"
@@ -321,6 +335,6 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _too_long(state: Task, deadline_ms: int) -> StepFailed:
+def _too_long(state: Task, deadline_ms: int, why: str = "") -> StepFailed:
     seconds = (deadline_ms - state.begun_ms) / 1000
-    return StepFailed(f"it took longer than its timeout of {seconds:g} s")
+    return StepFailed(f"it took longer than its timeout of {seconds:g} s{why}")

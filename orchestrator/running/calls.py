@@ -21,6 +21,7 @@ AGAIN_MS = 1_000
 AGAIN_MS_MAX = 60_000
 FROZEN_MS = 5_000
 _PASSING = frozenset((408, 425, 429))
+_HELD_BY_BUDGETS = frozenset(("exhausted", "held", "closing"))
 _AWAY = frozenset(("ledger_unavailable", "gateway_stopping"))
 _NO_BUDGETS = frozenset(("run_halted", "route_stopped", "request_too_large"))
 # A refusal has whose budget it was in its sentence alone (gateway/refusals.py).
@@ -103,8 +104,8 @@ def meaning(answer: Answer) -> StepFailed | Held:
     message = str(said.get("message") or answer.body or "")[:SHOWN_CHARS_MAX]
     if said.get("code") == "budget_exceeded" or answer.status == 402:  # its status is a setting
         return _refused(message, said)
-    if again_in_ms := _waits(answer, said):
-        return Held(message, again_in_ms)
+    if held := _held(answer, said, message):
+        return held
     if answer.status == 401:
         return StepFailed(f"its key was revoked, or has expired: {message}", is_final=True)
     told = f"the gateway answered {answer.status}: {message}"
@@ -123,13 +124,17 @@ def _refused(message: str, said: Mapping[str, Any]) -> StepFailed | Held:
     return BudgetUsedUp(message, _scope(said, message))
 
 
-def _waits(answer: Answer, said: Mapping[str, Any]) -> int:
-    """In how many milliseconds the same may be asked again; 0 where that would not help."""
-    if answer.status == 409 and said.get("reason") == "in_flight":
-        return AGAIN_MS
-    is_held = answer.status == 429 and "retry-after" in answer.headers
-    is_away = answer.status == 503 and said.get("code") in _AWAY
-    return _again_in_ms(answer) if is_held or is_away else 0
+def _held(answer: Answer, said: Mapping[str, Any], message: str) -> Held | None:
+    """Where the same may be asked again later; None where that would not help. Budgets, and a
+    gateway that is away, may take their time; a provider that is too busy has the step's."""
+    reason = said.get("reason")
+    if answer.status == 409 and reason == "in_flight":
+        return Held(message, AGAIN_MS, is_timed=True)
+    if answer.status == 503 and said.get("code") in _AWAY:
+        return Held(message, _again_in_ms(answer))
+    if answer.status == 429 and "retry-after" in answer.headers:
+        return Held(message, _again_in_ms(answer), is_timed=reason not in _HELD_BY_BUDGETS)
+    return None
 
 
 def _error(body: Any) -> Mapping[str, Any]:

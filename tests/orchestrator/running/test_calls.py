@@ -170,24 +170,27 @@ def test_more_budget_would_not_help(reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "again_in_ms"),
+    ("answer", "again_in_ms", "is_timed"),
     [
-        (answer_to(RateLimited("held", "held", 7)), 7_000),
-        (answer_to(RateLimited("held", "held", 86_400)), calls.AGAIN_MS_MAX),
-        (answer_to(LedgerGone("away")), 1_000),
-        (Answer(429, {"retry-after": "soon"}, None), calls.AGAIN_MS),
-        (answer_to(BudgetExceeded(402, "scope acme/r1 is frozen", "frozen")), calls.FROZEN_MS),
+        (answer_to(RateLimited("held", "held", 7)), 7_000, False),
+        (answer_to(RateLimited("held", "held", 86_400)), calls.AGAIN_MS_MAX, False),
+        (answer_to(RateLimited("rests", "cooling_down", 7)), 7_000, True),
+        (answer_to(LedgerGone("away")), 1_000, False),
+        (Answer(429, {"retry-after": "soon"}, None), calls.AGAIN_MS, True),
+        (answer_to(BudgetExceeded(402, "scope x is frozen", "frozen")), calls.FROZEN_MS, False),
         (
             Answer(409, {}, {"error": {"code": "idempotency_conflict", "reason": "in_flight"}}),
-            1_000,
+            *(1_000, True),
         ),
     ],
 )
-def test_what_comes_free_again_is_waited_for(answer: Answer, again_in_ms: int) -> None:
-    """For as long as it says, within bounds."""
+def test_what_comes_free_again_is_waited_for(
+    answer: Answer, again_in_ms: int, is_timed: bool
+) -> None:
+    """For as long as it says, within bounds; in the step's own time where a provider says so."""
     found = calls.meaning(answer)
     assert isinstance(found, Held)
-    assert found.again_in_ms == again_in_ms
+    assert (found.again_in_ms, found.is_timed) == (again_in_ms, is_timed)
 
 
 CONFLICT = {"error": {"code": "idempotency_conflict", "reason": "unknown", "message": "lost"}}
