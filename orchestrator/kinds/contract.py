@@ -43,6 +43,16 @@ class Held(Exception):  # nothing has failed
         self.is_timed = is_timed
 
 
+class UsedUpForNow(Held):
+    """A budget said no until its window ends, at `resets_at_ms` (since 1970; 0: until somebody is
+    asked and gives more); `scope` is whose it is. When to look again follows from that."""
+
+    def __init__(self, message: str, scope: str, resets_at_ms: int) -> None:
+        super().__init__(message, 0)
+        self.scope = scope
+        self.resets_at_ms = resets_at_ms
+
+
 class Waits(Exception):  # nothing has failed
     """Nothing is to be done until a time (ms since 1970; None: whenever it may be), or until it is
     signalled. The run may leave the memory of this process: the kind is asked again then."""

@@ -12,14 +12,21 @@ from budgets.policy import ancestors
 from budgets.transport import LedgerUnavailable
 from orchestrator.bundle import Bundle
 from orchestrator.definition import Retries, Step
-from orchestrator.kinds.contract import BudgetUsedUp, Held, Signal, StepFailed, Waits
+from orchestrator.kinds.contract import (
+    BudgetUsedUp,
+    Held,
+    Signal,
+    StepFailed,
+    UsedUpForNow,
+    Waits,
+)
 from orchestrator.places import AttemptPlace, TaskId
 from orchestrator.progress import Task, TaskStatus, ended_with
 from orchestrator.rendering import TemplateFailed, rendered, truth
 from orchestrator.running.acts import EndBelow
 from orchestrator.running.closing import Closing
 from orchestrator.running.database import DatabaseAway
-from orchestrator.running.holding import Holding, held_with, holding_of
+from orchestrator.running.holding import LEDGER_AWAY_MS, Holds, holding_of
 from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.kit import Kit
 from orchestrator.running.names import Names
@@ -31,9 +38,6 @@ from orchestrator.running.tools import AttemptTools
 KEY_OUTLIVES_MS = 60_000
 """How long a key counts beyond the time that its attempt has: it is revoked when that ends."""
 BACKOFF_MS_MAX = 3_600_000
-LEDGER_AWAY_MS = 1_000
-ASKING_MS = 5_000
-"""How often it is tried again whether somebody has raised the budget of the run around this one."""
 FOR_EVER_MS = 10 * 365 * 86_400_000
 Write = Callable[[TaskId, Outcome], Awaitable[None]]
 _log = logging.getLogger("comptroller.runs")
@@ -63,9 +67,10 @@ class Attempts:
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._performing: dict[TaskId, asyncio.Task[Any]] = {}
         self._used_up: dict[str, BudgetUsedUp] = {}
-        self._refused: dict[str, tuple[int, BudgetUsedUp]] = {}
+        self._refused: dict[str, tuple[int, BudgetUsedUp | UsedUpForNow]] = {}
+        self._holds = Holds(claimed.place, kit, closing)
 
-    def refused(self, label: str, attempt: int, error: BudgetUsedUp) -> None:
+    def refused(self, label: str, attempt: int, error: BudgetUsedUp | UsedUpForNow) -> None:
         """A call of this attempt (of a task, by its label) was refused. It may be the budget of a
         run around this one, which may be given more: that stops no other attempt."""
         self._refused[label] = attempt, error
@@ -88,23 +93,16 @@ class Attempts:
         """`before`: what the database knows of it; None where it begins. `write` what comes of it:
         in any case."""
         step = self._steps[task.step]
-        outcome = await self._still_held(step, task, before)
-        if outcome is None:
-            outcome = await self._made(step, task, before, signal, write)
+        held = await self._still_held(step, task, before)
+        outcome = held or await self._made(step, task, before, signal, write)
         await write(task, outcome)
 
     async def _still_held(self, step: Step, task: TaskId, before: Task | None) -> Outcome | None:
-        """Another attempt is not begun, nor told, where the ledger would not let it have a key: a
-        freeze can last for days. The first one finds that out by itself."""
-        if before is None or before.status != "again" or not step.action.has_key:
+        """Another attempt is not begun, nor told, while what held the last one would hold it."""
+        if before is None or before.status != "again":
             return None
-        try:
-            await self._kit.purse.check_thawed(self._claimed.place.task_scope(task))
-        except Held as held:
-            return Outcome(replace(self._again(before, held.again_in_ms), error=str(held)))
-        except LedgerUnavailable as error:
-            return Outcome(replace(self._again(before, LEDGER_AWAY_MS), error=str(error)))
-        return None
+        held = await self._holds.still(step, task, before)
+        return None if held is None else Outcome(held)
 
     async def _made(
         self, step: Step, task: TaskId, before: Task | None, signal: Signal | None, write: Write
@@ -138,6 +136,7 @@ class Attempts:
     ) -> Outcome:
         deadline_ms = state.begun_ms + (self._timeout_ms(step) or FOR_EVER_MS)
         task, told = place.task, self._told
+        ended: StepFailed | Held
         try:
             output = await self._performed(step, place, state, signal, deadline_ms)
             await self._revoke(place)
@@ -150,25 +149,38 @@ class Attempts:
             waiting = told.waiting(step, task, parked, is_first=state.status != "waiting")
             # What has not ended it is of no use to it, and would wake it again and again.
             return replace(waiting, reads_signal=signal is not None)
-        except Held as held:
-            if not (held.is_timed and self._is_too_late(held, deadline_ms)):
-                await self._revoke(place)
-                again = self._again(state, held.again_in_ms)
-                return told.held(held_with(again, Holding(held.is_timed)), str(held))
-            failure = _too_long(state, deadline_ms, f", and would be held for longer: {held}")
         except LedgerUnavailable as error:
-            return told.held(self._again(state, LEDGER_AWAY_MS), str(error))
-        except StepFailed as error:
-            failure = error
+            return told.held(await self._holds.begun(state, Held(str(error), LEDGER_AWAY_MS)))
+        except (Held, StepFailed) as error:
+            ended = error
         except (Overtaken, DatabaseAway):
             raise
         except Exception as error:  # noqa: BLE001  # a full disk, or a mistake of ours: it counts
             _log.exception("%s has failed", place.name)
-            failure = StepFailed(f"{type(error).__name__}: {error}")
+            ended = StepFailed(f"{type(error).__name__}: {error}")
         await self._revoke(place)
-        return await self._failed(step, place, state, await self._explained(step, place, failure))
+        return await self._ended(step, place, state, ended, deadline_ms)
 
-    async def _explained(self, step: Step, place: AttemptPlace, failure: StepFailed) -> StepFailed:
+    async def _ended(
+        self,
+        step: Step,
+        place: AttemptPlace,
+        state: Task,
+        why: StepFailed | Held,
+        deadline_ms: int,
+    ) -> Outcome:
+        """Without an output: held, or failed."""
+        if isinstance(why, StepFailed):
+            why = await self._explained(step, place, why)
+        elif why.is_timed and self._kit.clock.now_ms() + why.again_in_ms >= deadline_ms:
+            why = _too_long(state, deadline_ms, f", and would be held for longer: {why}")
+        if isinstance(why, StepFailed):
+            return await self._failed(step, place, state, why)
+        return self._told.held(await self._holds.begun(state, why))
+
+    async def _explained(
+        self, step: Step, place: AttemptPlace, failure: StepFailed
+    ) -> StepFailed | UsedUpForNow:
         """Why a program has ended is often that a budget said no: then another attempt would only
         hear the same. It is heard now, too, so that nobody hears it when there is more."""
         if not step.action.has_key:
@@ -272,10 +284,12 @@ class Attempts:
         if isinstance(error, BudgetUsedUp):
             if error.scope == place.run.scope:
                 self.exhausted = str(error)
-                return self._told.held(self._again(state, 0), str(error))
+                again = replace(self._again(state, 0), error=str(error))
+                return self._told.held(again)
             # Perhaps of a run that this one is inside of: that decides, and ends this one, too.
             if await self._closing.used_up(error.scope, str(error)):
-                return self._told.held(self._again(state, ASKING_MS), str(error))
+                held = UsedUpForNow(str(error), error.scope, 0)
+                return self._told.held(await self._holds.begun(state, held))
         retries, failures = self._retries(step), state.failures + 1
         if error.is_final or failures > retries.most:
             ended = self._ended_badly(step, replace(state, failures=failures), str(error))
@@ -283,10 +297,6 @@ class Attempts:
         pause_ms = min(retries.backoff * 1000 * 2 ** (failures - 1), BACKOFF_MS_MAX)
         again = replace(self._again(state, pause_ms), failures=failures, error=str(error))
         return self._told.failed(step, place.task, again)
-
-    def _is_too_late(self, held: Held, deadline_ms: int) -> bool:
-        """Whether its time is over before it may be tried again."""
-        return self._kit.clock.now_ms() + held.again_in_ms >= deadline_ms
 
     def _ended_badly(self, step: Step, state: Task, message: str) -> Task:
         """Failed, or skipped where the definition says so."""

@@ -2,11 +2,10 @@
 the attempt."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.kinds.contract import Answer, BudgetUsedUp, Held, StepFailed
+from orchestrator.kinds.contract import Answer, BudgetUsedUp, Held, StepFailed, UsedUpForNow
 from orchestrator.running.bodies import decoded, encoded, too_long
 from orchestrator.running.streamed import ASKS, Completion
 from orchestrator.running.wire import Reading, Wire, WireBroken, WireSilent
@@ -24,8 +23,6 @@ _PASSING = frozenset((408, 425, 429))
 _HELD_BY_BUDGETS = frozenset(("exhausted", "held", "closing"))
 _AWAY = frozenset(("ledger_unavailable", "gateway_stopping"))
 _NO_BUDGETS = frozenset(("run_halted", "route_stopped", "request_too_large"))
-# A refusal has whose budget it was in its sentence alone (gateway/refusals.py).
-_SCOPE = re.compile(r"^(?:(?:budget|allotment) of|scope) (\S+)")
 
 
 class GatewayCalls:
@@ -121,7 +118,11 @@ def _refused(message: str, said: Mapping[str, Any]) -> StepFailed | Held:
         return StepFailed(message, is_final=True)
     if reason == "frozen":  # until somebody thaws it
         return Held(message, FROZEN_MS)
-    return BudgetUsedUp(message, _scope(said, message))
+    scope, resets_at_ms = said.get("scope"), said.get("resets_at")
+    named = scope if isinstance(scope, str) else ""
+    if named and isinstance(resets_at_ms, int) and resets_at_ms:
+        return UsedUpForNow(message, named, resets_at_ms)
+    return BudgetUsedUp(message, named)
 
 
 def _held(answer: Answer, said: Mapping[str, Any], message: str) -> Held | None:
@@ -138,19 +139,11 @@ def _held(answer: Answer, said: Mapping[str, Any], message: str) -> Held | None:
 
 
 def _error(body: Any) -> Mapping[str, Any]:
-    """Of `{"error": {message, type, param, code, reason}}`."""
+    """Of `{"error": {message, type, param, code, reason, scope, resets_at}}`."""
     error = body.get("error") if isinstance(body, Mapping) else None
     if isinstance(error, str):
         return {"message": error}
     return error if isinstance(error, Mapping) else {}
-
-
-def _scope(said: Mapping[str, Any], message: str) -> str:
-    scope = said.get("scope")
-    if isinstance(scope, str):
-        return scope
-    found = _SCOPE.match(message)
-    return found[1] if found else ""
 
 
 def _again_in_ms(answer: Answer) -> int:

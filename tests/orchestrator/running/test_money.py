@@ -9,7 +9,7 @@ import pytest
 
 from budgets.policy import parse_policy
 from orchestrator.places import TaskId
-from orchestrator.running import attempts, purse
+from orchestrator.running import holding, purse
 from orchestrator.running.deciding import Approve, Cancel, RaiseBudget
 from tests.gateway.behaviours import answers
 from tests.gateway.stack import USAGE_NUSD
@@ -175,7 +175,7 @@ async def test_a_program_inside_a_run_that_asks_goes_on_with_more(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends at the refusal, and neither fails nor is kept from what was given."""
-    monkeypatch.setattr(attempts, "ASKING_MS", 200)
+    monkeypatch.setattr(holding, "ASKING_MS", 200)
     often = (*ASKS, "for _ in range(6): ask()", "print('asked')")
     inner = {
         "name": "inner",
