@@ -148,8 +148,8 @@ class Attempt(Protocol):
         ...
 
     async def run_workflow(self, name: str, given: Mapping[str, Any]) -> Any:
-        """Submits a run below this step, once; answers its output. Raises Waits until it has
-        ended, StepFailed where it did not end well."""
+        """Submits a run below this step, once for each failure; answers its output. Raises Waits
+        until it has ended, StepFailed where it did not end well."""
         ...
 
 
@@ -163,6 +163,8 @@ class Kind(BaseModel):
     as it says, or for ever.
     `works_elsewhere`: while it waits, somebody else works for it, so that it counts among what is
     at work at once.
+    `retries_by_default`: the workflow's `defaults` say how often it is tried; who has steps of its
+    own tries those, and is begun anew only where it says so itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -172,6 +174,7 @@ class Kind(BaseModel):
     is_free: ClassVar[bool] = False
     has_key: ClassVar[bool] = True
     works_elsewhere: ClassVar[bool] = False
+    retries_by_default: ClassVar[bool] = True
     kind: str
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 from budgets.policy import ancestors
 from budgets.transport import LedgerUnavailable
 from orchestrator.bundle import Bundle
-from orchestrator.definition import Retries, Step
+from orchestrator.definition import Step
 from orchestrator.kinds.contract import (
     BudgetUsedUp,
     Held,
@@ -290,7 +290,7 @@ class Attempts:
             if await self._closing.used_up(error.scope, str(error)):
                 held = UsedUpForNow(str(error), error.scope, 0)
                 return self._told.held(await self._holds.begun(state, held))
-        retries, failures = self._retries(step), state.failures + 1
+        retries, failures = self._bundle.workflow.retries_of(step), state.failures + 1
         if error.is_final or failures > retries.most:
             ended = self._ended_badly(step, replace(state, failures=failures), str(error))
             return self._told.failed(step, place.task, ended)
@@ -305,9 +305,6 @@ class Attempts:
 
     def _again(self, state: Task, in_ms: int) -> Task:
         return replace(state, status="again", wake_at_ms=self._kit.clock.now_ms() + in_ms)
-
-    def _retries(self, step: Step) -> Retries:
-        return step.retries or self._bundle.workflow.defaults.retries
 
     def _timeout_ms(self, step: Step) -> int | None:
         """What costs nothing while it waits has as long as it says itself."""
