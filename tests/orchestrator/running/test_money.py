@@ -201,13 +201,18 @@ async def test_a_program_inside_a_run_that_asks_goes_on_with_more(
 
 
 async def test_an_attempt_s_key_is_dead_when_it_has_ended(shop: Workshop) -> None:
-    tells = shop.program("tells.py", "import os; print(os.environ['OPENAI_API_KEY'])")
+    tells = shop.program(
+        "tells.py",
+        "import os; print(os.environ['OPENAI_API_KEY'])",
+        "open('told', 'w').write(os.environ['OPENAI_API_KEY'])",
+    )
     run = await shop.submit(
         {"id": "a", "command": tells}, {"id": "b", "needs": ["a"], "sleep": "1h"}
     )
     await shop.until_task(run, "b", "waiting")
-    secret = (await shop.task(run, "a"))["output"]
+    secret = (shop.folder / "told").read_text()
     assert secret.startswith("ck-")
+    assert (await shop.task(run, "a"))["output"] == "***"
     assert (await shop.stack.chat(secret, max_tokens=CAP)).status_code == 401
 
 
