@@ -311,6 +311,15 @@ async def test_a_key_goes_to_this_machine_or_by_https(
         await send("https://127.0.0.1:9/run", key="ck-1")
 
 
+async def test_a_key_that_a_server_says_back_is_hidden(
+    send: Callable[..., Any], server: Server
+) -> None:
+    """As one that shows its requests does."""
+    server.body = b'{"authorization": "Bearer ck-1"}'
+    answer = await send(key="ck-1", base_url="http://gateway/v1")
+    assert answer.body == {"authorization": "Bearer ***"}
+
+
 async def test_a_redirect_is_not_followed(send: Callable[..., Any], server: Server) -> None:
     """A signature, or a key, would go where nobody sent it."""
     server.status, server.headers = 307, {"location": f"{server.url}/other"}
