@@ -1,4 +1,4 @@
-"""What budgets say no to for good, told to whoever runs workflows: one stream for all of them.
+"""What budgets say no to that are used up, told to whoever runs workflows: one stream for them all.
 
 A gateway tells what it has refused to an attempt of a run; every executor reads all of it, each
 from where it has read to. The server numbers what it is told, so that no clock decides what is new,
@@ -24,25 +24,17 @@ _FIELD = "told"
 
 class Exhausted(msgspec.Struct, frozen=True, omit_defaults=True):
     """`scope` has a limit that no form of a request fits in any more: `until_ms` is when it begins
-    anew (by the ledger's time), 0 for never. Who was refused: an attempt at a step of a run, with a
-    key whose own scope is `key_scope`. `at` is its place among all that was told, empty until it
-    was."""
+    anew (by the ledger's time), 0 for never. Who was refused: an attempt at a step of a run. `at`
+    is its place among all that was told, empty until it was."""
 
     scope: str
     dimension: Dimension
     window: Window
     until_ms: int
-    key_scope: str
-    workflow: str
     run_id: str
     step_id: str
     attempt: int
     at: str = ""
-
-    @property
-    def at_ms(self) -> int:
-        """When it was told, by the server's time: ms since 1970."""
-        return int(self.at.partition("-")[0])
 
 
 _encode = msgspec.json.Encoder().encode
@@ -66,8 +58,6 @@ def exhausted_by(refusal: Refusal, key: Key) -> Exhausted | None:
         dimension=bound.limit.dimension,
         window=bound.limit.window,
         until_ms=refusal.until_ms,
-        key_scope=key.key_scope,
-        workflow=work.workflow,
         run_id=work.run_id,
         step_id=work.step_id,
         attempt=work.attempt,
@@ -89,8 +79,3 @@ async def told_after(transport: LedgerTransport, at: str) -> list[Exhausted]:
     return [
         msgspec.structs.replace(_decode(fields[1]), at=place.decode()) for place, fields in found
     ]
-
-
-def place_at(time_ms: int) -> str:
-    """The place of a time of the server's (ms since 1970): what is told later comes after it."""
-    return f"{time_ms}-0"

@@ -12,6 +12,7 @@ from functools import partial
 import uvloop
 
 from budgets.administration import Administration
+from budgets.session import Session
 from comptroller.greeting import address
 from comptroller.parts import open_session
 from comptroller.process import begin, say_ready
@@ -50,56 +51,70 @@ async def orchestrate(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def executor(settings: Settings) -> AsyncIterator[Executor]:
-    """Put together from the settings, and taken apart again."""
-    session = open_session(settings, memory=records_memory(settings))
-    clock = SharedClock(session.clock)
-    journal = Journal(partial(connection, settings), clock.heard)
-    calls, programs, live = GatewayCalls(PooledWire()), Programs(), Live(session.transport)
-    sends = Sends(signing_secret(runs_secret(settings)))
-    try:
+    """Put together from the settings, and taken apart again, also where that comes half way."""
+    async with contextlib.AsyncExitStack() as closing:
+        session = open_session(settings, memory=records_memory(settings))
+        closing.push_async_callback(session.transport.close)
+        clock = SharedClock(session.clock)
+        journal = Journal(partial(connection, settings), clock.heard)
+        closing.push_async_callback(journal.close)
         await journal.opened()
-        workflows = settings.workflows
-        here = f"{address(settings.host, settings.port)}/v1"
-        tools = Toolbox(
-            journal=journal,
-            calls=calls,
-            sends=sends,
-            programs=programs,
-            clock=clock,
-            gateway_url=(workflows.gateway_url or here).rstrip("/"),
-            programs_folder=programs_folder(settings),
-            callbacks=callbacks(settings),
-            live=live,
-        )
-        options = ExecutorOptions(
-            lease_ms=workflows.executor_lease_ms,
-            runs_max=workflows.runs_max,
-            attempts_max=workflows.attempts_max,
-            runs_days=workflows.runs_days,
-            sole=not settings.database_url,
-        )
-        if settings.database_url:
-            options = dataclasses.replace(options, poll_ms=POSTGRES_POLL_MS)
         purse = Purse(session, Administration(session), runs_secret(settings))
         yield Executor(
             Kit(
                 executor=secrets.token_hex(8),
                 journal=journal,
                 purse=purse,
-                tools=tools,
+                tools=_tools(settings, session, journal, clock, closing),
                 clock=clock,
-                options=options,
-                gate=asyncio.Semaphore(workflows.attempts_max),
+                options=_options(settings),
+                gate=asyncio.Semaphore(settings.workflows.attempts_max),
                 watch=Watch(purse),
             )
         )
-    finally:
-        await live.close()
-        await calls.close()
-        await sends.close()
-        programs.close()
-        await journal.close()
-        await session.transport.close()
+
+
+def _tools(
+    settings: Settings,
+    session: Session,
+    journal: Journal,
+    clock: SharedClock,
+    closing: contextlib.AsyncExitStack,
+) -> Toolbox:
+    programs = Programs()
+    closing.callback(programs.close)
+    sends = Sends(signing_secret(runs_secret(settings)))
+    closing.push_async_callback(sends.close)
+    calls = GatewayCalls(PooledWire())
+    closing.push_async_callback(calls.close)
+    live = Live(session.transport)
+    closing.push_async_callback(live.close)
+    here = f"{address(settings.host, settings.port)}/v1"
+    return Toolbox(
+        journal=journal,
+        calls=calls,
+        sends=sends,
+        programs=programs,
+        clock=clock,
+        gateway_url=(settings.workflows.gateway_url or here).rstrip("/"),
+        programs_folder=programs_folder(settings),
+        callbacks=callbacks(settings),
+        live=live,
+    )
+
+
+def _options(settings: Settings) -> ExecutorOptions:
+    workflows = settings.workflows
+    options = ExecutorOptions(
+        lease_ms=workflows.executor_lease_ms,
+        runs_max=workflows.runs_max,
+        attempts_max=workflows.attempts_max,
+        runs_days=workflows.runs_days,
+        sole=not settings.database_url,
+    )
+    if not settings.database_url:
+        return options
+    return dataclasses.replace(options, poll_ms=POSTGRES_POLL_MS)
 
 
 def main() -> None:

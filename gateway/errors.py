@@ -137,15 +137,20 @@ class IdempotencyConflict(GatewayError):
 
 
 class BudgetExceeded(GatewayError):
-    """A budget refuses; trying again changes nothing."""
+    """A budget refuses; trying again changes nothing before `resets_at_ms` (0: ever). `scope` is
+    whose it is, empty where it is nobody's."""
 
     code = "budget_exceeded"
     type = "insufficient_quota"
     headers = NO_RETRY
 
-    def __init__(self, status: int, message: str, reason: str) -> None:
+    def __init__(
+        self, status: int, message: str, reason: str, scope: str = "", resets_at_ms: int = 0
+    ) -> None:
         super().__init__(message, reason=reason)
         self.status = status
+        self.scope = scope
+        self.resets_at_ms = resets_at_ms
 
 
 class RateLimited(GatewayError):

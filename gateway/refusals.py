@@ -53,7 +53,7 @@ def refusal_error(
                 f"scope {refusal.scope} is frozen: `comptroller budget thaw {refusal.scope}` "
                 "lets it go on"
             )
-            return BudgetExceeded(refusal_status, message, "frozen")
+            return BudgetExceeded(refusal_status, message, "frozen", refusal.scope)
         case "CLOSING":
             message = (
                 f"the allotment of {refusal.scope} is being closed, and its last requests are "
@@ -62,7 +62,7 @@ def refusal_error(
             return RateLimited(message, "closing", HELD_RETRY_AFTER_S_MAX)
         case "CLOSED" | "FENCED":
             message = f"scope {refusal.scope} is closed: its run was halted or has ended"
-            return BudgetExceeded(refusal_status, message, "run_halted")
+            return BudgetExceeded(refusal_status, message, "run_halted", refusal.scope)
     bound = refusal.bound
     assert bound is not None
     retry_s = max(1, -(-(refusal.until_ms - now_ms) // 1000))
@@ -75,7 +75,7 @@ def refusal_error(
         return RateLimited(message, "exhausted", retry_s)
     reason = "request_too_large" if refusal.code == "TOO_LARGE" else "exhausted"
     message = _explained(refusal, bound, of_request=of_request)
-    return BudgetExceeded(refusal_status, message, reason)
+    return BudgetExceeded(refusal_status, message, reason, bound.scope, refusal.until_ms)
 
 
 def _route_refusal(bound: Bound, retry_s: int, refusal_status: int) -> GatewayError:

@@ -261,6 +261,11 @@ class Workflow(BaseModel):
     output: str = ""
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=STEPS_MAX)]
 
+    def retries_of(self, step: Step) -> Retries:
+        """Its own, or those that hold for it."""
+        default = self.defaults.retries if step.action.retries_by_default else Retries(most=0)
+        return step.retries or default
+
 
 def total_nusd(limits: Sequence[Limit]) -> int | None:
     """What may be spent in all, of all models together; None where nothing says so."""

@@ -88,4 +88,4 @@ def _times(workflow: Workflow, step: Step) -> int | None:
             return None
         entries = len(step.foreach.items)
     rounds = 1 if step.until is None else step.until.most
-    return entries * rounds * (1 + (step.retries or workflow.defaults.retries).most)
+    return entries * rounds * (1 + workflow.retries_of(step).most)

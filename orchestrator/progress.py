@@ -26,8 +26,8 @@ class Task:
     """What the database knows of a task. `waiting`: for a signal or a time; `again`: another
     attempt at `wake_at_ms`; `fanned`: its entries are tasks of their own, and `output` is the list
     of what they are given. `failures`: attempts that count; `round`: of `until`, from 0, and
-    `last` the output of the one before; `told_by`: the event that told its end. Outputs may be
-    unread."""
+    `last` the output of the one before; `told_by`: the event that told its end; `held`: why it
+    is held, see orchestrator.running.holding. Outputs may be unread."""
 
     status: TaskStatus
     attempt: int = 0
@@ -39,6 +39,7 @@ class Task:
     last: Any = None
     error: str = ""
     told_by: str = ""
+    held: str = ""
 
     @property
     def has_ended(self) -> bool:

@@ -1,7 +1,7 @@
 """Errors as Anthropic's API writes them (API reference, "Errors").
 
-`{"type": "error", "error": {"type", "message"}}`. The code, the field and the reason of the error
-stand beside them, as they do on other surfaces.
+`{"type": "error", "error": {"type", "message"}}`. The code and the field of the error, and what a
+refusal says of itself, stand beside them, as they do on other surfaces.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.dialects.openai_error import refusal_fields
 from gateway.errors import BudgetExceeded, GatewayError
 
 _TYPES: Mapping[int, str] = MappingProxyType(
@@ -37,8 +38,7 @@ def error_body(error: GatewayError) -> bytes:
     said: dict[str, Any] = {"type": _type(error), "message": error.message, "code": error.code}
     if error.param:
         said["param"] = error.param
-    if error.reason:
-        said["reason"] = error.reason
+    said |= refusal_fields(error)
     return msgspec.json.encode({"type": "error", "error": said})
 
 

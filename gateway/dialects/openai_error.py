@@ -4,19 +4,31 @@ from typing import Any
 
 import msgspec
 
-from gateway.errors import GatewayError
+from gateway.errors import BudgetExceeded, GatewayError
 
 
 def error_fields(error: GatewayError) -> dict[str, Any]:
-    """`{message, type, param, code}`, and a reason where one is."""
+    """`{message, type, param, code}`, and what `refusal_fields` adds."""
     fields: dict[str, Any] = {
         "message": error.message,
         "type": error.type,
         "param": error.param,
         "code": error.code,
     }
+    return fields | refusal_fields(error)
+
+
+def refusal_fields(error: GatewayError) -> dict[str, Any]:
+    """What every surface says of a refusal, each where there is one: its reason, the scope whose
+    budget it is, and when that begins anew, in ms since 1970 as GET /v1/budget has it."""
+    fields: dict[str, Any] = {}
     if error.reason:
         fields["reason"] = error.reason
+    if isinstance(error, BudgetExceeded):
+        if error.scope:
+            fields["scope"] = error.scope
+        if error.resets_at_ms:
+            fields["resets_at"] = error.resets_at_ms
     return fields
 
 

@@ -35,11 +35,22 @@ class BudgetUsedUp(StepFailed):
 
 class Held(Exception):  # nothing has failed
     """What it needs is set aside for others, or the ledger is away: the attempt is made again
-    then, and does not count."""
+    then, and does not count. `is_timed`: the step's timeout goes on meanwhile."""
 
-    def __init__(self, message: str, again_in_ms: int) -> None:
+    def __init__(self, message: str, again_in_ms: int, *, is_timed: bool = False) -> None:
         super().__init__(message)
         self.again_in_ms = again_in_ms
+        self.is_timed = is_timed
+
+
+class UsedUpForNow(Held):
+    """A budget said no until its window ends, at `resets_at_ms` (since 1970; 0: until somebody is
+    asked and gives more); `scope` is whose it is. When to look again follows from that."""
+
+    def __init__(self, message: str, scope: str, resets_at_ms: int) -> None:
+        super().__init__(message, 0)
+        self.scope = scope
+        self.resets_at_ms = resets_at_ms
 
 
 class Waits(Exception):  # nothing has failed
@@ -137,8 +148,8 @@ class Attempt(Protocol):
         ...
 
     async def run_workflow(self, name: str, given: Mapping[str, Any]) -> Any:
-        """Submits a run below this step, once; answers its output. Raises Waits until it has
-        ended, StepFailed where it did not end well."""
+        """Submits a run below this step, once for each failure; answers its output. Raises Waits
+        until it has ended, StepFailed where it did not end well."""
         ...
 
 
@@ -152,6 +163,8 @@ class Kind(BaseModel):
     as it says, or for ever.
     `works_elsewhere`: while it waits, somebody else works for it, so that it counts among what is
     at work at once.
+    `retries_by_default`: the workflow's `defaults` say how often it is tried; who has steps of its
+    own tries those, and is begun anew only where it says so itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -161,6 +174,7 @@ class Kind(BaseModel):
     is_free: ClassVar[bool] = False
     has_key: ClassVar[bool] = True
     works_elsewhere: ClassVar[bool] = False
+    retries_by_default: ClassVar[bool] = True
     kind: str
 
     @property

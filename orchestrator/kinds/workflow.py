@@ -15,6 +15,7 @@ class SubWorkflow(Kind):
     by_value: ClassVar[frozenset[str]] = frozenset(("input",))
     has_key: ClassVar[bool] = False
     works_elsewhere: ClassVar[bool] = True
+    retries_by_default: ClassVar[bool] = False
     kind: Literal["workflow"]
     name: Annotated[str, Field(min_length=1, max_length=512)]
     input: dict[str, Any] = Field(default_factory=dict)

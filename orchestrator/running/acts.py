@@ -121,7 +121,7 @@ class Put:
                 sum(each.size for each in (output, last) if each is not None),
                 None if output is None else output.text,
                 None if last is None else last.text,
-                *(written(state.error), state.told_by),
+                *(written(state.error), state.told_by, state.held),
             ),
         )
         if self.begins:

@@ -11,14 +11,22 @@ from typing import Any
 from budgets.policy import ancestors
 from budgets.transport import LedgerUnavailable
 from orchestrator.bundle import Bundle
-from orchestrator.definition import Retries, Step
-from orchestrator.kinds.contract import BudgetUsedUp, Held, Signal, StepFailed, Waits
+from orchestrator.definition import Step
+from orchestrator.kinds.contract import (
+    BudgetUsedUp,
+    Held,
+    Signal,
+    StepFailed,
+    UsedUpForNow,
+    Waits,
+)
 from orchestrator.places import AttemptPlace, TaskId
 from orchestrator.progress import Task, TaskStatus, ended_with
 from orchestrator.rendering import TemplateFailed, rendered, truth
 from orchestrator.running.acts import EndBelow
 from orchestrator.running.closing import Closing
 from orchestrator.running.database import DatabaseAway
+from orchestrator.running.holding import LEDGER_AWAY_MS, Holds, holding_of
 from orchestrator.running.journal import Hold, Overtaken
 from orchestrator.running.kit import Kit
 from orchestrator.running.names import Names
@@ -31,9 +39,6 @@ from orchestrator.unread import Unread, value_of
 KEY_OUTLIVES_MS = 60_000
 """How long a key counts beyond the time that its attempt has: it is revoked when that ends."""
 BACKOFF_MS_MAX = 3_600_000
-LEDGER_AWAY_MS = 1_000
-ASKING_MS = 5_000
-"""How often it is tried again whether somebody has raised the budget of the run around this one."""
 FOR_EVER_MS = 10 * 365 * 86_400_000
 Write = Callable[[TaskId, Outcome], Awaitable[None]]
 _log = logging.getLogger("comptroller.runs")
@@ -65,6 +70,13 @@ class Attempts:
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._performing: dict[TaskId, asyncio.Task[Any]] = {}
         self._used_up: dict[str, BudgetUsedUp] = {}
+        self._refused: dict[str, tuple[int, BudgetUsedUp | UsedUpForNow]] = {}
+        self._holds = Holds(claimed.place, kit, closing)
+
+    def refused(self, label: str, attempt: int, error: BudgetUsedUp | UsedUpForNow) -> None:
+        """A call of this attempt (of a task, by its label) was refused. It may be the budget of a
+        run around this one, which may be given more: that stops no other attempt."""
+        self._refused[label] = attempt, error
 
     def stop(self, error: BudgetUsedUp) -> None:
         """A budget is used up: whatever spends from it now ends, and nothing else will."""
@@ -84,23 +96,16 @@ class Attempts:
         """`before`: what the database knows of it; None where it begins. `write` what comes of it:
         in any case."""
         step = self._steps[task.step]
-        outcome = await self._still_held(step, task, before)
-        if outcome is None:
-            outcome = await self._made(step, task, before, signal, write)
+        held = await self._still_held(step, task, before)
+        outcome = held or await self._made(step, task, before, signal, write)
         await write(task, outcome)
 
     async def _still_held(self, step: Step, task: TaskId, before: Task | None) -> Outcome | None:
-        """Another attempt is not begun, nor told, where the ledger would not let it have a key: a
-        freeze can last for days. The first one finds that out by itself."""
-        if before is None or before.status != "again" or not step.action.has_key:
+        """Another attempt is not begun, nor told, while what held the last one would hold it."""
+        if before is None or before.status != "again":
             return None
-        try:
-            await self._kit.purse.check_thawed(self._claimed.place.task_scope(task))
-        except Held as held:
-            return Outcome(replace(self._again(before, held.again_in_ms), error=str(held)))
-        except LedgerUnavailable as error:
-            return Outcome(replace(self._again(before, LEDGER_AWAY_MS), error=str(error)))
-        return None
+        held = await self._holds.still(step, task, before)
+        return None if held is None else Outcome(held)
 
     async def _made(
         self, step: Step, task: TaskId, before: Task | None, signal: Signal | None, write: Write
@@ -118,16 +123,23 @@ class Attempts:
 
     def _begun(self, before: Task | None) -> Task:
         """A fresh attempt, numbered after all that have been."""
-        now_ms = self._kit.clock.now_ms()
         state = before or Task("running")
-        number = state.attempt + 1
-        return replace(state, status="running", attempt=number, wake_at_ms=None, begun_ms=now_ms)
+        is_timed = holding_of(state).is_timed
+        return replace(
+            state,
+            status="running",
+            attempt=state.attempt + 1,
+            wake_at_ms=None,
+            begun_ms=state.begun_ms if is_timed else self._kit.clock.now_ms(),
+            held="",
+        )
 
     async def _outcome(
         self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None
     ) -> Outcome:
         deadline_ms = state.begun_ms + (self._timeout_ms(step) or FOR_EVER_MS)
         task, told = place.task, self._told
+        ended: StepFailed | Held
         try:
             output = await self._performed(step, place, state, signal, deadline_ms)
             await self._revoke(place)
@@ -140,22 +152,38 @@ class Attempts:
             waiting = told.waiting(step, task, parked, is_first=state.status != "waiting")
             # What has not ended it is of no use to it, and would wake it again and again.
             return replace(waiting, reads_signal=signal is not None)
-        except Held as held:
-            await self._revoke(place)
-            return told.held(self._again(state, held.again_in_ms), str(held))
         except LedgerUnavailable as error:
-            return told.held(self._again(state, LEDGER_AWAY_MS), str(error))
-        except StepFailed as error:
-            failure = error
+            return told.held(await self._holds.begun(state, Held(str(error), LEDGER_AWAY_MS)))
+        except (Held, StepFailed) as error:
+            ended = error
         except (Overtaken, DatabaseAway):
             raise
         except Exception as error:  # noqa: BLE001  # a full disk, or a mistake of ours: it counts
             _log.exception("%s has failed", place.name)
-            failure = StepFailed(f"{type(error).__name__}: {error}")
+            ended = StepFailed(f"{type(error).__name__}: {error}")
         await self._revoke(place)
-        return await self._failed(step, place, state, await self._explained(step, place, failure))
+        return await self._ended(step, place, state, ended, deadline_ms)
 
-    async def _explained(self, step: Step, place: AttemptPlace, failure: StepFailed) -> StepFailed:
+    async def _ended(
+        self,
+        step: Step,
+        place: AttemptPlace,
+        state: Task,
+        why: StepFailed | Held,
+        deadline_ms: int,
+    ) -> Outcome:
+        """Without an output: held, or failed."""
+        if isinstance(why, StepFailed):
+            why = await self._explained(step, place, why)
+        elif why.is_timed and self._kit.clock.now_ms() + why.again_in_ms >= deadline_ms:
+            why = _too_long(state, deadline_ms, f", and would be held for longer: {why}")
+        if isinstance(why, StepFailed):
+            return await self._failed(step, place, state, why)
+        return self._told.held(await self._holds.begun(state, why))
+
+    async def _explained(
+        self, step: Step, place: AttemptPlace, failure: StepFailed
+    ) -> StepFailed | UsedUpForNow:
         """Why a program has ended is often that a budget said no: then another attempt would only
         hear the same. It is heard now, too, so that nobody hears it when there is more."""
         if not step.action.has_key:
@@ -164,7 +192,8 @@ class Attempts:
             await self._kit.watch.round()
         if isinstance(failure, BudgetUsedUp):
             return failure
-        return self._no_more(place.task) or failure
+        attempt, refused = self._refused.pop(place.task.label, (0, failure))
+        return self._no_more(place.task) or (refused if attempt == place.number else failure)
 
     async def _performed(
         self, step: Step, place: AttemptPlace, state: Task, signal: Signal | None, deadline_ms: int
@@ -261,11 +290,13 @@ class Attempts:
         if isinstance(error, BudgetUsedUp):
             if error.scope == place.run.scope:
                 self.exhausted = str(error)
-                return self._told.held(self._again(state, 0), str(error))
+                again = replace(self._again(state, 0), error=str(error))
+                return self._told.held(again)
             # Perhaps of a run that this one is inside of: that decides, and ends this one, too.
             if await self._closing.used_up(error.scope, str(error)):
-                return self._told.held(self._again(state, ASKING_MS), str(error))
-        retries, failures = self._retries(step), state.failures + 1
+                held = UsedUpForNow(str(error), error.scope, 0)
+                return self._told.held(await self._holds.begun(state, held))
+        retries, failures = self._bundle.workflow.retries_of(step), state.failures + 1
         if error.is_final or failures > retries.most:
             ended = self._ended_badly(step, replace(state, failures=failures), str(error))
             return self._told.failed(step, place.task, ended)
@@ -280,9 +311,6 @@ class Attempts:
 
     def _again(self, state: Task, in_ms: int) -> Task:
         return replace(state, status="again", wake_at_ms=self._kit.clock.now_ms() + in_ms)
-
-    def _retries(self, step: Step) -> Retries:
-        return step.retries or self._bundle.workflow.defaults.retries
 
     def _timeout_ms(self, step: Step) -> int | None:
         """What costs nothing while it waits has as long as it says itself."""
@@ -320,6 +348,6 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _too_long(state: Task, deadline_ms: int) -> StepFailed:
+def _too_long(state: Task, deadline_ms: int, why: str = "") -> StepFailed:
     seconds = (deadline_ms - state.begun_ms) / 1000
-    return StepFailed(f"it took longer than its timeout of {seconds:g} s")
+    return StepFailed(f"it took longer than its timeout of {seconds:g} s{why}")

@@ -2,11 +2,10 @@
 the attempt."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.kinds.contract import Answer, BudgetUsedUp, Held, StepFailed
+from orchestrator.kinds.contract import Answer, BudgetUsedUp, Held, StepFailed, UsedUpForNow
 from orchestrator.running.bodies import decoded, encoded, too_long
 from orchestrator.running.streamed import ASKS, Completion
 from orchestrator.running.wire import Reading, Wire, WireBroken, WireSilent
@@ -21,10 +20,9 @@ AGAIN_MS = 1_000
 AGAIN_MS_MAX = 60_000
 FROZEN_MS = 5_000
 _PASSING = frozenset((408, 425, 429))
+_HELD_BY_BUDGETS = frozenset(("exhausted", "held", "closing"))
 _AWAY = frozenset(("ledger_unavailable", "gateway_stopping"))
 _NO_BUDGETS = frozenset(("run_halted", "route_stopped", "request_too_large"))
-# A refusal has whose budget it was in its sentence alone (gateway/refusals.py).
-_SCOPE = re.compile(r"^(?:(?:budget|allotment) of|scope) (\S+)")
 
 
 class GatewayCalls:
@@ -103,8 +101,8 @@ def meaning(answer: Answer) -> StepFailed | Held:
     message = str(said.get("message") or answer.body or "")[:SHOWN_CHARS_MAX]
     if said.get("code") == "budget_exceeded" or answer.status == 402:  # its status is a setting
         return _refused(message, said)
-    if again_in_ms := _waits(answer, said):
-        return Held(message, again_in_ms)
+    if held := _held(answer, said, message):
+        return held
     if answer.status == 401:
         return StepFailed(f"its key was revoked, or has expired: {message}", is_final=True)
     told = f"the gateway answered {answer.status}: {message}"
@@ -120,32 +118,32 @@ def _refused(message: str, said: Mapping[str, Any]) -> StepFailed | Held:
         return StepFailed(message, is_final=True)
     if reason == "frozen":  # until somebody thaws it
         return Held(message, FROZEN_MS)
-    return BudgetUsedUp(message, _scope(said, message))
+    scope, resets_at_ms = said.get("scope"), said.get("resets_at")
+    named = scope if isinstance(scope, str) else ""
+    if named and isinstance(resets_at_ms, int) and resets_at_ms:
+        return UsedUpForNow(message, named, resets_at_ms)
+    return BudgetUsedUp(message, named)
 
 
-def _waits(answer: Answer, said: Mapping[str, Any]) -> int:
-    """In how many milliseconds the same may be asked again; 0 where that would not help."""
-    if answer.status == 409 and said.get("reason") == "in_flight":
-        return AGAIN_MS
-    is_held = answer.status == 429 and "retry-after" in answer.headers
-    is_away = answer.status == 503 and said.get("code") in _AWAY
-    return _again_in_ms(answer) if is_held or is_away else 0
+def _held(answer: Answer, said: Mapping[str, Any], message: str) -> Held | None:
+    """Where the same may be asked again later; None where that would not help. Budgets, and a
+    gateway that is away, may take their time; a provider that is too busy has the step's."""
+    reason = said.get("reason")
+    if answer.status == 409 and reason == "in_flight":
+        return Held(message, AGAIN_MS, is_timed=True)
+    if answer.status == 503 and said.get("code") in _AWAY:
+        return Held(message, _again_in_ms(answer))
+    if answer.status == 429 and "retry-after" in answer.headers:
+        return Held(message, _again_in_ms(answer), is_timed=reason not in _HELD_BY_BUDGETS)
+    return None
 
 
 def _error(body: Any) -> Mapping[str, Any]:
-    """Of `{"error": {message, type, param, code, reason}}`."""
+    """Of `{"error": {message, type, param, code, reason, scope, resets_at}}`."""
     error = body.get("error") if isinstance(body, Mapping) else None
     if isinstance(error, str):
         return {"message": error}
     return error if isinstance(error, Mapping) else {}
-
-
-def _scope(said: Mapping[str, Any], message: str) -> str:
-    scope = said.get("scope")
-    if isinstance(scope, str):
-        return scope
-    found = _SCOPE.match(message)
-    return found[1] if found else ""
 
 
 def _again_in_ms(answer: Answer) -> int:

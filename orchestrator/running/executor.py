@@ -23,6 +23,7 @@ from orchestrator.running.kit import Kit
 from orchestrator.running.run import Running
 from orchestrator.running.scheduling import Scheduling
 from orchestrator.running.telling import Teller
+from orchestrator.running.watching import meaning
 
 FORGET_MS = 3_600_000
 WATCH_MS = 250
@@ -157,16 +158,19 @@ class Executor:
             await kit.journal.write(Requeue(kit.executor, unknown))
 
     async def _used_up(self, told: Exhausted) -> None:
-        """What spends from there ends."""
-        reason = (
-            f"the budget of {told.scope} is used up ({told.dimension}): "
-            f"`comptroller budget show {told.scope}` says what it had"
-        )
-        if await self._closing.used_up(told.scope, reason):
+        """Whose call was refused hears why; where nothing but more budget helps, what spends from
+        there ends."""
+        error = meaning(told)
+        if told.run_id in self._running:
+            self._running[told.run_id][0].refused(told.step_id, told.attempt, error)
+        if isinstance(error, BudgetUsedUp):
+            await self._end_what_spends(error)
+
+    async def _end_what_spends(self, error: BudgetUsedUp) -> None:
+        if await self._closing.used_up(error.scope, str(error)):
             self._kit.nudge()
-        error = BudgetUsedUp(reason, told.scope)
         for running, _ in self._running.values():
-            if f"{told.scope}/".startswith(f"{running.claimed.place.scope}/"):
+            if f"{error.scope}/".startswith(f"{running.claimed.place.scope}/"):
                 running.stop_spending(error)
 
 

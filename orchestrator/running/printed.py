@@ -9,6 +9,13 @@ ERROR_CHARS_MAX = 4_000
 HIDDEN = b"***"
 
 
+def without(secrets: Sequence[str], data: bytes) -> bytes:
+    """The same, with `***` for each secret; in JSON, too, where a key has nothing to be escaped."""
+    for each in secrets:
+        data = data.replace(each.encode(), HIDDEN) if each else data
+    return data
+
+
 class Head:
     """The first bytes; `is_over` where there were more."""
 
@@ -28,7 +35,7 @@ class Errors:
     """Lines for a log as they come, and the last of them. Secrets are hidden in both."""
 
     def __init__(self, secrets: Sequence[str], log: Callable[[str], None]) -> None:
-        self._secrets = [each.encode() for each in secrets if each]
+        self._secrets = secrets
         self._log = log
         self._begun = b""
         self._tail = ""
@@ -55,21 +62,16 @@ class Errors:
     def _cut(self, begun: bytes) -> None:
         """A secret may end beyond what has come, so that as much is kept as one may have; and none
         is cut in two, because they are hidden first."""
-        begun = self._hidden(begun)
+        begun = without(self._secrets, begun)
         while len(begun) > 2 * LINE_BYTES_MAX:
             self._say(begun[:LINE_BYTES_MAX])
             begun = begun[LINE_BYTES_MAX:]
         self._begun = begun
 
     def _line(self, data: bytes) -> None:
-        data = self._hidden(data)
+        data = without(self._secrets, data)
         for at in range(0, max(1, len(data)), LINE_BYTES_MAX):
             self._say(data[at : at + LINE_BYTES_MAX])
-
-    def _hidden(self, data: bytes) -> bytes:
-        for each in self._secrets:
-            data = data.replace(each, HIDDEN)
-        return data
 
     def _say(self, data: bytes) -> None:
         line = data.decode("utf-8", "replace").removesuffix("\r")

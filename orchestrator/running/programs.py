@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.kinds.contract import StepFailed
 from orchestrator.running import guard
 from orchestrator.running.environment import environment_of
-from orchestrator.running.printed import Errors, Head
+from orchestrator.running.printed import Errors, Head, without
 from orchestrator.running.processes import Process
 
 FUNCTION_RUNNER = (sys.executable, str(Path(__file__).with_name("call.py")))
@@ -35,8 +35,8 @@ _TOO_LONG = (
 @dataclass(frozen=True, slots=True)
 class Program:
     """`argv`: without a shell; `folder`: where it works; `env`: of the step; `variables`: of the
-    attempt, with its key; `given`: its input, JSON; `secrets`: texts that no log and no message
-    may have."""
+    attempt, with its key; `given`: its input, JSON; `secrets`: texts that no log, no message and
+    no output may have."""
 
     argv: tuple[str, ...]
     folder: Path
@@ -89,7 +89,7 @@ class Programs:
         errors.end()
         if code != 0:
             raise StepFailed(f"{_called(program)} {_ended(code)}{errors.last()}")
-        return _output(output, printed)
+        return _output(output, printed, program.secrets)
 
     def _guarded(self) -> None:
         """There is one that lives before anything is started."""
@@ -142,17 +142,17 @@ def _ended(code: int) -> str:
     return f"was ended by signal {-code}"
 
 
-def _output(file: Path, printed: Head) -> Any:
+def _output(file: Path, printed: Head, secrets: Sequence[str]) -> Any:
     """Raises StepFailed."""
     written = _written(file)
     if written is not None:
         try:
-            return json.loads(written)
+            return json.loads(without(secrets, written))
         except (ValueError, RecursionError):
             raise StepFailed(f"what it wrote to {OUTPUT_VARIABLE} is no JSON") from None
     if printed.is_over:
         raise StepFailed(_TOO_LONG, is_final=True)
-    text = printed.data.decode("utf-8", "replace")
+    text = without(secrets, bytes(printed.data)).decode("utf-8", "replace")
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):

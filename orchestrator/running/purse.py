@@ -22,7 +22,7 @@ from budgets.plan import ScopeRecord
 from budgets.policy import SEGMENTS_MAX, Dimension, Limit, Policy, ancestors, parse_scope
 from budgets.session import Session
 from orchestrator.events import RunEventType, of_scope
-from orchestrator.kinds.contract import BudgetUsedUp, Held, StepFailed
+from orchestrator.kinds.contract import BudgetUsedUp, Held, StepFailed, UsedUpForNow
 from orchestrator.places import AttemptPlace, RunPlace
 from orchestrator.running.attempt_secrets import secret_of
 from orchestrator.running.key_events import AttemptKeyEvents
@@ -137,6 +137,12 @@ class Purse:
         """Raises Held where this scope is frozen, or one above it."""
         _check_frozen(await self._session.load(list(ancestors(scope)), create=False))
 
+    async def limits(self, scope: str) -> tuple[Limit, ...]:
+        """What binds a scope now: its own limits or those of its parent's template, and what is
+        allotted to it."""
+        (standing,) = await self._overview.standings(scope.split("/", 1)[0], [scope])
+        return tuple(each.bound.limit for each in standing.standings)
+
     async def end_attempt(self, attempt: AttemptPlace) -> None:
         """Its key is refused from the next call on, and so is whatever it has minted."""
         await self._ring.revoke(_key_of(attempt, secret_of(self._master, attempt)))
@@ -188,7 +194,7 @@ class Purse:
         return await self._administration.append(organisation, event_id, event_type, event)
 
     async def exhausted(self, after: str) -> list[Exhausted]:
-        """Budgets that have refused runs' calls for good, told after this place, oldest first: see
+        """Budgets used up that have refused runs' calls, told after this place, oldest first: see
         `budgets.exhausted`. The next place is the last one's `at`; everybody may read all."""
         return await told_after(self._session.transport, after)
 
@@ -336,6 +342,8 @@ def _not_moved(refusal: Refusal, scope: str, amounts: Mapping[Dimension, int]) -
         f"{asked} cannot be set aside for {scope}: budget of {refusal.scope} does not have that "
         f"({refusal.code}); `comptroller budget show {refusal.scope}` shows what it has left"
     )
+    if refusal.code == "EXHAUSTED" and refusal.until_ms:
+        return UsedUpForNow(message, refusal.scope, refusal.until_ms)
     if refusal.code in ("EXHAUSTED", "TOO_LARGE"):
         return BudgetUsedUp(message, refusal.scope)
     return Held(message, AGAIN_MS)

@@ -76,7 +76,7 @@ def claimed_from(row: Row) -> ClaimedRun:
 def task_from(row: Row) -> tuple[str, TaskId, Task]:
     """Of a row of tasks_of.sql: the run's id, and the task."""
     (run, step, entry, status, attempt, failures, round_, wake_at_ms, begun_ms, *rest) = row
-    output, last, error, told_by = rest
+    output, last, error, told_by, held = rest
     task = Task(
         status=str(status),  # type: ignore[arg-type]  # one of them: we wrote it
         attempt=number(attempt),
@@ -88,6 +88,7 @@ def task_from(row: Row) -> tuple[str, TaskId, Task]:
         last=loaded(last),
         error=str(error),
         told_by=str(told_by),
+        held=str(held),
     )
     return str(run), TaskId(str(step), number(entry)), task
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from budgets.transport import LedgerUnavailable
 from orchestrator.definition import Foreach, Step
-from orchestrator.kinds.contract import BudgetUsedUp, Held, Signal, StepFailed
+from orchestrator.kinds.contract import BudgetUsedUp, Held, Signal, StepFailed, UsedUpForNow
 from orchestrator.places import TaskId
 from orchestrator.progress import Progress, RunStatus, Task
 from orchestrator.rendering import TemplateFailed, truth, value_of
@@ -77,6 +77,10 @@ class Running:
     def stop_spending(self, error: BudgetUsedUp) -> None:
         """A budget of this run or of a step of it is used up: attempts that spend from it end."""
         self._attempts.stop(error)
+
+    def refused(self, label: str, attempt: int, error: BudgetUsedUp | UsedUpForNow) -> None:
+        """A budget has said no to this attempt."""
+        self._attempts.refused(label, attempt, error)
 
     # Its life
 

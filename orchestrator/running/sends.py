@@ -66,7 +66,7 @@ class Sends:
                 timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
             )
             async with asyncio.timeout(timeout_s):
-                return await answer_of(client, request, ANSWER_BYTES_MAX)
+                return await answer_of(client, request, ANSWER_BYTES_MAX, sent.key or "")
         except (TimeoutError, httpx.TimeoutException):
             raise StepFailed(f"the server did not answer within {timeout_s:g} s") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, ValueError):

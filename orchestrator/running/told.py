@@ -81,9 +81,9 @@ class Told:
         """Its `when` is false, or what it needs was skipped: no event of the log says that."""
         return Outcome(Task("skipped", begun_ms=self._clock.now_ms()))
 
-    def held(self, state: Task, reason: str) -> Outcome:
+    def held(self, state: Task) -> Outcome:
         """An attempt that counts as none: another one comes."""
-        return Outcome(replace(state, error=reason), ended="held")
+        return Outcome(state, ended="held")
 
     def waiting(self, step: Step, task: TaskId, state: Task, *, is_first: bool) -> Outcome:
         """Nothing to do until it is told something, or its time has come."""

@@ -134,7 +134,7 @@ class AttemptTools:
 
     async def run_workflow(self, name: str, given: Mapping[str, Any]) -> Any:
         """See Attempt."""
-        if self.signal is not None:
+        if self.signal is not None and self.signal.payload["run"] == await self._inside():
             return _output_of(self.signal.payload)
         bundle, folder = await self._bundle(name)
         if self.claimed.depth >= DEPTH_MAX:
@@ -143,8 +143,6 @@ class AttemptTools:
             values = filled(bundle.workflow, given)
         except DefinitionInvalid as error:
             raise StepFailed(str(error), is_final=True) from None
-        state = self.state
-        fences = self.place.fences
         submission = Submission(
             organisation=self.place.run.organisation,
             scope=self.place.scope,
@@ -152,9 +150,13 @@ class AttemptTools:
             given=values,
             by=self.claimed.by,
             folder=folder,
-            named=f"{self.place.run.id}/{self.place.task.label}/{state.round}/{state.failures}",
+            named=self._named,
             inside=Inside(
-                *(self.place.run.id, self.place.task, self.claimed.depth + 1, fences, state.told_by)
+                run=self.place.run.id,
+                task=self.place.task,
+                depth=self.claimed.depth + 1,
+                fences=self.place.fences,
+                told_by=self.state.told_by,
             ),
         )
         try:
@@ -165,6 +167,19 @@ class AttemptTools:
         if ended is None:
             raise Waits(None)
         return _output_of(value_of(ended))
+
+    @property
+    def _named(self) -> str:
+        """What the run inside is submitted under: after a failure, and in each round, another."""
+        state = self.state
+        return f"{self.place.run.id}/{self.place.task.label}/{state.round}/{state.failures}"
+
+    async def _inside(self) -> str:
+        """The run inside that this attempt waits for: one before it, which has failed, may have
+        been tried again by somebody, and ended meanwhile."""
+        named = (self.place.run.organisation, self._named)
+        rows = await self.toolbox.journal.read(lambda database: database.rows(sql("named"), named))
+        return str(rows[0][0]) if rows else ""
 
     async def _bundle(self, name: str) -> tuple[Bundle, str]:
         """A file that was submitted with this workflow, or one that is known by its name, and the
@@ -236,4 +251,6 @@ def _output_of(ended: Mapping[str, Any]) -> Any:
     """Raises StepFailed."""
     if ended["status"] == "done":
         return ended["output"]
-    raise StepFailed(f"run {ended['run']} {ended['status']}: {ended['error']}", is_final=True)
+    # Who has cancelled it does not want another one.
+    message = f"run {ended['run']} {ended['status']}: {ended['error']}"
+    raise StepFailed(message, is_final=ended["status"] == "cancelled")

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 from budgets.exhausted import Exhausted
+from orchestrator.kinds.contract import BudgetUsedUp, UsedUpForNow
 from orchestrator.running.purse import Purse
 
 Hears = Callable[[Exhausted], Awaitable[None]]
 
 
 class Watch:
-    """One for an executor, which says at its beginning who `hears`. A budget that is only used up
-    until its next window is nobody's end."""
+    """One for an executor, which says at its beginning who `hears`."""
 
     def __init__(self, purse: Purse) -> None:
         self._purse = purse
@@ -31,6 +32,20 @@ class Watch:
             if self._hears is None:
                 return
             for each in await self._purse.exhausted(self._place):
-                if each.window == "total":
-                    await self._hears(each)
+                await self._hears(each)
                 self._place = each.at
+
+
+def meaning(told: Exhausted) -> BudgetUsedUp | UsedUpForNow:
+    """What it is to the attempt that was refused. A budget that is only used up until its window
+    ends is nobody's end."""
+    shows = f"`comptroller budget show {told.scope}` says what it had"
+    if not told.until_ms:
+        reason = f"the budget of {told.scope} is used up ({told.dimension}): {shows}"
+        return BudgetUsedUp(reason, told.scope)
+    resets = datetime.fromtimestamp(told.until_ms / 1000, UTC)
+    reason = (
+        f"the budget of {told.scope} is used up ({told.dimension} per {told.window}) until "
+        f"{resets:%Y-%m-%dT%H:%M:%SZ}: {shows}"
+    )
+    return UsedUpForNow(reason, told.scope, told.until_ms)

@@ -151,6 +151,7 @@ async def test_the_cap_is_lowered_to_what_a_budget_allows_but_not_below_its_thin
     refused = await ask(stack, other, max_tokens=9_000, thinking=large)
     assert refused.status_code == 402
     assert refused.json()["error"]["type"] == "billing_error"
+    assert refused.json()["error"]["scope"].startswith(stack.scope("other"))
     assert len(stack.provider.received) == before
 
 

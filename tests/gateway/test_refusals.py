@@ -9,6 +9,7 @@ import tempfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,10 +24,10 @@ from tests.gateway.stack import Stack, running_stack
 
 def refused(
     answer: httpx.Response, status: int, reason: str, code: str = "budget_exceeded"
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The error of a refusal for good."""
     assert answer.status_code == status, answer.text
-    error: dict[str, str] = answer.json()["error"]
+    error: dict[str, Any] = answer.json()["error"]
     assert (error["code"], error["reason"]) == (code, reason)
     if code == "budget_exceeded":
         assert answer.headers["x-should-retry"] == "false"
@@ -60,7 +61,8 @@ async def test_an_exhausted_budget_says_which_and_what_now(stack: Stack, stream:
     forwarded = len(stack.provider.received)
     before = await stack.ledger.state()
     answer = await stack.chat(secret, max_tokens=4_000, stream=stream)
-    message = refused(answer, 402, "exhausted")["message"]
+    error = refused(answer, 402, "exhausted")
+    message = error["message"]
     assert stack.scope("research") in message
     assert stack.scope("research/nightly") not in message
     limit, free, asked = amounts(message)
@@ -72,6 +74,8 @@ async def test_an_exhausted_budget_says_which_and_what_now(stack: Stack, stream:
     now = datetime.now(UTC)
     reset = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
     assert reset.strftime("%Y-%m-%dT%H:%M:%S") in message
+    assert error["scope"] == stack.scope("research")
+    assert error["resets_at"] == int(reset.timestamp()) * 1000
     assert f"comptroller budget set {stack.scope('research')}" in message
     assert len(stack.provider.received) == forwarded
     after = await stack.ledger.state()
@@ -135,6 +139,15 @@ async def test_an_hour_is_not_for_now(stack: Stack) -> None:
     assert (await stack.chat(secret)).status_code == 200
     error = refused(await stack.chat(secret), 402, "exhausted")
     assert re.search(r"\d{4}-\d\d-\d\dT\d\d:00:00Z", error["message"])
+
+
+async def test_a_frozen_scope_is_named_and_never_resets(stack: Stack) -> None:
+    """Somebody has to thaw it."""
+    secret = await stack.key("research/nightly", [{"usd": "5"}])
+    await stack.set_state("research", "freeze")
+    error = refused(await stack.chat(secret), 402, "frozen")
+    assert error["scope"] == stack.scope("research")
+    assert "resets_at" not in error
 
 
 async def test_concurrency_is_for_now_and_comes_back(make_stack: MakeStack) -> None:

@@ -1,5 +1,5 @@
-"""Calls of a key that was minted for a run bear that run in their events, and what a budget says no
-to for good reaches whoever runs it."""
+"""Calls of a key that was minted for a run bear that run in their events, and what a budget that is
+used up says no to reaches whoever runs it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from budgets.exhausted import Exhausted, place_at, told_after
+from budgets.exhausted import Exhausted, told_after
 from budgets.keys import Work
 from budgets.ledger import LedgerOptions
 from budgets.policy import parse_policy
@@ -184,8 +184,6 @@ async def test_a_budget_that_is_used_up_is_told(stack: Stack, scope: str, kind: 
     assert found.scope == stack.scope(scope)
     assert (found.dimension, found.window, found.until_ms) == ("requests", "total", 0)
     assert (found.run_id, found.step_id, found.attempt) == ("r1", "search[2]", 4)
-    assert found.key_scope == stack.scope(f"{STEP}/key-1")
-    assert abs(found.at_ms - time.time() * 1000) < 5_000
 
 
 async def test_a_day_s_budget_says_when_it_begins_anew(stack: Stack) -> None:
@@ -258,7 +256,8 @@ async def test_each_reader_reads_from_its_own_place(stack: Stack) -> None:
     """Nobody takes it away from others; what was read is not read again."""
     secret = await working(stack)
     await used_up(stack, secret)
-    start = place_at(time.time_ns() // 1_000_000 - 1)
+    before = await told_after(transport_of(stack), "")
+    start = before[-1].at if before else ""
     assert (await stack.chat(secret)).status_code == 402
     (found,) = await told(stack, 1)
     transport = transport_of(stack)

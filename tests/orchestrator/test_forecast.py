@@ -108,6 +108,12 @@ def test_a_workflow_inside_costs_what_its_run_can() -> None:
     assert [each.ceiling_nusd for each in found.steps] == [14, None]
 
 
+def test_a_run_inside_is_begun_once_where_its_step_does_not_say_more() -> None:
+    """The default of two retries is not for it."""
+    found = forecast(read(step(workflow="x"), budget=TOKENS_ONLY), call_ceiling, {"a": 7})
+    assert [each.ceiling_nusd for each in found.steps] == [7]
+
+
 @pytest.mark.parametrize(
     "limit",
     [

@@ -1,2 +1,2 @@
--- A run that nobody has waits for more budget.
-update runs set status = 'asking', error = ?, wake_at_ms = null where id = ? and status in ('queued', 'waiting')
+-- A run that waits, waits for more budget. One that is queued may just have been given more.
+update runs set status = 'asking', error = ?, wake_at_ms = null where id = ? and status = 'waiting'

@@ -9,7 +9,7 @@ import pytest
 
 from budgets.policy import parse_policy
 from orchestrator.places import TaskId
-from orchestrator.running import purse
+from orchestrator.running import holding, purse
 from orchestrator.running.deciding import Approve, Cancel, RaiseBudget
 from orchestrator.running.executor import WATCH_MS
 from orchestrator.running.processes import GRACE_S
@@ -187,14 +187,48 @@ async def test_a_run_that_asks_goes_on_with_more(shop: Workshop) -> None:
     assert kinds.count("approval_requested") == kinds.count("approval_resolved") == 1
 
 
+async def test_a_program_inside_a_run_that_asks_goes_on_with_more(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at the refusal, and neither fails nor is kept from what was given."""
+    monkeypatch.setattr(holding, "ASKING_MS", 200)
+    often = (*ASKS, "for _ in range(6): ask()", "print('asked')")
+    inner = {
+        "name": "inner",
+        "budget": [{"usd": dollars(QUOTE_NUSD * 9)}],
+        "steps": [{"id": "x", "command": shop.program("often.py", *often), "retries": 0}],
+        "output": "{{ steps.x.output }}",
+    }
+    run = await shop.submit(
+        {"id": "a", "workflow": "inner.yaml"},
+        budget=[{"usd": dollars(QUOTE_NUSD + USAGE_NUSD)}],
+        on_exhausted="ask",
+        files={"inner.yaml": {"workflow": inner}},
+        output="{{ steps.a.output }}",
+    )
+    assert await shop.until(run, "asking", "done", "failed", "halted") == "asking"
+    ((inside,),) = await shop.rows("select id from runs where parent = ?", run)
+    held = await shop.until_task(str(inside), "x", "again", "failed")
+    assert (held["status"], held["failures"]) == ("again", 0)
+    limits = parse_policy([{"usd": dollars(QUOTE_NUSD * 9)}]).limits
+    await shop.decide(RaiseBudget(shop.stack.organisation, run, "ann", limits=limits))
+    assert await shop.ended(run) == "done", await shop.error(run)
+    assert await shop.output(run) == "asked"
+
+
 async def test_an_attempt_s_key_is_dead_when_it_has_ended(shop: Workshop) -> None:
-    tells = shop.program("tells.py", "import os; print(os.environ['OPENAI_API_KEY'])")
+    tells = shop.program(
+        "tells.py",
+        "import os; print(os.environ['OPENAI_API_KEY'])",
+        "open('told', 'w').write(os.environ['OPENAI_API_KEY'])",
+    )
     run = await shop.submit(
         {"id": "a", "command": tells}, {"id": "b", "needs": ["a"], "sleep": "1h"}
     )
     await shop.until_task(run, "b", "waiting")
-    secret = (await shop.task(run, "a"))["output"]
+    secret = (shop.folder / "told").read_text()
     assert secret.startswith("ck-")
+    assert (await shop.task(run, "a"))["output"] == "***"
     assert (await shop.stack.chat(secret, max_tokens=CAP)).status_code == 401
 
 

@@ -3,6 +3,7 @@ or printed, within bounds; and nothing of it is left when it ended, was cancelle
 orchestrator was killed."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -97,6 +98,16 @@ print("x" * 2 ** 21)
     assert not Path(found["at"]).parent.exists()
 
 
+async def test_its_output_has_no_secret(run: Ran) -> None:
+    """Printed as a text or as JSON, or written; nor does what hides it there break it."""
+    said = {SECRET: ["a", f"Bearer {SECRET}"], "b": SECRET[:-1]}
+    hidden = {"***": ["a", "Bearer ***"], "b": SECRET[:-1]}
+    assert await run("printf", "%s", f"key={SECRET}\n") == "key=***"
+    assert await run("echo", json.dumps(said)) == hidden
+    writes = "import os, sys; open(os.environ['COMPTROLLER_OUTPUT'], 'w').write(sys.argv[1])"
+    assert await run(*python(writes), json.dumps(said)) == hidden
+
+
 async def test_its_environment_has_no_secret_of_the_server(
     run: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +125,7 @@ async def test_its_environment_has_no_secret_of_the_server(
     assert {name for name in found if name.startswith("COMPTROLLER_")} == {
         *("COMPTROLLER_KEY", "COMPTROLLER_INPUT", "COMPTROLLER_OUTPUT", "COMPTROLLER_GUARD")
     }
-    assert found["COMPTROLLER_KEY"] == SECRET
+    assert found["COMPTROLLER_KEY"] == "***"
     assert found["COMPTROLLER_GUARD"] != "none"
     assert (found["MINE"], found["LC_ALL"], found["PATH"]) == ("1", "C", os.environ["PATH"])
 

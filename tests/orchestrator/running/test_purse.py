@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from budgets.exhausted import Exhausted, place_at
+from budgets.exhausted import Exhausted
 from budgets.keys import KeyRing
 from budgets.policy import parse_policy
 from orchestrator.events import event_id, of_attempt, of_run
-from orchestrator.kinds.contract import BudgetUsedUp, Held, StepFailed
+from orchestrator.kinds.contract import BudgetUsedUp, Held, StepFailed, UsedUpForNow
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
 from orchestrator.running.purse import AttemptOver, ScopeNotOpen
 from tests.gateway.behaviours import answers, held
@@ -225,6 +225,19 @@ async def test_what_cannot_be_guaranteed_is_used_up(till: Till) -> None:
     await till.purse.open_step(till.run, "two", limits({"tokens": 800}), guaranteed=True)
 
 
+async def test_what_cannot_be_guaranteed_before_a_window_ends_is_used_up_for_now(
+    till: Till,
+) -> None:
+    """And says when that is."""
+    await opened(till, {"tokens": 1_000, "window": "month"})
+    assert await till.status(await till.begin(till.attempt())) == 200
+    await till.stack.ledger.endings(1)
+    with pytest.raises(UsedUpForNow) as caught:
+        await till.purse.open_step(till.run, "two", limits({"tokens": 1_000}), guaranteed=True)
+    assert caught.value.scope == till.run.scope
+    assert caught.value.resets_at_ms > time.time_ns() // 1_000_000
+
+
 async def test_what_a_step_has_spent_is_not_set_aside_again(till: Till) -> None:
     """A step that goes on after it was closed."""
     await opened(till, {"tokens": 1_000})
@@ -351,7 +364,8 @@ async def test_exhaustion_arrives(till: Till, step: str) -> None:
     one = limits({"requests": 1})
     await till.purse.open_run(till.run, ONE_DOLLAR if step else one)
     secret = await till.begin(till.attempt(entry=1), budget=one if step else ())
-    start = place_at(time.time_ns() // 1_000_000 - 1)
+    before = await till.purse.exhausted("")
+    start = before[-1].at if before else ""
     assert [await till.status(secret) for _ in range(2)] == [200, 402]
     async with asyncio.timeout(20):
         while not (found := await told(till, start)):

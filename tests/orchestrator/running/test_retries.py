@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.places import TaskId
-from orchestrator.running.deciding import CallBack, RetryFailed
+from orchestrator.running.deciding import Approve, CallBack, Cancel, RetryFailed
 from orchestrator.running.showing import whole
 from tests.orchestrator.running.workshop import Workshop, until
 
@@ -75,6 +75,64 @@ async def test_a_run_inside_that_failed_is_begun_anew(shop: Workshop) -> None:
     assert await shop.ended(run) == "failed"
     await again(shop, run)
     assert await shop.ended(run) == "done", await shop.error(run)
+
+
+@pytest.mark.parametrize(("retries", "runs"), [({"retries": 2}, 3), ({}, 1)])
+async def test_a_run_inside_is_begun_anew_as_often_as_its_step_says(
+    shop: Workshop, retries: dict[str, int], runs: int
+) -> None:
+    """Itself: defaults are for the steps inside."""
+    run = await shop.submit(
+        {"id": "a", "workflow": "inner.yaml", **retries},
+        files=inner({"id": "x", "command": ["false"], "retries": 0}),
+        defaults={"retries": 5},
+    )
+    assert await shop.ended(run) == "failed"
+    assert len(await shop.rows("select id from runs where parent = ?", run)) == runs
+    assert (await shop.task(run, "a"))["failures"] == runs
+
+
+async def test_a_run_inside_that_was_given_up_does_not_end_the_step_of_its_successor(
+    shop: Workshop,
+) -> None:
+    """Somebody has tried it again, and it has ended well: the step waits for the other one."""
+    organisation, asks = shop.stack.organisation, TaskId("ask")
+    fails = shop.program("fails.py", *ONCE_THERE)
+    files = inner(
+        {"id": "ask", "approval": {"message": "?"}},
+        {"id": "x", "needs": ["ask"], "command": fails, "retries": 0},
+    )
+    files["inner.yaml"]["workflow"]["output"] = "{{ run.id }}"
+    step = {"id": "a", "workflow": "inner.yaml", "retries": 1}
+    run = await shop.submit(step, files=files, output="{{ steps.a.output }}")
+    children = "select id from runs where parent = ? order by created_ms, id"
+    await shop.until_rows(1, children, run)
+    ((first,),) = await shop.rows(children, run)
+    await shop.until_task(str(first), "ask", "waiting")
+    await shop.decide(Approve(organisation, str(first), "ann", task=asks, approved=True))
+    await shop.until_rows(2, children, run)
+    _, (second,) = await shop.rows(children, run)
+    await shop.until_task(str(second), "ask", "waiting")
+    await again(shop, str(first))
+    assert await shop.ended(str(first)) == "done"
+    await shop.until_rows(0, "select payload from signals where run = ?", run)
+    assert await shop.until(run, "waiting", "done") == "waiting"
+    await shop.decide(Approve(organisation, str(second), "ann", task=asks, approved=True))
+    assert await shop.ended(run) == "done"
+    assert await shop.output(run) == second
+
+
+async def test_a_run_inside_that_was_cancelled_is_not_begun_anew(shop: Workshop) -> None:
+    run = await shop.submit(
+        {"id": "a", "workflow": "inner.yaml", "retries": 5},
+        files=inner({"id": "x", "approval": {"message": "?"}}),
+    )
+    await shop.until_task(run, "a", "waiting")
+    ((inside,),) = await shop.rows("select id from runs where parent = ?", run)
+    await shop.until(str(inside), "waiting")
+    await shop.decide(Cancel(shop.stack.organisation, str(inside), "ann"))
+    assert await shop.ended(run) == "failed"
+    assert len(await shop.rows("select id from runs where parent = ?", run)) == 1
 
 
 async def test_a_run_inside_that_ended_with_its_run_is_begun_anew(shop: Workshop) -> None:
