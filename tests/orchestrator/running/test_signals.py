@@ -9,11 +9,13 @@ from budgets.transport import LedgerUnavailable
 from orchestrator.kinds.contract import Signal
 from orchestrator.places import TaskId
 from orchestrator.progress import Task
-from orchestrator.running.acts import signal
+from orchestrator.running.acts import Park, signal
 from orchestrator.running.attempts import Attempts
 from orchestrator.running.deciding import Approve, NotPossible
-from orchestrator.running.journal import Doing
+from orchestrator.running.journal import Doing, in_one
 from orchestrator.running.purse import Purse
+from tests.orchestrator.running.book import Book
+from tests.orchestrator.running.databases import fresh_database, postgres_at
 from tests.orchestrator.running.workshop import Workshop
 
 APPROVAL = {"message": "go on?", "timeout": "24h"}
@@ -144,3 +146,22 @@ async def test_a_call_back_counts_while_the_ledger_is_away(
         assert await shop.ended(run) == "done"
     assert await shop.output(run) == "done"
     assert len(asked) == 1
+
+
+def test_what_is_told_while_a_run_is_parked_wakes_it(postgres: str) -> None:
+    """Neither transaction sees the other: whoever looks next finds that the run has something to
+    hear."""
+    url = fresh_database(postgres)
+    database, other = postgres_at(url)(), postgres_at(url)()
+    book = Book(database)
+    run = book.submit({"id": "nap", "sleep": "1h"})
+    assert book.claim() == [run]
+    book.put(run, "nap", "waiting")
+    database.begin()
+    Park(book.holds[run], None)(database, book.now_ms)
+    told = Signal("", book.now_ms, "done")
+    in_one(other, [Doing(lambda there, _: signal(there, run, TaskId("nap"), told))])
+    database.commit()
+    assert book.claim() == [run]
+    for each in (database, other):
+        each.close()
