@@ -23,13 +23,15 @@ _FIELD = "told"
 
 
 class Exhausted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`scope` has a limit that no form of a request fits in any more: `until_ms` is when it begins
-    anew (by the ledger's time), 0 for never. Who was refused: an attempt at a step of a run. `at`
-    is its place among all that was told, empty until it was."""
+    """`scope` has a limit of `amount` (nano-dollars, tokens, ...) that no form of a request fits in
+    any more: `until_ms` is when it begins anew (by the ledger's time), 0 for never. Who was
+    refused: an attempt at a step of a run. `at` is its place among all that was told, empty until
+    it was."""
 
     scope: str
     dimension: Dimension
     window: Window
+    amount: int
     until_ms: int
     run_id: str
     step_id: str
@@ -57,6 +59,7 @@ def exhausted_by(refusal: Refusal, key: Key) -> Exhausted | None:
         scope=bound.scope,
         dimension=bound.limit.dimension,
         window=bound.limit.window,
+        amount=bound.limit.amount,
         until_ms=refusal.until_ms,
         run_id=work.run_id,
         step_id=work.step_id,

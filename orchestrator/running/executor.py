@@ -163,7 +163,7 @@ class Executor:
         error = meaning(told)
         if told.run_id in self._running:
             self._running[told.run_id][0].refused(told.step_id, told.attempt, error)
-        if isinstance(error, BudgetUsedUp):
+        if isinstance(error, BudgetUsedUp) and await self._kit.purse.is_used_up(told):
             await self._end_what_spends(error)
 
     async def _end_what_spends(self, error: BudgetUsedUp) -> None:

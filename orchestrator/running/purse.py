@@ -137,6 +137,15 @@ class Purse:
         """Raises Held where this scope is frozen, or one above it."""
         _check_frozen(await self._session.load(list(ancestors(scope)), create=False))
 
+    async def is_used_up(self, told: Exhausted) -> bool:
+        """Whether that is true still: who was refused may have been given more before it was
+        heard."""
+        return any(
+            (each.dimension, each.window) == (told.dimension, told.window)
+            and each.amount <= told.amount
+            for each in await self.limits(told.scope)
+        )
+
     async def limits(self, scope: str) -> tuple[Limit, ...]:
         """What binds a scope now: its own limits or those of its parent's template, and what is
         allotted to it."""

@@ -60,7 +60,7 @@ async def test_a_budget_that_was_used_up_while_the_database_was_away_halts_its_r
             raise DatabaseAway("locked")
         return await used_up(self, scope, reason)
 
-    told = Exhausted(str(scope), "usd", "total", 0, run, "a", 1, at="1-0")
+    told = Exhausted(str(scope), "usd", "total", 10**9, 0, run, "a", 1, at="1-0")
 
     async def exhausted(_: Any, after: str) -> list[Exhausted]:
         return [] if after == told.at else [told]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from budgets.exhausted import Exhausted, tell
 from budgets.policy import parse_policy
 from orchestrator.places import TaskId
 from orchestrator.running import holding, purse
@@ -363,3 +364,18 @@ async def test_a_frozen_step_waits_and_begins_nothing(
     assert await shop.ended(run) == "done", await shop.error(run)
     begun = [event for kind, event in await shop.told(run) if kind == "step_started"]
     assert [event["step_id"] for event in begun] == ["ask", "a", "a"]
+
+
+async def test_a_refusal_that_is_heard_after_somebody_has_raised_the_budget(shop: Workshop) -> None:
+    """It is not true any more, and ends nothing; one by the limit as it is now does."""
+    run = await shop.submit({"id": "nap", "sleep": "1h"})
+    await shop.until(run, "waiting")
+    ((scope,),) = await shop.rows("select scope from runs")
+    executor = shop.executors[0]
+    transport = shop.stack.parts.ledger._session.transport
+    for amount, status in ((10**9 - 1, "waiting"), (10**9, "halted")):
+        told = Exhausted(str(scope), "usd", "total", amount, 0, run, "nap", 1)
+        await tell(transport, told)
+        await executor._kit.watch.round()
+        assert await shop.status(run) == status
+    assert await shop.ended(run) == "halted"
