@@ -75,8 +75,8 @@ RUNS = (
     Mutant(
         "nobody hears of budgets that are used up",
         "orchestrator/running/watching.py",
-        '                if each.window == "total":\n',
-        '                if each.window == "":\n',
+        "                await self._hears(each)\n",
+        "                assert each\n",
         _MONEY,
     ),
     Mutant(
