@@ -1,5 +1,6 @@
 """Stops processes so that they really stand."""
 
+import contextlib
 import os
 import signal
 import time
@@ -19,8 +20,8 @@ def pause(pid: int) -> None:
 
 
 def _stands(pid: int) -> bool:
-    states = [
-        (task / "stat").read_text().rpartition(") ")[2][0]
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    ]
+    states = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            states.append((task / "stat").read_text().rpartition(") ")[2][0])
     return all(each in "TZX" for each in states)

@@ -7,6 +7,7 @@ import pytest
 
 import budgets.embedded
 from budgets.embedded import EmbeddedServer, EmbeddedServerFailed
+from tests.living import below
 
 COMMAND = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n"
 COMMANDS = 2_000_000
@@ -59,7 +60,7 @@ def test_it_is_told_no_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     server.start()
     try:
         assert Path(f"/proc/{server.pid}/environ").read_bytes().strip(b"\0") == b""
-        modes = {path.stat().st_mode & 0o077 for path in (folder / "ledger").rglob("*")}
+        modes = {found.st_mode & 0o077 for _, found in below(folder / "ledger")}
         assert modes == {0}
     finally:
         server.stop()

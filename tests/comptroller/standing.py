@@ -16,6 +16,7 @@ import httpx
 from clickhouse.accounts import READER, RecordsSecret
 from tests.gateway.processes import Running
 from tests.gateway.wire import Answer, post
+from tests.living import below, contents_below
 
 WAIT_S_MAX = 25
 LOAD_PAUSE_S = 0.01
@@ -109,8 +110,8 @@ def readable_by_others(folder: Path) -> set[str]:
     """Names of the files that others than the owner may read, were it not for the folder."""
     return {
         str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
+        for path, found in below(folder)
+        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o077
     }
 
 
@@ -118,6 +119,6 @@ def files_with(folder: Path, text: str) -> list[Path]:
     """The files that hold this text."""
     return [
         path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.is_file() and text.encode() in path.read_bytes()
+        for path, content in contents_below(folder)
+        if text.encode() in content
     ]

@@ -42,6 +42,7 @@ from tests.gateway.ledger_view import held as reserved
 from tests.gateway.provider import Behaviour, Received, Reply
 from tests.gateway.stack import CAP, COUNTED, USAGE_NUSD, Stack, running_stack
 from tests.gateway.wire import Wire, request_bytes
+from tests.living import contents_below
 
 LEVELS: tuple[Payloads, ...] = ("full", "hash", "off")
 
@@ -106,8 +107,8 @@ async def traces(server: EmbeddedServer, text: str) -> set[str]:
                 places.add(key.decode())
         await commands.set("test:written", text[:4])
         assert (await commands.execute_command("WAITAOF", 1, 0, 10_000))[0] == 1
-    for path in server.folder.parent.rglob("*"):
-        if path.is_file() and mark in path.read_bytes():
+    for path, content in contents_below(server.folder.parent):
+        if mark in content:
             places.add(path.name)
     return places
 

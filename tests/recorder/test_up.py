@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.budgets.harness import head_of
+from tests.comptroller.standing import files_with
 from tests.gateway.behaviours import echoes_cap
 from tests.gateway.ledger_view import LedgerView
 from tests.gateway.processes import (
@@ -235,15 +236,5 @@ async def _judge(data_dir: Path, spent_nusd: int, seq: int) -> None:
 
 
 def _judge_files(data_dir: Path, secret: str) -> None:
-    telling = [
-        path.relative_to(data_dir)
-        for path in data_dir.rglob("*")
-        if path.is_file() and PROVIDER_KEY.encode() in path.read_bytes()
-    ]
-    assert not telling, "the provider's key"
-    telling = [
-        path.relative_to(data_dir)
-        for path in data_dir.rglob("*")
-        if path.is_file() and secret.encode() in path.read_bytes()
-    ]
-    assert telling == [Path("first-key")], "the caller's key"
+    assert not files_with(data_dir, PROVIDER_KEY), "the provider's key"
+    assert files_with(data_dir, secret) == [Path("first-key")], "the caller's key"
