@@ -62,10 +62,13 @@ class Progress:
     _open: set[str] = field(init=False)
     _unfinished: set[TaskId] = field(init=False)
     _elsewhere: set[TaskId] = field(init=False)
+    _told_by: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.steps = {step.id: step for step in self.workflow.steps}
-        self._fans, self._failed, self._needed_by = {}, [], {}
+        self._fans, self._failed, self._needed_by, self._told_by = {}, [], {}, {}
+        for task, state in self.tasks.items():
+            self._note_told(task, state)
         for task, state in sorted(self.tasks.items()):
             if state.status == "fanned":
                 self._fans[task.step] = _Fan(value_of(state.output))
@@ -114,14 +117,11 @@ class Progress:
 
     def told_by(self, steps: tuple[str, ...]) -> str:
         """The event that told the last end among these steps; empty where none did."""
-        ends = [self.tasks[task].told_by for step in steps for task in self._tasks_of(step)]
-        return max(ends, default="")  # ids begin with their time
+        return max((self._told_by.get(step, "") for step in steps), default="")
 
-    def _tasks_of(self, step: str) -> list[TaskId]:
-        """That the database knows: a step's own, and those of its entries."""
-        size = self._fans[step].size if step in self._fans else 0
-        tasks = (TaskId(step), *(TaskId(step, entry) for entry in range(size)))
-        return [task for task in tasks if task in self.tasks]
+    def _note_told(self, task: TaskId, state: Task) -> None:
+        """Ids of events begin with their time."""
+        self._told_by[task.step] = max(self._told_by.get(task.step, ""), state.told_by)
 
     def given(self, task: TaskId) -> Any:
         """What an entry of a `foreach` is about."""
@@ -168,6 +168,7 @@ class Progress:
     def set(self, task: TaskId, state: Task) -> None:
         """What the database knows of it now."""
         self.tasks[task] = state
+        self._note_told(task, state)
         if _is_unfinished(state):
             self._unfinished.add(task)
         else:

@@ -24,6 +24,8 @@ from orchestrator.unread import Unread, unread
 CLAIMED_AT_ONCE_MAX = 200
 CLAIMED_BYTES_MAX = RUN_BYTES_MAX
 """Of all runs of a claim together, but for the first."""
+SOON_MS = 2_000
+"""A run that is parked for less than this waits for its time, also where it was told something."""
 _TASK_BYTES = 1_024
 """What a task takes beside its output."""
 _ORDERS = 10_000
@@ -43,7 +45,8 @@ class Claim:
     def __call__(self, database: Database, now_ms: int) -> tuple[list[ClaimedRun], int | None]:
         """See journal.Act."""
         most = min(self.most, CLAIMED_AT_ONCE_MAX)
-        ids = [str(row[0]) for row in database.rows(sql("claim"), (self.executor, now_ms, most))]
+        times = (now_ms, now_ms + SOON_MS)
+        ids = [str(row[0]) for row in database.rows(sql("claim"), (self.executor, *times, most))]
         ids = _within_limits(database, ids) if ids else []
         ids = _within_bytes(database, ids) if ids else []
         runs = _runs(database, ids) if ids else []

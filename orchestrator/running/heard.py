@@ -34,5 +34,6 @@ class Heard:
         return signal
 
     def forget(self, task: TaskId) -> None:
-        """The step has ended, or goes on, without it: its row is gone."""
+        """The step has ended, or goes on, without it: its row is gone, and the next is another."""
         self._told.pop(task, None)
+        self._reading.discard(task)

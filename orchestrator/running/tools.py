@@ -27,6 +27,8 @@ from orchestrator.running.sends import Sends, Sent
 from orchestrator.running.submitting import Inside, NameTaken, Submission, Submit
 from orchestrator.unread import Unread, value_of
 
+AGAIN_MS = 1_000
+"""After which it is looked again whether a run inside has ended."""
 _log = logging.getLogger("comptroller.steps")
 
 
@@ -165,7 +167,8 @@ class AttemptTools:
             run = taken.run
         ended = await self.toolbox.journal.read(lambda database: _ended(database, run))
         if ended is None:
-            raise Waits(None)
+            # What it was told was of another run: the true end, told beside that, would be lost.
+            raise Waits(None if self.signal is None else self.now_ms + AGAIN_MS)
         return _output_of(value_of(ended))
 
     @property

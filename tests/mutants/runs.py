@@ -26,8 +26,8 @@ RUNS = (
     Mutant(
         "what a run is told while it is parked does not wake it",
         "orchestrator/running/sql/claim.sql",
-        "      where t.status = 'waiting'\n",
-        "      where t.status = 'none'\n",
+        "and w.id = s.run and w.status = 'waiting'",
+        "and w.id = s.run and w.status = 'none'",
         _ACTS,
     ),
     Mutant(

@@ -204,6 +204,19 @@ def test_a_signal_that_comes_while_a_run_parks_is_not_lost(
     assert status(database, hold.run) == "queued"
 
 
+def test_a_run_that_could_not_begin_waits_for_its_time_whatever_it_was_told(
+    write: Write, hold: Hold, database: Database
+) -> None:
+    """Its scope is frozen, say: it is not claimed again and again for what it cannot read."""
+    write(Put(hold, A, Task("waiting", attempt=1)))
+    write(Doing(lambda db, _: signal(db, hold.run, A, Signal("ann", 1, True))))
+    soon_ms, later_ms = (database.now_ms() + by for by in (1_000, 60_000))
+    write(Park(hold, soon_ms))
+    assert write(Claim("e1", 10)) == ([], soon_ms)
+    database.execute("update runs set wake_at_ms = ?", (later_ms,))
+    claimed(write, "e1", hold.run)
+
+
 def test_a_step_is_told_once(write: Write, hold: Hold) -> None:
     write(Put(hold, A, Task("waiting", attempt=1)))
     first, second = (Signal("ann", 1, each) for each in (True, False))

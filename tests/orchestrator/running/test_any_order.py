@@ -89,12 +89,18 @@ class Acts(RuleBasedStateMachine):
 
     @rule(target=holds, executor=executors, most=st.integers(1, 3))
     def claim(self, executor: str, most: int) -> Any:
-        """What is due is claimed by one."""
+        """What is due is claimed by one, and what waits is due where it has something to hear."""
         claimed, _ = self.write(Claim(executor, most))
         for each in claimed:
             assert each.place.id not in self.owners
             assert each.place.id not in self.ends
             self.owners[each.place.id] = Hold(each.place.id, each.epoch, executor)
+        if len(claimed) < most:
+            hear = {run for run, _ in self.told}
+            rows = self.database.rows("select id, status from runs")
+            waiting = {str(run) for run, status in rows if status == "waiting"}
+            assert not waiting & hear
+            assert all(status != "queued" for _, status in rows)
         return multiple(*(self.owners[each.place.id] for each in claimed))
 
     @rule(hold=holds, task=tasks, status=st.sampled_from(("done", "failed", "waiting")))
@@ -131,12 +137,10 @@ class Acts(RuleBasedStateMachine):
 
     @rule(hold=holds)
     def park(self, hold: Hold) -> None:
-        """And is due at once where one of its steps has something to hear."""
+        """Nobody has it until it is told something."""
         if self.written(hold, Park(hold, None)):
             del self.owners[hold.run]
-            status = self.row(hold.run, "status")[0]
-            hears = any(run == hold.run for run, _ in self.told)
-            assert status == "paused" or (status == "queued") == hears
+            assert self.row(hold.run, "status")[0] in ("waiting", "paused")
 
     @rule(hold=holds)
     def leave(self, hold: Hold) -> None:

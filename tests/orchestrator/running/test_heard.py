@@ -20,6 +20,15 @@ def test_a_row_that_is_being_read_is_not_heard_again() -> None:
     assert heard.take(A) == NO
 
 
+def test_the_next_row_of_a_step_is_heard_once_the_one_before_was_read() -> None:
+    """Also where nobody has looked between the two."""
+    heard = Heard({A: NO})
+    assert heard.take(A) == NO
+    heard.forget(A)
+    assert heard.hear({A: YES})
+    assert heard.take(A) == YES
+
+
 def test_what_was_told_before_is_taken_once() -> None:
     heard = Heard({A: YES})
     assert not heard.hear({A: YES})

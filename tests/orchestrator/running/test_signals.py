@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from budgets.transport import LedgerUnavailable
-from orchestrator.kinds.contract import Signal
+from orchestrator.kinds.contract import Signal, Waits
 from orchestrator.places import TaskId
 from orchestrator.progress import Task
 from orchestrator.running.acts import Park, signal
@@ -14,6 +14,7 @@ from orchestrator.running.attempts import Attempts
 from orchestrator.running.deciding import Approve, NotPossible
 from orchestrator.running.journal import Doing, in_one
 from orchestrator.running.purse import Purse
+from orchestrator.running.tools import AttemptTools
 from tests.orchestrator.running.book import Book
 from tests.orchestrator.running.databases import fresh_database, postgres_at
 from tests.orchestrator.running.workshop import Workshop
@@ -165,3 +166,31 @@ def test_what_is_told_while_a_run_is_parked_wakes_it(postgres: str) -> None:
     assert book.claim() == [run]
     for each in (database, other):
         each.close()
+
+
+async def test_the_end_of_a_run_inside_is_heard_beside_that_of_another(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step reads what was told of another run, when its own one ends: that has no row of its
+    own then, and is looked for."""
+    run = await shop.submit(
+        {"id": "a", "workflow": "inner.yaml"}, files=inner({"id": "ask", "approval": APPROVAL})
+    )
+    await shop.until_rows(1, "select id from runs where parent = ? and status = 'waiting'", run)
+    await shop.until(run, "waiting")
+    ((child,),) = await shop.rows("select id from runs where parent = ?", run)
+    works = AttemptTools.run_workflow
+
+    async def ends_meanwhile(self: AttemptTools, name: str, given: Any) -> Any:
+        try:
+            return await works(self, name, given)
+        except Waits:
+            if self.signal is not None:
+                await shop.decide(approve(shop, str(child), "ask"))
+                await shop.ended(str(child))
+            raise
+
+    monkeypatch.setattr(AttemptTools, "run_workflow", ends_meanwhile)
+    other = Signal("", 1, {"run": "rother", "status": "failed", "error": "x", "output": None})
+    await shop.decide(Doing(lambda database, _: signal(database, run, TaskId("a"), other)))
+    assert await shop.ended(run) == "done", await shop.error(run)
