@@ -26,6 +26,7 @@ class Names:
         self._progress = progress
         place = claimed.place
         self._steps: dict[str, dict[str, Any]] = {}
+        self._named: dict[str, frozenset[str]] = {}
         self._always: Mapping[str, Any] = {
             "input": claimed.given,
             "steps": self._steps,
@@ -41,11 +42,16 @@ class Names:
 
     async def read_for(self, step: Step) -> None:
         """What templates of a step name is there from now on. Raises DatabaseAway."""
-        await self.read(text for _, text in step.templates())
+        named = self._named.get(step.id)
+        if named is None:  # once: a step may have ten thousand entries, and as many templates
+            named = self._named[step.id] = _named_by(text for _, text in step.templates())
+        await self._read(named)
 
     async def read(self, templates: Iterable[str]) -> None:
         """The same for some templates."""
-        named = {step for text in templates for step in steps_named(text)}
+        await self._read(_named_by(templates))
+
+    async def _read(self, named: frozenset[str]) -> None:
         if named <= self._steps.keys():
             return
         async with self._reading:
@@ -88,3 +94,8 @@ class Names:
         if task.entry != PLAIN:
             names |= {"item": self._progress.given(task), "index": task.entry}
         return names
+
+
+def _named_by(templates: Iterable[str]) -> frozenset[str]:
+    """The steps."""
+    return frozenset(step for text in templates for step in steps_named(text))

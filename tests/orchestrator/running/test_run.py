@@ -2,9 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.definition import Step
+from orchestrator.places import TaskId
+from orchestrator.problems import Place
+from orchestrator.running.deciding import Approve
 from tests.gateway.behaviours import speaks
 from tests.orchestrator.running.workshop import Workshop, until
 from tests.orchestrator.running.written_runs import submission
@@ -266,3 +271,26 @@ async def test_a_workflow_that_is_known_by_name_works_in_its_own_folder(shop: Wo
     run = await shop.submit({"id": "a", "workflow": "known"}, output="{{ steps.a.output }}")
     assert await shop.ended(run) == "done", await shop.error(run)
     assert await shop.output(run) == "here"
+
+
+async def test_templates_of_a_step_are_looked_through_once(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for each entry of a list, all of which may be templates: ten thousand times ten
+    thousand."""
+    run = await shop.submit(
+        {"id": "ask", "approval": {"message": "go on?"}},
+        {"id": "each", "needs": ["ask"], "foreach": [*range(20)], "sleep": "1s"},
+    )
+    await shop.until_task(run, "ask", "waiting")
+    looked, templates = list[str](), Step.templates
+
+    def counted(self: Step) -> Iterator[tuple[Place, str]]:
+        looked.append(self.id)
+        return templates(self)
+
+    monkeypatch.setattr(Step, "templates", counted)
+    task = TaskId("ask")
+    await shop.decide(Approve(shop.stack.organisation, run, "ann", task=task, approved=True))
+    assert await shop.ended(run) == "done"
+    assert looked.count("each") <= 4, "once each time that an executor has taken the run"
