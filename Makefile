@@ -26,7 +26,7 @@ demo: setup
 
 # Three for two cores: a third of the time a test waits for a process. Whoever is done takes over.
 test: setup
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 # What the Dockerfile builds, run without a container engine; downloads.
 image: setup
