@@ -24,7 +24,7 @@ up: setup
 demo: setup
 	@$(BIN)/python examples/demo.py
 
-# Three for two cores: a third of the time a test waits for a process. Whoever is done takes over.
+# Four for two cores: tests wait for processes most of the time. Whoever is done takes over.
 test: setup
 	$(BIN)/pytest -n 4 --dist worksteal
 
