@@ -285,7 +285,7 @@ async def test_a_spool_on_another_disk(
     waiting = await caller.waiting()
     second = await stage.recorder(store, "b", options)
     node = (first.folder / "node").read_text()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):  # it asks the engine first, which may be busy
         while not any(node in each.message for each in caplog.records):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await caller.waiting() == waiting
