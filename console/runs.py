@@ -88,22 +88,10 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
     ) -> RunMade:
         """Submits a run of a workflow; with a name (or `Idempotency-Key`) once. An organisation
         that is new is created."""
-        checked_scope(caller, wanted.scope)
-        named = _named(wanted, idempotency_key)
-        submission = await asyncio.to_thread(_submission, parts, caller, wanted, named)
-        await begin_below(parts, wanted.scope)
-        submitted = await parts.runs.write(Submit(submission))
-        found = await parts.runs.read(partial(showing.line, organisation="", run=submitted.run))
-        if not submitted.is_new:
+        made = await _submitted(parts, caller, wanted, _named(wanted, idempotency_key))
+        if not made.is_new:
             response.status_code = 200
-        return RunMade(
-            id=found.id,
-            scope=found.scope,
-            workflow=found.workflow,
-            version=found.version,
-            status=found.status,
-            is_new=submitted.is_new,
-        )
+        return made
 
     @app.get("/v1/runs", tags=["runs"])
     async def list_runs(asked: Annotated[RunsAsked, Query()], caller: Viewer) -> Response:
@@ -140,6 +128,22 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
         limits = await run_shown.limits_of(parts, found)
         costs = await run_shown.costs_of(parts, of, found.line)
         return run_shown.answer(run_shown.whole(found, limits, costs))
+
+
+async def _submitted(parts: Parts, caller: Token, wanted: RunWanted, named: str) -> RunMade:
+    checked_scope(caller, wanted.scope)
+    submission = await asyncio.to_thread(_submission, parts, caller, wanted, named)
+    await begin_below(parts, wanted.scope)
+    submitted = await parts.runs.write(Submit(submission))
+    found = await parts.runs.read(partial(showing.line, organisation="", run=submitted.run))
+    return RunMade(
+        id=found.id,
+        scope=found.scope,
+        workflow=found.workflow,
+        version=found.version,
+        status=found.status,
+        is_new=submitted.is_new,
+    )
 
 
 def _submission(parts: Parts, caller: Token, wanted: RunWanted, named: str) -> Submission:

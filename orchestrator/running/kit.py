@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 
 from budgets.session import Clock
 from orchestrator.running.journal import Journal
+from orchestrator.running.options import ATTEMPTS_MAX, LEASE_MS, RUNS_DAYS, RUNS_MAX
 from orchestrator.running.purse import Purse
 from orchestrator.running.tools import Toolbox
 from orchestrator.running.watching import Watch
 
-LEASE_MS = 3_000
 POLL_MS = 50
-RUNS_MAX = 2_000
-ATTEMPTS_MAX = 200
-RUNS_DAYS = 90
 OPENINGS_MAX = 32
 """Runs that are opened at the ledger at a time: each waits for its disk."""
 

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass, field
 
+ATTEMPTS_MAX = 200
+RUNS_MAX = 2_000
+LEASE_MS = 3_000
+RUNS_DAYS = 90
+
 
 @dataclass(frozen=True, slots=True)
 class WorkflowOptions:
@@ -12,10 +17,10 @@ class WorkflowOptions:
     share a database, empty: one that is made and kept in the data dir. The others as in
     kit.ExecutorOptions."""
 
-    attempts_max: int = 200
-    runs_max: int = 2_000
-    executor_lease_ms: int = 3_000
-    runs_days: int = 90
+    attempts_max: int = ATTEMPTS_MAX
+    runs_max: int = RUNS_MAX
+    executor_lease_ms: int = LEASE_MS
+    runs_days: int = RUNS_DAYS
     programs_folder: str = ""
     gateway_url: str = ""
     callback_url: str = ""

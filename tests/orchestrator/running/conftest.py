@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -15,8 +16,11 @@ from budgets.policy import Limit, parse_policy
 from budgets.session import Session
 from gateway.options import GatewayOptions
 from orchestrator.places import AttemptPlace, RunPlace, TaskId
+from orchestrator.running.database import Database
+from orchestrator.running.journal import Hold, in_one
 from orchestrator.running.purse import Purse
 from tests.gateway.stack import Stack, running_stack
+from tests.orchestrator.running.acting import Write, claimed, submitted
 from tests.orchestrator.running.book import Book, opened
 from tests.orchestrator.running.databases import (
     Connect,
@@ -132,3 +136,28 @@ async def shop(stack: Stack, tmp_path: Path) -> AsyncIterator[Workshop]:
     """An executor on SQLite."""
     async with workshop(stack, sqlite_at(tmp_path), tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def database(connect: Connect) -> Iterator[Database]:
+    """Of each kind."""
+    database = connect()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def write(database: Database) -> Write:
+    """One act in a transaction of its own."""
+
+    def act(what: Any) -> Any:
+        (result,) = in_one(database, [what])
+        return result
+
+    return act
+
+
+@pytest.fixture
+def hold(write: Write) -> Hold:
+    """A run that executor e1 has."""
+    return claimed(write, "e1", submitted(write).run)

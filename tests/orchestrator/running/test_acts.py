@@ -3,7 +3,7 @@ PostgreSQL."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,60 +30,19 @@ from orchestrator.running.forking import Fork
 from orchestrator.running.journal import Doing, Hold, Overtaken, in_one
 from orchestrator.running.outputs import ROW_BYTES_MAX, whole
 from orchestrator.running.rows import Telling
-from orchestrator.running.submitting import Inside, Submission, Submit, Submitted
+from orchestrator.running.submitting import Inside, Submission, Submit
 from orchestrator.unread import Unread, unread, value_of
+from tests.orchestrator.running.acting import LEASE_MS, Write, claimed, status, submitted
 from tests.orchestrator.running.databases import Connect
 from tests.orchestrator.running.written_runs import submission
 
 A = TaskId("a")
-LEASE_MS = 60_000
-Write = Callable[[Any], Any]
-
-
-@pytest.fixture
-def database(connect: Connect) -> Iterator[Database]:
-    database = connect()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def write(database: Database) -> Write:
-    """One act in a transaction of its own."""
-
-    def act(what: Any) -> Any:
-        (result,) = in_one(database, [what])
-        return result
-
-    return act
-
-
-@pytest.fixture
-def hold(write: Write) -> Hold:
-    """A run that executor e1 has."""
-    return claimed(write, "e1", submitted(write).run)
-
-
-def submitted(write: Write, wanted: Submission | None = None) -> Submitted:
-    found: Submitted = write(Submit(wanted or submission()))
-    return found
-
-
-def claimed(write: Write, executor: str, run: str) -> Hold:
-    write(Heartbeat(executor, LEASE_MS))
-    runs, _ = write(Claim(executor, 10))
-    (found,) = (each for each in runs if each.place.id == run)
-    return Hold(run, found.epoch, executor)
 
 
 def heard(write: Write) -> dict[TaskId, Signal]:
     """What steps of e1's only run were told, read."""
     (told,) = write(Look("e1"))[1].values()
     return {task: replace(each, payload=value_of(each.payload)) for task, each in told.items()}
-
-
-def status(database: Database, run: str) -> str:
-    return str(database.rows("select status from runs where id = ?", (run,))[0][0])
 
 
 def test_a_run_is_claimed_once(write: Write, hold: Hold) -> None:

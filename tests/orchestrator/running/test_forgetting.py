@@ -1,6 +1,5 @@
 """What ended long ago leaves the database with all that is its own, and nothing else does."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ from tests.orchestrator.running.written_runs import submission
 
 LONG = "x" * (ROW_BYTES_MAX + 1)
 NOW_MS = 2**42
-
-
-@pytest.fixture
-def database(connect: Connect) -> Iterator[Database]:
-    database = connect()
-    yield database
-    database.close()
 
 
 def write(database: Database, act: Any) -> Any:

@@ -1,7 +1,6 @@
 """Long outputs hold up nobody: a claim reads none of them and takes only so many bytes, whoever
 names one gets it whole, and a run has room for so much and no more."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,6 @@ from tests.orchestrator.running.written_runs import submission
 
 A, B = TaskId("a"), TaskId("b")
 LONG = "x" * (ROW_BYTES_MAX + 1)
-
-
-@pytest.fixture
-def database(connect: Connect) -> Iterator[Database]:
-    database = connect()
-    yield database
-    database.close()
 
 
 def write(database: Database, act: Any) -> Any:

@@ -2,7 +2,6 @@
 SQLite and on PostgreSQL."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from orchestrator.running.schedule_acts import (
 )
 from orchestrator.running.scheduling import SubmitDue, run_name
 from orchestrator.schedules import ScheduleInvalid
-from tests.orchestrator.running.databases import Connect, fresh_database, postgres_at
+from tests.orchestrator.running.databases import fresh_database, postgres_at
 from tests.orchestrator.running.workshop import Workshop
 from tests.orchestrator.running.written_runs import definition, submission
 
@@ -32,13 +31,6 @@ BEGAN_MS = 1_790_000_000_000  # 14:13:20 of a day
 FIRST_MS = 1_790_002_800_000  # 15:00
 NIGHTLY = ("acme", "nightly")
 DUE = SubmitDue(*NIGHTLY)
-
-
-@pytest.fixture
-def database(connect: Connect) -> Iterator[Database]:
-    database = connect()
-    yield database
-    database.close()
 
 
 def at(database: Database, now_ms: int, act: Any) -> Any:
