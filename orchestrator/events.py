@@ -77,18 +77,7 @@ def of_run(
     run: RunPlace, *, by: str = BY, triggered_by: str = "", detail: Mapping[str, Any] | None = None
 ) -> bytes:
     """`run_submitted`, `workflow_halted`, `run_completed`; `by`: the person or key that did it."""
-    return encode(
-        RunEvent(
-            workflow=run.workflow,
-            workflow_version=run.version,
-            run_id=run.id,
-            correlation_id=run.id,
-            scope=run.scope,
-            by=_plain(by)[:_TEXT_CHARS_MAX],
-            triggered_by=triggered_by,
-            detail=bounded(detail) if detail else "",
-        )
-    )
+    return encode(_event(run, run.scope, by, triggered_by, detail))
 
 
 def of_attempt(
@@ -101,21 +90,13 @@ def of_attempt(
 ) -> bytes:
     """`step_started`, `step_completed`, `step_failed`, `approval_requested`, `approval_resolved`:
     `by` is who decided."""
-    run = attempt.run
     return encode(
-        RunEvent(
-            workflow=run.workflow,
-            workflow_version=run.version,
-            run_id=run.id,
-            correlation_id=run.id,
-            scope=attempt.scope,
+        msgspec.structs.replace(
+            _event(attempt.run, attempt.scope, by, triggered_by, detail),
             step_id=attempt.task.label,
             attempt=attempt.number,
             agent=_plain(agent)[:_TEXT_CHARS_MAX],
             key_id=attempt.key_id,
-            by=_plain(by)[:_TEXT_CHARS_MAX],
-            triggered_by=triggered_by,
-            detail=bounded(detail) if detail else "",
         )
     )
 
@@ -123,17 +104,22 @@ def of_attempt(
 def of_scope(run: RunPlace, scope: str, action: str, *, key_id: str = "") -> bytes:
     """What the orchestrator does to a scope of a run, for `budget_changed` and the events of
     allotments and keys: `action` as in freeze."""
-    return encode(
-        RunEvent(
-            workflow=run.workflow,
-            workflow_version=run.version,
-            run_id=run.id,
-            correlation_id=run.id,
-            scope=scope,
-            key_id=key_id,
-            by=BY,
-            detail=bounded({"action": action}),
-        )
+    event = _event(run, scope, BY, "", {"action": action})
+    return encode(msgspec.structs.replace(event, key_id=key_id))
+
+
+def _event(
+    run: RunPlace, scope: str, by: str, triggered_by: str, detail: Mapping[str, Any] | None
+) -> RunEvent:
+    return RunEvent(
+        workflow=run.workflow,
+        workflow_version=run.version,
+        run_id=run.id,
+        correlation_id=run.id,
+        scope=scope,
+        by=_plain(by)[:_TEXT_CHARS_MAX],
+        triggered_by=triggered_by,
+        detail=bounded(detail) if detail else "",
     )
 
 

@@ -2,11 +2,8 @@
 Python and JavaScript are run in tests/clients/test_recipes.py, with the packages that they name.
 """
 
-import asyncio
 import json
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +12,18 @@ import httpx
 import openai
 import pytest
 
-from tests.gateway.processes import Running, comptroller_up
+from tests.gateway.processes import comptroller_up
+from tests.typed import typed
 
 TEXT = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
 PINS = Path(__file__).parent / "clients" / "recipes"
-MARK = "=== next block"
-
-
-async def _typed(running: Running, folder: Path) -> list[str]:
-    """What each block shows, all in one shell that stops at the first failure."""
-    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    script = f"\necho '{MARK}'\n".join(["set -euo pipefail", *blocks])
-    shell = await asyncio.create_subprocess_exec(
-        *("bash", "-c", script.replace(":4000", f":{running.port}")),
-        cwd=folder,
-        env={
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "COMPTROLLER_DATA_DIR": str(running.data_dir),
-            "NO_PROXY": "127.0.0.1",
-        },
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    stdout, _ = await asyncio.wait_for(shell.communicate(), 60)
-    shown = stdout.decode()
-    assert shell.returncode == 0, shown
-    return shown.split(MARK)[1:]
 
 
 async def test_every_block_works_in_its_order(folder: Path) -> None:
     """A run has its template's budget; a key for an activity counts in its place; a hard stop looks
     as it is described."""
     async with comptroller_up(folder, admin=True) as running:
-        _, of_a_run, frozen, _, of_an_activity, stopped = await _typed(running, folder)
+        _, of_a_run, frozen, _, of_an_activity, stopped = await typed(TEXT, running, folder)
         view = running.view("acme")
         requests = [json.loads(entry.event) for entry in await view.requests()]
     assert json.loads(of_a_run)["usage"]["cost"] > 0
