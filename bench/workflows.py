@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import methodcaller
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -126,13 +127,14 @@ class Bench:
         untold = "select id from tellings limit 1"
         async with asyncio.timeout(SECONDS_MAX):
             for statement in (waits, open_, untold):
-                while await self.desk.read(lambda database, s=statement: database.rows(s)):  # type: ignore[misc]
+                asked = methodcaller("rows", statement)
+                while await self.desk.read(asked):
                     await asyncio.sleep(0.02)  # rows have no event to wait for
 
     async def stepping(self, figures: Figures, name: str, steps: int) -> None:
         """From now until all runs have ended."""
         async with self.executor() as (pid, _):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.3)  # it has begun, and its start is not of the figure
             before = read_group(Group(pid)).cpu_ns, read_group(self._ledger_group).cpu_ns
             began_s = time.perf_counter()
             await self._release()
@@ -184,7 +186,7 @@ class Bench:
         async with self.executor() as (pid, ready_s):
             group = Group(pid)
             began = read_group(group)
-            await asyncio.sleep(5)
+            await asyncio.sleep(5)  # of rest: that is what is measured
             now = read_group(group)
         idle = (now.cpu_ns - began.cpu_ns) / 5e9 * 100
         figures.add(

@@ -26,7 +26,7 @@ def follow(client: "AdminClient", run: str, who: Who | None, *, as_json: bool) -
     following = _Following(who, as_json=as_json)
     try:
         while (code := following.some_of(client, run)) is None:
-            time.sleep(EVERY_S)
+            time.sleep(EVERY_S)  # the stream broke off: nothing tells when the API is back
     except KeyboardInterrupt:
         typer.echo(f"it goes on: comptroller run follow {run}", err=True)
         raise

@@ -68,7 +68,7 @@ def _states(client: "AdminClient", run: str) -> Iterator[dict[str, Any]]:
     """Again and again."""
     yield client.run(run)
     while True:
-        time.sleep(EVERY_S)
+        time.sleep(EVERY_S)  # also what no event tells is shown: a time, a cost
         yield _patiently(lambda: client.run(run))
 
 
@@ -82,7 +82,7 @@ def _patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         except AdminAbsent:
             if time.monotonic() > until_s:
                 raise
-            time.sleep(EVERY_S)
+            time.sleep(EVERY_S)  # nothing tells when it is back
 
 
 def _now_ms() -> int:

@@ -64,7 +64,7 @@ class Turns:
     async def one(self) -> AsyncIterator[None]:
         """For as long as it lasts."""
         async with self._lock:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # whatever is due has its turn first
             yield
 
 
