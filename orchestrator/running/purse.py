@@ -168,21 +168,18 @@ class Purse:
         for scope in (run.scope, *(run.step_scope(each) for each in steps)):
             await self._close(run, scope)
 
-    async def raise_budget(
-        self, run: RunPlace, limits: tuple[Limit, ...], *, step: str = ""
-    ) -> None:
-        """Raises limits of the run, or of one of its steps; those that are not named, or are as
-        high already, stay as they are, and counters go on. Raises ScopeNotOpen."""
-        scope = run.step_scope(step) if step else run.scope
-        event = of_scope(run, scope, "raise budget")
+    async def raise_budget(self, run: RunPlace, limits: tuple[Limit, ...]) -> None:
+        """Raises limits of the run; those that are not named, or are as high already, stay as they
+        are, and counters go on. Raises ScopeNotOpen."""
+        event = of_scope(run, run.scope, "raise budget")
 
         def raised(now: Policy) -> tuple[Policy, bytes]:
             return msgspec.structs.replace(now, limits=_raised(now.limits, limits)), event
 
         try:
-            await self._administration.change_policy(scope, raised)
+            await self._administration.change_policy(run.scope, raised)
         except ScopeClosed:
-            raise ScopeNotOpen(scope) from None
+            raise ScopeNotOpen(run.scope) from None
 
     async def standing(self, run: RunPlace, steps: Iterable[str] = ()) -> RunStanding:
         """What each limit of the run and of these steps has spent, reserved and moved on. A step

@@ -278,13 +278,14 @@ async def test_a_raised_budget_goes_on_from_what_was_spent(till: Till) -> None:
     assert [await till.status(secret) for _ in range(3)] == [200, 200, 402]
 
 
-async def test_a_step_s_budget_is_raised_by_its_name(till: Till) -> None:
-    """And its later attempts keep what it was raised to."""
+async def test_a_step_s_budget_that_somebody_raises_stays_so(till: Till) -> None:
+    """Its later attempts keep it."""
     await opened(till)
     budget = limits({"requests": 1})
     secret = await till.begin(till.attempt(), budget=budget)
     assert [await till.status(secret) for _ in range(2)] == [200, 402]
-    await till.purse.raise_budget(till.run, limits({"requests": 3}), step="search")
+    more = parse_policy({"limits": [{"requests": 3}], "kind": "step"})
+    await till.stack.administration.set_policy(till.run.step_scope("search"), more, b"{}")
     again = await till.begin(till.attempt(number=2), budget=budget)
     assert [await till.status(again) for _ in range(3)] == [200, 200, 402]
 
