@@ -187,7 +187,9 @@ class Workshop:
                     *(run, step, entry),
                 )
                 if rows and rows[0][0] in statuses:
-                    return await self.task(run, step, entry)
+                    task = await self.task(run, step, entry)
+                    if task["status"] in statuses:  # it may have gone on since
+                        return task
                 await asyncio.sleep(0.01)  # rows have no event to wait for
 
     async def until_asked(self, run: str, step: str, attempt: int) -> None:
